@@ -1,0 +1,1 @@
+//! Keys, X.509 identities, TLS configuration, revocation and JOSE.

@@ -1,0 +1,1 @@
+//! The sekisho binary: daemon, listeners, data plane, management and command line.

@@ -1,0 +1,1 @@
+//! Provenance tokens and their evidence: issue, chain, verify offline.

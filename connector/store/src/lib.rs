@@ -1,0 +1,1 @@
+//! The file store: journal as the database, sled as its index.

@@ -1,0 +1,1 @@
+//! Real daemons on loopback: the harness and the suites on it.

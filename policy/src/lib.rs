@@ -1,0 +1,1 @@
+//! Usage policies: ODRL model, policy files, evaluation, explanation. Pure.
