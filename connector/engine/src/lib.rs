@@ -4,9 +4,12 @@
 //! fresh identifiers. It returns a [`Decision`]: records to append, each with the writes it makes, and a reply. The
 //! only way to change state is to hand such a function to [`Store::transact`].
 
+pub mod data;
 pub mod entity;
 pub mod key;
+pub mod permit;
 pub mod record;
+pub mod refusal;
 pub mod store;
 
 pub use entity::Entity;

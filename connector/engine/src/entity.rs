@@ -1,0 +1,565 @@
+//! Entities: everything that the node's state consists of.
+//!
+//! Each is stored as JSON with its variant's name and `v`, the version of its shape. Times are UTC.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use protocol::id::{AgreementId, DatasetId, MessageId, OfferId, ParticipantId, Pid};
+use protocol::process::Process;
+use protocol::{negotiation, transfer};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::Kind;
+
+/// One entity of the node's state. Large ones are shared, so that cloning a view is cheap.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "each variant is documented at its type")]
+pub enum Entity {
+    Site(Site),
+    Rules(Arc<Rules>),
+    Partner(Partner),
+    Dataset(Dataset),
+    Negotiation(Negotiation),
+    Agreement(Agreement),
+    Transfer(Transfer),
+    PeerProcess(PeerProcess),
+    Held(Held),
+    Usage(Usage),
+    Token(Token),
+    Outbox(Outbox),
+    Pull(Pull),
+    Head(Head),
+    Witness(Witness),
+}
+
+impl Entity {
+    /// Whether the entity stays in memory. What is cold lives in the index and is loaded when a decision needs it.
+    pub fn is_hot(&self) -> bool {
+        match self {
+            Self::Dataset(_) => false,
+            Self::Negotiation(negotiation) => !negotiation.process.is_closed(),
+            Self::Transfer(transfer) => !transfer.process.is_closed(),
+            Self::PeerProcess(process) => !process.closed,
+            Self::Agreement(agreement) => agreement.ended.is_none(),
+            Self::Pull(pull) => !pull.is_closed(),
+            _ => true,
+        }
+    }
+
+    /// Whether entities of a kind can be cold at all, so that absence in memory proves nothing.
+    pub fn may_be_cold(kind: Kind) -> bool {
+        matches!(
+            kind,
+            Kind::Dataset
+                | Kind::Negotiation
+                | Kind::Transfer
+                | Kind::PeerProcess
+                | Kind::Agreement
+                | Kind::Pull
+        )
+    }
+}
+
+/// Facts about the site itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Site {
+    /// The version of this shape.
+    pub v: u16,
+    /// Our own participant id.
+    pub participant: ParticipantId,
+    /// The epoch of our logs, in their origins; a new one is opened after a restore from an old backup.
+    pub epoch: u32,
+    /// Set while the clock cannot be trusted: permits are refused until an operator accepts the time.
+    pub clock_refused: Option<ClockRefusal>,
+}
+
+/// Why the clock is not trusted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockRefusal {
+    /// What was seen, for operators.
+    pub reason: String,
+    /// When, by the time that is in doubt.
+    pub since: Timestamp,
+}
+
+/// The rule set in force, with the sources it was compiled from, so that it can be rebuilt and shown.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rules {
+    /// The version of this shape.
+    pub v: u16,
+    /// SHA-256 over the policies, groups, purposes and partners, hexadecimal.
+    pub hash: String,
+    /// The compiled set; stored as its sources.
+    pub set: Arc<policy::set::RuleSet>,
+}
+
+/// Whether a partner may do anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PartnerState {
+    /// Exchanges are possible.
+    Active,
+    /// Everything is refused, and what runs is cut.
+    Suspended,
+}
+
+/// A registered partner, as its file says. TLS anchors stay in the trust store; this is what decisions need.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Partner {
+    /// The version of this shape.
+    pub v: u16,
+    /// Its participant id.
+    pub participant: ParticipantId,
+    /// The short name: the stem of its file, used on the command line.
+    pub name: String,
+    /// The name for people.
+    pub title: String,
+    /// Whether it may exchange.
+    pub state: PartnerState,
+    /// Our administrator's groups for it.
+    pub groups: BTreeSet<String>,
+    /// ISO 3166-1 alpha-2 country, as our administrator declares it.
+    pub region: Option<String>,
+    /// ODS operator id.
+    pub operator_id: Option<String>,
+    /// The base URL of its DSP 2025-1 endpoints.
+    pub dsp_endpoint: String,
+    /// The origins (scheme, host, port) that we may dial.
+    pub origins: BTreeSet<String>,
+    /// The raw Ed25519 public key that signs its journal and provenance, base64url; absent for other connectors.
+    pub signing_key: Option<String>,
+    /// The number of the card that the file came from.
+    pub card_number: Option<u64>,
+    /// Which of our own extensions it lists on its card.
+    pub extensions: BTreeSet<String>,
+    /// SHA-256 of its file.
+    pub file_sha256: String,
+}
+
+/// Where a dataset's bytes are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Location {
+    /// In the content-addressed store, under its BLAKE3 root.
+    Stored,
+    /// Where the publisher keeps it; every block is verified before it is sent.
+    InPlace(String),
+}
+
+/// The digests of a dataset version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Digests {
+    /// Whole-file SHA-256, hexadecimal.
+    pub sha256: String,
+    /// BLAKE3 tree root, hexadecimal.
+    pub blake3: String,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// A dataset that this site publishes: its current version and what the catalog says of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dataset {
+    /// The version of this shape.
+    pub v: u16,
+    /// Its id in the catalog.
+    pub id: DatasetId,
+    /// Title for people.
+    pub title: String,
+    /// Longer text.
+    pub description: Option<String>,
+    /// Which edition this is, as the publisher names it; a number that counts up where none is given.
+    pub version: String,
+    /// BCP 47 language.
+    pub language: Option<String>,
+    /// Licence, as an IRI or text.
+    pub licence: Option<String>,
+    /// Confidentiality label.
+    pub confidentiality: Option<String>,
+    /// Tags, which policies can select.
+    pub tags: BTreeSet<String>,
+    /// Names of policies assigned at publication, beside those that select the dataset themselves.
+    pub policies: BTreeSet<String>,
+    /// IANA media type.
+    pub media_type: String,
+    /// The name offered for a downloaded file.
+    pub file_name: String,
+    /// Size and digests.
+    pub digests: Digests,
+    /// Where the bytes are.
+    pub location: Location,
+    /// When this version was published.
+    pub published: Timestamp,
+    /// Set when it was withdrawn: no longer offered or served.
+    pub withdrawn: Option<Timestamp>,
+    /// Set when the bytes in place were found changed: not served until published again.
+    pub damaged: Option<String>,
+}
+
+impl Dataset {
+    /// Whether it can be offered and served.
+    pub fn is_available(&self) -> bool {
+        self.withdrawn.is_none() && self.damaged.is_none()
+    }
+}
+
+/// A message that we accepted in a process: its repeat gets the same answer with no second effect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// The message's `@id`, where it had one.
+    pub id: Option<MessageId>,
+    /// SHA-256 of its RFC 8785 form, hexadecimal.
+    pub digest: String,
+    /// The version count of the process after it, to tell a repeat without `@id` from a new message.
+    pub transition: u64,
+}
+
+/// Which side began and how a negotiation goes on by itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Negotiation {
+    /// The version of this shape.
+    pub v: u16,
+    /// Our process id.
+    pub pid: Pid,
+    /// The partner's process id, once known.
+    pub peer_pid: Option<Pid>,
+    /// The partner.
+    pub participant: ParticipantId,
+    /// Role, acknowledged state, pending transition.
+    pub process: Process<negotiation::Negotiation>,
+    /// The partner's base URL for messages of this process: its callback address, or its endpoint.
+    pub peer_base: String,
+    /// What is negotiated about.
+    pub dataset: DatasetId,
+    /// The offer's id.
+    pub offer: OfferId,
+    /// The offer as it stands (DSP MessageOffer).
+    pub terms: Value,
+    /// The purpose that the consumer declared.
+    pub purpose: Option<String>,
+    /// The agreement, once there is one.
+    pub agreement: Option<AgreementId>,
+    /// Messages that we accepted, latest last.
+    pub accepted: Vec<Accepted>,
+    /// Counts transitions and numbers outgoing messages.
+    pub transitions: u64,
+    /// Why it ended, where it did not end well.
+    pub failure: Option<Failure>,
+    /// When it began.
+    pub created: Timestamp,
+}
+
+/// Why a process did not succeed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// A short code, as in the DSP message.
+    pub code: String,
+    /// The reason in words, as the partner may see it.
+    pub reason: String,
+    /// The reference to give to the other side's administrator.
+    pub reference: Option<String>,
+    /// Whether a policy refused.
+    pub by_policy: bool,
+}
+
+/// Which side of an agreement we are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Side {
+    /// We provide the dataset.
+    Provider,
+    /// We consume it.
+    Consumer,
+}
+
+/// An agreement with a partner. It never changes but to end.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Agreement {
+    /// The version of this shape.
+    pub v: u16,
+    /// Its id.
+    pub id: AgreementId,
+    /// Our side.
+    pub side: Side,
+    /// The other party.
+    pub participant: ParticipantId,
+    /// The dataset.
+    pub dataset: DatasetId,
+    /// The offer it came from.
+    pub offer: OfferId,
+    /// The DSP Agreement, as it was sent.
+    pub terms: Value,
+    /// SHA-256 of the RFC 8785 form of `terms`, hexadecimal.
+    pub sha256: String,
+    /// SHA-256 of the RFC 8785 form of its rules alone: what was agreed, without parties and time, hexadecimal.
+    pub policy_sha256: String,
+    /// The purpose that the consumer declared.
+    pub purpose: Option<String>,
+    /// The negotiation that made it (our pid).
+    pub negotiation: Pid,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Whether the negotiation was finalized: only then may data be requested under it.
+    pub finalized: bool,
+    /// When and why it ended.
+    pub ended: Option<(Timestamp, String)>,
+}
+
+/// A transfer process.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Transfer {
+    /// The version of this shape.
+    pub v: u16,
+    /// Our process id.
+    pub pid: Pid,
+    /// The partner's process id, once known.
+    pub peer_pid: Option<Pid>,
+    /// The partner.
+    pub participant: ParticipantId,
+    /// Role, acknowledged state, pending transition.
+    pub process: Process<transfer::Transfer>,
+    /// The partner's base URL for messages of this process.
+    pub peer_base: String,
+    /// The agreement it rests on.
+    pub agreement: AgreementId,
+    /// The dataset.
+    pub dataset: DatasetId,
+    /// DSP transfer format.
+    pub format: String,
+    /// Provider: what was granted.
+    pub grant: Option<Grant>,
+    /// Consumer: where the data are.
+    pub source: Option<Source>,
+    /// Messages that we accepted, latest last.
+    pub accepted: Vec<Accepted>,
+    /// Counts transitions and numbers outgoing messages.
+    pub transitions: u64,
+    /// Why it ended, where it did not end well.
+    pub failure: Option<Failure>,
+    /// When it began.
+    pub created: Timestamp,
+}
+
+/// What a provider granted for one transfer, durable before the first byte.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// The dataset version granted.
+    pub version: String,
+    /// Its digests: the bytes that may be served under this grant.
+    pub digests: Digests,
+    /// Which use of the offer by this partner it is, from 1.
+    pub use_number: u64,
+    /// Generation of the access token; a new start after a suspension has a new one.
+    pub generation: u32,
+    /// SHA-256 of the access token, hexadecimal.
+    pub token_sha256: String,
+    /// The provenance token (JWS, compact).
+    pub provenance: String,
+    /// Its SHA-256, hexadecimal: the digest in the leaf of the grant's record.
+    pub provenance_sha256: String,
+    /// Bytes recorded as served so far.
+    pub served: u64,
+    /// Data requests recorded so far.
+    pub requests: u64,
+    /// Set while bytes may have been served that are not yet recorded: closed as at most its limit after a crash.
+    pub open: bool,
+}
+
+/// Where a consumer gets the data of a transfer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// The data endpoint's URL.
+    pub endpoint: String,
+    /// The access token, sealed under the node's key, base64url.
+    pub sealed_token: Option<String>,
+}
+
+/// Our process id for a partner's process id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerProcess {
+    /// The version of this shape.
+    pub v: u16,
+    /// Our process id.
+    pub pid: Pid,
+    /// Whether it is a negotiation or a transfer.
+    pub transfer: bool,
+    /// Whether the process is closed.
+    pub closed: bool,
+}
+
+/// The agreements under which we may pull a dataset, newest last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// The version of this shape.
+    pub v: u16,
+    /// Agreement and declared purpose.
+    pub agreements: Vec<(AgreementId, Option<String>)>,
+}
+
+/// How often a partner used an offer of a dataset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// The version of this shape.
+    pub v: u16,
+    /// Transfers granted.
+    pub uses: u64,
+}
+
+/// The transfer that an access token opens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    /// The version of this shape.
+    pub v: u16,
+    /// Our process id of the transfer.
+    pub transfer: Pid,
+    /// The token's generation.
+    pub generation: u32,
+}
+
+/// What an outgoing message does, for the process it belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Subject {
+    /// A message of a negotiation.
+    Negotiation,
+    /// A message of a transfer.
+    Transfer,
+}
+
+/// A message owed to a partner. It is written once; its text is the body of the record that wrote it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outbox {
+    /// The version of this shape.
+    pub v: u16,
+    /// The kind of process.
+    pub subject: Subject,
+    /// The message's `@id`.
+    pub message: MessageId,
+    /// The URL to send it to.
+    pub url: String,
+    /// The access token to fill in at sending: transfer and generation. Tokens are never stored.
+    pub token: Option<(Pid, u32)>,
+    /// Whether it is a termination, which withdraws what was not yet attempted.
+    pub terminates: bool,
+    /// When it was queued.
+    pub queued: Timestamp,
+    /// When we give up.
+    pub deadline: Timestamp,
+}
+
+/// How far a pull is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "step")]
+pub enum PullStep {
+    /// A negotiation runs.
+    Negotiating {
+        /// Our process id.
+        negotiation: Pid,
+    },
+    /// A transfer was requested or runs.
+    Transferring {
+        /// Our process id.
+        transfer: Pid,
+    },
+    /// The bytes are here and verified.
+    Received {
+        /// The transfer they came by.
+        transfer: Pid,
+        /// What arrived.
+        digests: Digests,
+        /// The name that the provider gave the file.
+        file_name: String,
+    },
+    /// The bytes were handed over; nothing is kept but the record.
+    Delivered {
+        /// The transfer they came by.
+        transfer: Pid,
+    },
+    /// It failed for good.
+    Failed {
+        /// Why.
+        failure: Failure,
+    },
+}
+
+/// A dataset that this site pulls from a partner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pull {
+    /// The version of this shape.
+    pub v: u16,
+    /// Its id.
+    pub id: String,
+    /// The provider.
+    pub participant: ParticipantId,
+    /// The dataset.
+    pub dataset: DatasetId,
+    /// The declared purpose.
+    pub purpose: Option<String>,
+    /// How far it is.
+    pub step: PullStep,
+    /// When it was asked for.
+    pub created: Timestamp,
+}
+
+impl Pull {
+    /// Whether nothing more will happen.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.step, PullStep::Delivered { .. } | PullStep::Failed { .. })
+    }
+}
+
+/// The latest checkpoint that we signed for a log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// The version of this shape.
+    pub v: u16,
+    /// The log's size.
+    pub size: u64,
+    /// How many of the log's records are not anchors or this far covered, to see whether it grew.
+    pub root: String,
+    /// The signed note.
+    pub note: String,
+    /// When it was signed.
+    pub signed: Timestamp,
+}
+
+/// The latest checkpoint that a partner gave us of its log of our relation, proven consistent with the one before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Witness {
+    /// The version of this shape.
+    pub v: u16,
+    /// The log's size.
+    pub size: u64,
+    /// Its root, base64.
+    pub root: String,
+    /// The signed note.
+    pub note: String,
+    /// When we took it.
+    pub taken: Timestamp,
+    /// Set when the partner showed a checkpoint that contradicts this one: both notes are evidence.
+    pub conflict: Option<String>,
+}
+
+macro_rules! into_entity {
+    ($($name:ident),*) => {$(
+        impl From<$name> for Entity {
+            fn from(entity: $name) -> Self {
+                Self::$name(entity)
+            }
+        }
+    )*};
+}
+
+into_entity!(
+    Site, Partner, Dataset, Negotiation, Agreement, Transfer, PeerProcess, Held, Usage, Token, Outbox, Pull, Head, Witness
+);
+
+impl From<Rules> for Entity {
+    fn from(entity: Rules) -> Self {
+        Self::Rules(Arc::new(entity))
+    }
+}

@@ -1,0 +1,55 @@
+//! Refusals: why something is not done, in one text for the partner and one for us.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// What kind of refusal it is. The edge maps it to a status code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RefusalKind {
+    /// It does not exist, or this party may not know that it does.
+    NotFound,
+    /// A policy that the party may see refuses.
+    Policy,
+    /// The message is not legal in the state of its process.
+    IllegalState,
+    /// The message contradicts an earlier one, or what it refers to.
+    Invalid,
+    /// The party is suspended, or its certificate no longer holds.
+    Suspended,
+    /// The party asked for more than its limits allow.
+    TooMany,
+    /// We cannot do it now: the disk is full, the clock is in doubt, the index is being rebuilt.
+    Unavailable,
+}
+
+/// A refusal. The external text goes to the partner, the internal one to our journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{internal}")]
+pub struct Refusal {
+    /// What kind it is.
+    pub kind: RefusalKind,
+    /// What the partner is told: for a policy it may see, the clause and what would change the answer.
+    pub external: String,
+    /// The full reason.
+    pub internal: String,
+    /// The reference by which an administrator finds the record (`urn:uuid:`).
+    pub reference: String,
+}
+
+impl Refusal {
+    /// A refusal whose reference is made from the given random UUID.
+    pub fn new(
+        kind: RefusalKind,
+        external: impl Into<String>,
+        internal: impl Into<String>,
+        reference: Uuid,
+    ) -> Self {
+        Self {
+            kind,
+            external: external.into(),
+            internal: internal.into(),
+            reference: reference.urn().to_string(),
+        }
+    }
+}
