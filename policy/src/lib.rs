@@ -1,1 +1,24 @@
-//! Usage policies: ODRL model, policy files, evaluation, explanation. Pure.
+//! Usage policies: the ODRL 2.2 model, policy files, evaluation, explanation.
+//!
+//! Everything here is a function of its arguments: the clock, the partner registry and what was done before are given
+//! as a [`evaluate::World`]. What is not understood denies, and says so.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`odrl`] | the information model and its compact JSON-LD form |
+//! | [`file`](mod@file) | policy files in TOML, with errors that name the place and the remedy |
+//! | [`set`] | the immutable, hashed set of policies that rules at a time |
+//! | [`evaluate`](mod@evaluate) | may this subject do this, now, and until when |
+//! | [`classify`](mod@classify) | which clause is enforced, observed, only declared, or refused |
+//! | [`explain`] | a refusal for a partner and for an administrator; a policy in plain language |
+//! | [`terms`] | offers, narrowing by a declared purpose, agreements, equality of terms |
+
+pub mod classify;
+pub mod diagnostic;
+pub mod evaluate;
+pub mod explain;
+pub mod file;
+pub mod odrl;
+pub mod set;
+pub mod terms;
+pub mod vocabulary;

@@ -1,0 +1,466 @@
+//! May this subject do this, now? A pure function of policy, request and state of the world.
+//!
+//! The meaning is that of the W3C ODRL Formal Semantics with a closed world: what no permission grants is denied. It is
+//! stricter in one point: a rule with any part that is not understood never grants, and if it prohibits it always prohibits.
+//!
+//! A fact is judged in the phases where it exists. Before that, a constraint on it *applies later*: it neither refuses the
+//! catalog entry nor the negotiation, and it is judged before the first byte. From [`Phase::Transfer`] on nothing applies later.
+//!
+//! | operand | catalog | negotiation | transfer, data |
+//! |---|---|---|---|
+//! | `recipient`, `spatial` | judged | judged | judged |
+//! | `dateTime` | refuses what is over; what has not begun applies later | as catalog | judged |
+//! | `purpose` | applies later | judged | judged |
+//! | `count`, `elapsedTime`, `delayPeriod`, `timeInterval` | applies later | applies later | judged |
+//! | `duty` of a permission | applies later | applies later | judged |
+
+mod constraint;
+mod rule;
+#[cfg(test)]
+mod tests;
+
+use crate::odrl::{Conflict, Kind, Policy};
+use crate::set::Purposes;
+use crate::vocabulary;
+use jiff::Timestamp;
+use std::collections::BTreeSet;
+
+/// What somebody asks to do.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// The action, an ODRL term; a pull is `use`.
+    pub action: &'a str,
+    /// The dataset.
+    pub target: &'a str,
+    /// The purposes declared for it. Every one of them must be allowed.
+    pub purposes: &'a [String],
+    /// How far the exchange has come.
+    pub phase: Phase,
+}
+
+/// How far an exchange has come; it decides which facts exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phase {
+    /// An offer is about to be shown.
+    Catalog,
+    /// A contract is being negotiated.
+    Negotiation,
+    /// A transfer is about to be granted.
+    Transfer,
+    /// Data is about to flow, or flows.
+    Data,
+}
+
+/// The state of the world: every fact that an evaluation may look at.
+#[derive(Debug, Clone, Copy)]
+pub struct World<'a> {
+    /// The time of the decision.
+    pub now: Timestamp,
+    /// Who asks.
+    pub subject: &'a Subject,
+    /// Uses granted before this one, for `count`: of the same partner, offer and dataset over all agreements. While data
+    /// flows, the use it belongs to is not counted again. `None` where it is not known: then `count` denies.
+    pub earlier_uses: Option<u64>,
+    /// The use before this one, for `timeInterval`.
+    pub previous_use: PreviousUse,
+    /// When the agreement was made, for `elapsedTime` and `delayPeriod`.
+    pub agreed_at: Option<Timestamp>,
+    /// Actions done by the subject in fulfilment of duties.
+    pub performed: &'a [Performed],
+    /// Which purposes are part of which.
+    pub purposes: &'a Purposes,
+}
+
+/// Who asks: a chain from the participant down to a person, as far as it is known and proven.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Subject {
+    /// Participant id, proven by the connection.
+    pub participant: String,
+    /// The participant's node, when known.
+    pub node: Option<String>,
+    /// The application behind it, when known.
+    pub application: Option<String>,
+    /// The person behind that, when known.
+    pub person: Option<String>,
+    /// Groups that our administrator put the participant in.
+    pub groups: BTreeSet<String>,
+    /// ISO 3166 code that our administrator declared for the participant, such as `JP` or `JP-13`.
+    pub region: Option<String>,
+}
+
+/// When the subject last used the offer before this use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PreviousUse {
+    /// This is the first.
+    Never,
+    /// At this instant.
+    At(Timestamp),
+    /// Not known: `timeInterval` denies.
+    Unknown,
+}
+
+/// An action that was done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Performed {
+    /// The action, an ODRL term.
+    pub action: String,
+    /// The dataset it was done to.
+    pub target: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// The answer, with everything that led to it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evaluation {
+    /// May it be done?
+    pub decision: Decision,
+    /// Why not. `None` exactly when the decision is [`Decision::Permit`].
+    pub ground: Option<Ground>,
+    /// What the subject must do, or must have done, with deadlines.
+    pub obligations: Vec<DutyReport>,
+    /// One report for each rule, permissions first, in the order of the policy. With several purposes, those of the purpose that
+    /// decided.
+    pub rules: Vec<RuleReport>,
+    /// The first instant, later than the decision, at which time alone may change the answer.
+    pub until: Option<Timestamp>,
+}
+
+/// Permit or deny; there is no third.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// It may be done.
+    Permit,
+    /// It may not.
+    Deny,
+}
+
+/// Why an evaluation denies: the deciding clause.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Ground {
+    /// An offer is a proposal and grants nothing by itself.
+    #[error("an offer grants nothing before it is agreed")]
+    OnlyOffered,
+    /// The policy is for somebody else.
+    #[error("the policy is assigned to `{expected}`, not to `{found}`")]
+    OtherAssignee {
+        /// Whom the policy names.
+        expected: String,
+        /// Who asks.
+        found: String,
+    },
+    /// The policy is about another dataset.
+    #[error("the policy is about `{expected}`, not about `{found}`")]
+    OtherTarget {
+        /// The dataset the policy names.
+        expected: String,
+        /// The dataset asked for.
+        found: String,
+    },
+    /// The requested action is no ODRL action.
+    #[error("`{action}` is not an action of the ODRL vocabulary")]
+    UnknownAction {
+        /// The action asked for.
+        action: String,
+    },
+    /// A part of the policy is not understood.
+    #[error("`{clause}` is not understood: it {reason}")]
+    NotUnderstood {
+        /// The part, as JSON.
+        clause: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No permission names this action, dataset and subject.
+    #[error("no permission covers `{action}`")]
+    NoPermission {
+        /// The action asked for.
+        action: String,
+    },
+    /// A permission covers the request, but this condition does not hold.
+    #[error("`{}` does not hold: {}", report.clause, report.found)]
+    Condition {
+        /// Index of the permission.
+        permission: usize,
+        /// The condition.
+        report: ConstraintReport,
+    },
+    /// A permission covers the request, but this duty was not fulfilled before.
+    #[error("`{}` must be done before", report.clause)]
+    Duty {
+        /// Index of the permission.
+        permission: usize,
+        /// The duty.
+        report: DutyReport,
+    },
+    /// A prohibition covers the request.
+    #[error("prohibited by `{clause}`")]
+    Prohibited {
+        /// Index of the prohibition.
+        prohibition: usize,
+        /// The prohibition in short.
+        clause: String,
+    },
+    /// A permission and a prohibition contradict each other and the policy names no winner.
+    #[error(
+        "permission {permission} and prohibition {prohibition} contradict each other, which voids the policy"
+    )]
+    Conflict {
+        /// Index of the permission.
+        permission: usize,
+        /// Index of the prohibition.
+        prohibition: usize,
+    },
+}
+
+/// What became of one rule.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RuleReport {
+    /// Permission or prohibition.
+    pub kind: RuleKind,
+    /// Place in the policy's list of its kind, from 0.
+    pub index: usize,
+    /// The rule's actions.
+    pub action: String,
+    /// Whether it is about this action, dataset and subject, refinements included.
+    pub concerns: Status,
+    /// Whether its constraints hold and its duties are done (formal semantics: *active*).
+    pub active: Status,
+    /// One report for each constraint.
+    pub constraints: Vec<ConstraintReport>,
+    /// One report for each duty of a permission.
+    pub duties: Vec<DutyReport>,
+}
+
+/// The kind of a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RuleKind {
+    /// Grants.
+    Permission,
+    /// Forbids.
+    Prohibition,
+}
+
+/// What became of one constraint.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConstraintReport {
+    /// The constraint in the short form of policy files, such as `count lteq 10`: what was expected.
+    pub clause: String,
+    /// Whether it holds.
+    pub status: Status,
+    /// What was found, or why nothing could be.
+    pub found: String,
+    /// Reports of the operands of a logical constraint.
+    pub operands: Vec<ConstraintReport>,
+}
+
+/// What became of a constraint, a duty or a whole rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// Holds.
+    Satisfied,
+    /// Does not hold.
+    Unsatisfied,
+    /// Is judged in a later phase.
+    AppliesLater,
+    /// Cannot be decided: a fact is missing. Does not grant.
+    Undecidable,
+    /// Is not understood. Does not grant.
+    NotUnderstood,
+}
+
+/// What became of one duty.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DutyReport {
+    /// The duty in the short form of policy files, such as `delete when elapsedTime lteq P30D`.
+    pub clause: String,
+    /// What must be done.
+    pub actions: Vec<String>,
+    /// How far it is.
+    pub state: DutyState,
+    /// Until when it must be done.
+    pub deadline: Option<Timestamp>,
+    /// Whether it must be done before the permission holds, rather than after.
+    pub is_condition: bool,
+}
+
+/// The state of a duty (formal semantics: *fulfilled*, *violated*, *not set*).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DutyState {
+    /// Its constraints do not hold: nothing need be done.
+    Inactive,
+    /// Has to be done.
+    Pending,
+    /// Was done in time.
+    Fulfilled,
+    /// Was not done, and its deadline is over.
+    Violated,
+    /// Is not understood.
+    NotUnderstood,
+}
+
+impl Evaluation {
+    /// Whether the decision is [`Decision::Permit`].
+    #[must_use]
+    pub fn is_permit(&self) -> bool {
+        self.decision == Decision::Permit
+    }
+}
+
+impl Subject {
+    /// Whether an identifier names the subject, a member of its chain, or one of its groups.
+    #[must_use]
+    pub fn is_named(&self, id: &str) -> bool {
+        self.participant == id
+            || [&self.node, &self.application, &self.person]
+                .into_iter()
+                .any(|member| member.as_deref() == Some(id))
+            || self.groups.contains(id)
+    }
+}
+
+/// Judges a request by a policy. Never panics; denies whatever is unknown.
+///
+/// With several declared purposes each is judged as if it were the only one, and the answer is a permit only when every one is: data
+/// may be used for all of them.
+#[must_use]
+pub fn evaluate(policy: &Policy, request: &Request<'_>, world: &World<'_>) -> Evaluation {
+    if let Some(ground) = unfit(policy, request, world) {
+        return Evaluation {
+            decision: Decision::Deny,
+            ground: Some(ground),
+            obligations: Vec::new(),
+            rules: Vec::new(),
+            until: None,
+        };
+    }
+    let Some((first, others)) = request.purposes.split_first() else {
+        return for_purpose(policy, request, world, None);
+    };
+    let mut answer = for_purpose(policy, request, world, Some(first));
+    for purpose in others {
+        let other = for_purpose(policy, request, world, Some(purpose));
+        let until = earliest(answer.until, other.until);
+        if answer.is_permit() {
+            answer = other;
+        }
+        answer.until = until;
+    }
+    answer
+}
+
+/// What makes a policy unfit for the request as a whole, whatever its rules.
+fn unfit(policy: &Policy, request: &Request<'_>, world: &World<'_>) -> Option<Ground> {
+    if let Some(part) = policy.not_understood.first() {
+        return Some(Ground::NotUnderstood {
+            clause: format!("{}: {}", part.member, part.source),
+            reason: part.reason.clone(),
+        });
+    }
+    if let Some(profile) = policy.profiles.iter().find(|profile| !is_known_profile(profile)) {
+        return Some(Ground::NotUnderstood {
+            clause: format!("profile: {profile}"),
+            reason: "is a profile this connector does not know".to_owned(),
+        });
+    }
+    if policy.kind == Kind::Offer && request.phase >= Phase::Transfer {
+        return Some(Ground::OnlyOffered);
+    }
+    if !vocabulary::is_action(request.action) {
+        return Some(Ground::UnknownAction { action: request.action.to_owned() });
+    }
+    if let Some(expected) = policy.target.as_ref().filter(|target| *target != request.target) {
+        return Some(Ground::OtherTarget {
+            expected: expected.clone(),
+            found: request.target.to_owned(),
+        });
+    }
+    let assignee = policy.assignee.as_ref()?;
+    let mut scope = constraint::Scope::new(request, world, None);
+    (scope.party(assignee) != Status::Satisfied).then(|| Ground::OtherAssignee {
+        expected: assignee.id.clone(),
+        found: world.subject.participant.clone(),
+    })
+}
+
+/// Profiles whose terms are all in [`crate::vocabulary`].
+#[must_use]
+pub fn is_known_profile(profile: &str) -> bool {
+    matches!(
+        profile,
+        "http://www.w3.org/ns/odrl/2/core"
+            | "http://www.w3.org/ns/odrl/2/"
+            | "https://w3id.org/dspace/2025/1/odrl-profile"
+            | "https://w3id.org/dspace/2025/1/odrl-profile.jsonld"
+    )
+}
+
+fn for_purpose(
+    policy: &Policy,
+    request: &Request<'_>,
+    world: &World<'_>,
+    purpose: Option<&str>,
+) -> Evaluation {
+    let mut scope = constraint::Scope::new(request, world, purpose);
+    let permissions: Vec<_> = (policy.permissions.iter().enumerate())
+        .map(|(index, rule)| rule::judge(&mut scope, RuleKind::Permission, index, rule))
+        .collect();
+    let prohibitions: Vec<_> = (policy.prohibitions.iter().enumerate())
+        .map(|(index, rule)| rule::judge(&mut scope, RuleKind::Prohibition, index, rule))
+        .collect();
+    let mut obligations: Vec<_> =
+        policy.obligations.iter().filter_map(|duty| rule::obligation(&mut scope, duty)).collect();
+    let ground = denial(policy, request, &permissions, &prohibitions, &obligations);
+    let conditions = permissions
+        .iter()
+        .filter(|report| report.concerns == Status::Satisfied)
+        .flat_map(|report| report.duties.iter())
+        .filter(|duty| duty.state == DutyState::Pending);
+    obligations.extend(conditions.cloned());
+    Evaluation {
+        decision: if ground.is_none() { Decision::Permit } else { Decision::Deny },
+        ground,
+        obligations,
+        rules: permissions.into_iter().chain(prohibitions).collect(),
+        until: scope.until(),
+    }
+}
+
+/// The reason to deny, or none.
+fn denial(
+    policy: &Policy,
+    request: &Request<'_>,
+    permissions: &[RuleReport],
+    prohibitions: &[RuleReport],
+    obligations: &[DutyReport],
+) -> Option<Ground> {
+    if let Some(ground) = rule::unclear_obligation(policy, obligations) {
+        return Some(ground);
+    }
+    if policy.conflict == Conflict::Invalid {
+        let conflict = rule::contradiction(policy, permissions, prohibitions);
+        if conflict.is_some() {
+            return conflict;
+        }
+    }
+    let stands = |report: &&RuleReport| match policy.conflict {
+        // Even where permissions win, a prohibition that is not understood is not known to be harmless.
+        Conflict::Perm => rule::is_unclear(report),
+        Conflict::Prohibit | Conflict::Invalid => rule::prohibits(report),
+    };
+    if let Some(report) = prohibitions.iter().find(stands) {
+        return Some(rule::prohibition_ground(policy, report));
+    }
+    if permissions.iter().any(|report| rule::grants(report, request.phase)) {
+        return None;
+    }
+    Some(rule::missing_permission(policy, request, permissions))
+}
+
+fn earliest(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}

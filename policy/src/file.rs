@@ -1,0 +1,225 @@
+//! Policy files: TOML with ODRL terms, readable by a person who has never seen ODRL.
+//!
+//! ```toml
+//! title = "Carbon footprint for reporting"
+//!
+//! [who]
+//! groups = ["customers"]
+//!
+//! [what]
+//! tags = ["cfp"]
+//!
+//! [[permit]]
+//! actions = ["use"]
+//! when = ["purpose isAnyOf [cfp-reporting]", "dateTime lt 2027-01-01T00:00:00+09:00", "count lteq 10"]
+//!
+//! [[prohibit]]
+//! actions = ["distribute"]
+//!
+//! [[duty]]
+//! action = "delete"
+//! within = "P30D"
+//!
+//! [offer]
+//! handling = "auto"
+//! ```
+//!
+//! `when` lists conditions that must all hold; a group in braces is one condition: `{ any-of = […] }`, `{ one-of = […] }`,
+//! `{ all-of = […] }`, `{ in-order = […] }`. Where a permission and a prohibition meet, the prohibition wins unless the file
+//! says otherwise with `conflict`.
+
+pub mod expression;
+mod reader;
+mod rules;
+#[cfg(test)]
+mod tests;
+
+use crate::classify::{Class, classify};
+use crate::diagnostic::Diagnostic;
+use crate::evaluate::Subject;
+use crate::odrl::{Kind, Policy};
+use crate::set::{Groups, Purposes};
+use reader::Reader;
+use std::collections::BTreeSet;
+
+/// How large a policy file may be, in bytes.
+pub const MAX_BYTES: usize = 1 << 20;
+
+/// The words of the site that a policy may use.
+#[derive(Debug, Clone, Copy)]
+pub struct Words<'a> {
+    /// Groups of partners.
+    pub groups: &'a Groups,
+    /// Purposes.
+    pub purposes: &'a Purposes,
+}
+
+/// A policy file, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PolicyFile {
+    /// For people.
+    pub title: String,
+    /// For people.
+    pub description: String,
+    /// Who may know of the offer.
+    pub audience: Audience,
+    /// Identifiers of the datasets it offers.
+    pub datasets: BTreeSet<String>,
+    /// Tags of the datasets it offers.
+    pub tags: BTreeSet<String>,
+    /// Whether a fitting request is agreed at once.
+    pub handling: Handling,
+    /// The terms: an ODRL Set without identifier, parties or target.
+    pub terms: Policy,
+}
+
+/// Who may know of an offer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Audience {
+    /// Every registered partner.
+    pub anyone_registered: bool,
+    /// Participant ids.
+    pub partners: BTreeSet<String>,
+    /// Names of groups.
+    pub groups: BTreeSet<String>,
+}
+
+/// What happens to a request that fits an offer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Handling {
+    /// It is agreed at once.
+    #[default]
+    Auto,
+    /// A person decides.
+    Manual,
+}
+
+impl Audience {
+    /// Whether a subject belongs to it.
+    #[must_use]
+    pub fn includes(&self, subject: &Subject) -> bool {
+        self.anyone_registered
+            || self.partners.contains(&subject.participant)
+            || self.groups.iter().any(|group| subject.groups.contains(group))
+    }
+}
+
+/// Reads one policy file: `.toml` in the form above, `.json` and `.jsonld` as ODRL.
+///
+/// # Errors
+/// Every finding, each with its place and remedy.
+pub fn read(name: &str, bytes: &[u8], words: &Words<'_>) -> Result<PolicyFile, Vec<Diagnostic>> {
+    let text = decode(name, bytes).map_err(|finding| vec![finding])?;
+    match name.rsplit_once('.').map(|(_, extension)| extension) {
+        Some("toml") => toml_file(name, text, words),
+        Some("json" | "jsonld") => json_file(name, text),
+        _ => {
+            let message = format!("`{name}` is no kind of policy file");
+            let help = "name it .toml, or .jsonld when it is ODRL";
+            Err(vec![Diagnostic::at(name, text, 0..0, message, help)])
+        }
+    }
+}
+
+/// The name of a policy: that of its file without extension.
+#[must_use]
+pub fn stem(name: &str) -> &str {
+    name.rsplit_once('.').map_or(name, |(stem, _)| stem)
+}
+
+/// The text of a file in UTF-8, without byte order mark.
+fn decode<'a>(name: &str, bytes: &'a [u8]) -> Result<&'a str, Diagnostic> {
+    let finding = |message: String, help: &str| Diagnostic::at(name, "", 0..0, message, help);
+    if bytes.len() > MAX_BYTES {
+        let message = format!("the file has {} bytes; at most {MAX_BYTES} are read", bytes.len());
+        return Err(finding(message, "split the policy"));
+    }
+    if bytes.starts_with(&[0xFF, 0xFE]) || bytes.starts_with(&[0xFE, 0xFF]) {
+        return Err(finding("the file is UTF-16".to_owned(), "save it as UTF-8"));
+    }
+    let bytes = bytes.strip_prefix(&[0xEF, 0xBB, 0xBF]).unwrap_or(bytes);
+    std::str::from_utf8(bytes).map_err(|error| {
+        let valid = bytes.get(..error.valid_up_to()).unwrap_or_default();
+        let before = String::from_utf8_lossy(valid).into_owned();
+        let encoding = guess(bytes.get(error.valid_up_to()..).unwrap_or_default());
+        let message = format!("the file is not UTF-8{encoding}");
+        Diagnostic::at(name, &before, before.len()..before.len(), message, "save it as UTF-8")
+    })
+}
+
+/// Names the encoding that the bytes most likely are, as a help and no more.
+fn guess(bytes: &[u8]) -> &'static str {
+    match bytes {
+        [0x81..=0x9F, ..] => "; it looks like Shift_JIS",
+        [0xA1..=0xFE, 0xA1..=0xFE, ..] => "; it looks like EUC-JP",
+        [0xE0..=0xEF, 0x40..=0xFC, ..] => "; it looks like Shift_JIS",
+        _ => "",
+    }
+}
+
+fn toml_file(name: &str, text: &str, words: &Words<'_>) -> Result<PolicyFile, Vec<Diagnostic>> {
+    let root = toml::de::DeTable::parse(text).map_err(|error| {
+        let span = error.span().unwrap_or(0..0);
+        let help = "the file must be TOML: `key = value` lines under `[section]` lines";
+        vec![Diagnostic::at(name, text, span, error.message(), help)]
+    })?;
+    let mut reader = Reader::new(name, text, words);
+    let file = rules::policy_file(&mut reader, root.get_ref());
+    reader.finish(file)
+}
+
+fn json_file(name: &str, text: &str) -> Result<PolicyFile, Vec<Diagnostic>> {
+    let one =
+        |span, message: String, help: &str| vec![Diagnostic::at(name, text, span, message, help)];
+    let value: serde_json::Value = serde_json::from_str(text).map_err(|error| {
+        let start = offset(text, error.line(), error.column());
+        one(start..start, format!("the file is not JSON: {error}"), "")
+    })?;
+    let mut terms = Policy::from_json(&value).map_err(|error| one(0..0, error.to_string(), ""))?;
+    let help =
+        "this node refuses what it cannot honour; remove the clause or write it with known terms";
+    let refused: Vec<_> = (classify(&terms).into_iter())
+        .filter(|clause| clause.class == Class::Refused)
+        .map(|clause| {
+            let message = format!("{}: `{}` is {}", clause.place, clause.clause, clause.note);
+            Diagnostic::at(name, text, 0..0, message, help)
+        })
+        .collect();
+    if !refused.is_empty() {
+        return Err(refused);
+    }
+    if terms.permissions.iter().chain(&terms.prohibitions).any(|rule| rule.target.is_some()) {
+        let help = "give the policy one target, or one file for each dataset";
+        return Err(one(
+            0..0,
+            "a rule has its own target, which no DSP offer can have".to_owned(),
+            help,
+        ));
+    }
+    let title = ["title", "dct:title", "dcterms:title"];
+    let title = title.iter().find_map(|key| value.get(*key)?.as_str()).unwrap_or(stem(name));
+    let assignee = terms.assignee.take().map(|party| party.id);
+    let audience = Audience {
+        anyone_registered: assignee.is_none(),
+        // An assignee may be a partner or a group of ours; it is looked up as both.
+        partners: assignee.iter().cloned().collect(),
+        groups: assignee.into_iter().collect(),
+    };
+    let datasets = terms.target.take().into_iter().collect();
+    (terms.uid, terms.kind, terms.assigner) = (String::new(), Kind::Set, None);
+    Ok(PolicyFile {
+        title: title.to_owned(),
+        description: String::new(),
+        audience,
+        datasets,
+        tags: BTreeSet::new(),
+        handling: Handling::default(),
+        terms,
+    })
+}
+
+/// The byte offset of a line and column, both from 1.
+fn offset(text: &str, line: usize, column: usize) -> usize {
+    let before: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+    (before + column.saturating_sub(1)).min(text.len())
+}

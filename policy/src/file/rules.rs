@@ -1,0 +1,315 @@
+//! Compiles the sections of a policy file into ODRL.
+
+use super::expression;
+use super::reader::{Reader, Text, kind};
+use super::{Audience, Handling, PolicyFile};
+use crate::odrl::{
+    Action, Atomic, Conflict, Connective, Constraint, Duty, Kind, LeftOperand, Logical, Operator,
+    Policy, RightOperand, Rule,
+};
+use crate::vocabulary;
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::ops::Range;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// How deep groups of conditions may stand in each other.
+const MAX_GROUPS: usize = 8;
+
+pub(super) fn policy_file(reader: &mut Reader<'_>, root: &DeTable<'_>) -> PolicyFile {
+    let keys =
+        ["title", "description", "who", "what", "permit", "prohibit", "duty", "offer", "conflict"];
+    reader.known(root, "a policy file", &keys);
+    let title = reader.text(root, "title");
+    if title.is_none() && !root.contains_key("title") {
+        reader.finding(0..0, "the policy has no title", "write title = \"…\" in the first line");
+    }
+    let description = reader.text(root, "description");
+    let audience = audience(reader, root);
+    let (datasets, tags) = what(reader, root);
+    let handling = handling(reader, root);
+    let terms = terms(reader, root);
+    PolicyFile {
+        title: title.map(|text| text.value).unwrap_or_default(),
+        description: description.map(|text| text.value).unwrap_or_default(),
+        audience,
+        datasets,
+        tags,
+        handling,
+        terms,
+    }
+}
+
+fn audience(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Audience {
+    let Some(who) = reader.table(root, "who") else {
+        if !root.contains_key("who") {
+            reader.finding(
+                0..0,
+                "the policy does not say who may see the offer",
+                "add [who] with partners = [\"…\"], groups = [\"…\"] or anyone-registered = true",
+            );
+        }
+        return Audience::default();
+    };
+    reader.known(who, "[who]", &["partners", "groups", "anyone-registered"]);
+    let anyone_registered = reader.flag(who, "anyone-registered");
+    let partners = named(reader.texts(who, "partners"));
+    let groups = reader.texts(who, "groups");
+    let known = reader.words.groups;
+    for group in groups.iter().filter(|group| !known.contains_key(&group.value)) {
+        let names: Vec<_> = known.keys().map(String::as_str).collect();
+        let message = format!("no partner is in a group `{}`", group.value);
+        let help = if names.is_empty() {
+            "put a partner into the group in its file".to_owned()
+        } else {
+            expression::suggestion(&group.value, &names)
+        };
+        reader.finding(group.span.clone(), message, help);
+    }
+    Audience { anyone_registered, partners, groups: named(groups) }
+}
+
+fn what(reader: &mut Reader<'_>, root: &DeTable<'_>) -> (BTreeSet<String>, BTreeSet<String>) {
+    // Without [what] the policy offers the datasets that are published under its name.
+    let Some(what) = reader.table(root, "what") else { return Default::default() };
+    reader.known(what, "[what]", &["datasets", "tags"]);
+    (named(reader.texts(what, "datasets")), named(reader.texts(what, "tags")))
+}
+
+fn handling(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Handling {
+    let Some(offer) = reader.table(root, "offer") else { return Handling::default() };
+    reader.known(offer, "[offer]", &["handling"]);
+    let Some(text) = reader.text(offer, "handling") else { return Handling::default() };
+    match text.value.as_str() {
+        "auto" => Handling::Auto,
+        "manual" => Handling::Manual,
+        other => {
+            let message = format!("`{other}` is not a way to handle requests");
+            reader.finding(text.span, message, "write \"auto\" or \"manual\"");
+            Handling::Manual
+        }
+    }
+}
+
+fn terms(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Policy {
+    let permissions = rules(reader, root, "permit", "requires");
+    let prohibitions = rules(reader, root, "prohibit", "remedy");
+    let obligations: Vec<Duty> = reader
+        .tables(root, "duty")
+        .into_iter()
+        .filter_map(|(span, table)| duty(reader, span, table))
+        .collect();
+    if !root.contains_key("permit") {
+        reader.finding(
+            0..0,
+            "the policy permits nothing, so its offer could never be used",
+            "add a line [[permit]] and under it actions = [\"use\"]",
+        );
+    }
+    Policy {
+        uid: String::new(),
+        kind: Kind::Set,
+        profiles: Vec::new(),
+        conflict: conflict(reader, root, prohibitions.is_empty()),
+        assigner: None,
+        assignee: None,
+        target: None,
+        permissions,
+        prohibitions,
+        obligations,
+        not_understood: Vec::new(),
+    }
+}
+
+/// ODRL's default would void every policy that permits `use` and prohibits part of it, so a file with prohibitions says
+/// explicitly that they win.
+fn conflict(reader: &mut Reader<'_>, root: &DeTable<'_>, permits_only: bool) -> Conflict {
+    let default = if permits_only { Conflict::Invalid } else { Conflict::Prohibit };
+    let Some(text) = reader.text(root, "conflict") else { return default };
+    match text.value.as_str() {
+        "prohibit" => Conflict::Prohibit,
+        "perm" => Conflict::Perm,
+        "invalid" => Conflict::Invalid,
+        other => {
+            let message = format!("`{other}` is not a conflict strategy");
+            let help = "write \"prohibit\" (the prohibition wins), \"perm\" (the permission wins) or \"invalid\"";
+            reader.finding(text.span, message, help);
+            Conflict::Invalid
+        }
+    }
+}
+
+/// The rules of one kind. An entry with several actions is several rules, as the wire form needs them.
+fn rules(reader: &mut Reader<'_>, root: &DeTable<'_>, section: &str, duty_key: &str) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    for (span, table) in reader.tables(root, section) {
+        reader.known(table, &format!("[[{section}]]"), &["actions", "when", duty_key]);
+        let actions = actions(reader, table, "actions");
+        if actions.is_empty() && reader.list(table, "actions").is_empty() {
+            let message = format!("this [[{section}]] names no action");
+            reader.finding(span, message, "add actions = [\"use\"]");
+        }
+        let constraints = conditions(reader, table);
+        let duties: Vec<Duty> = (actions_of_duties(reader, table, duty_key).into_iter())
+            .map(|action| Duty { actions: vec![action], ..Duty::default() })
+            .collect();
+        rules.extend(actions.into_iter().map(|action| Rule {
+            actions: vec![action],
+            constraints: constraints.clone(),
+            duties: duties.clone(),
+            ..Rule::default()
+        }));
+    }
+    rules
+}
+
+fn actions_of_duties(reader: &mut Reader<'_>, table: &DeTable<'_>, key: &str) -> Vec<Action> {
+    actions(reader, table, key)
+}
+
+fn actions(reader: &mut Reader<'_>, table: &DeTable<'_>, key: &str) -> Vec<Action> {
+    let texts = reader.texts(table, key);
+    texts.into_iter().filter_map(|text| action(reader, text)).collect()
+}
+
+fn action(reader: &mut Reader<'_>, text: Text) -> Option<Action> {
+    let name = vocabulary::short(&text.value);
+    if vocabulary::is_action(name) {
+        return Some(Action { name: name.to_owned(), refinements: Vec::new() });
+    }
+    let message = format!("`{}` is not an ODRL action", text.value);
+    let help = expression::suggestion(name, &vocabulary::actions());
+    reader.finding(text.span, message, help);
+    None
+}
+
+fn duty(reader: &mut Reader<'_>, span: Range<usize>, table: &DeTable<'_>) -> Option<Duty> {
+    reader.known(table, "[[duty]]", &["action", "within", "by", "when", "otherwise"]);
+    let Some(text) = reader.text(table, "action") else {
+        if !table.contains_key("action") {
+            reader.finding(span, "this [[duty]] names no action", "add action = \"delete\"");
+        }
+        return None;
+    };
+    let action = action(reader, text)?;
+    let mut constraints = conditions(reader, table);
+    constraints.extend(deadline(reader, table, "within", LeftOperand::ElapsedTime));
+    constraints.extend(deadline(reader, table, "by", LeftOperand::DateTime));
+    let consequences = (actions(reader, table, "otherwise").into_iter())
+        .map(|action| Duty { actions: vec![action], ..Duty::default() })
+        .collect();
+    Some(Duty { actions: vec![action], constraints, consequences, ..Duty::default() })
+}
+
+fn deadline(
+    reader: &mut Reader<'_>,
+    table: &DeTable<'_>,
+    key: &str,
+    left: LeftOperand,
+) -> Option<Constraint> {
+    let text = reader.text(table, key)?;
+    match Atomic::new(left, Operator::Lteq, &json!(text.value)) {
+        Ok(atomic) => Some(Constraint::Atomic(atomic)),
+        Err(reason) => {
+            let help = "`within` counts from the agreement, like \"P30D\"; `by` is an instant with its zone";
+            reader.finding(text.span, reason, help);
+            None
+        }
+    }
+}
+
+fn conditions(reader: &mut Reader<'_>, table: &DeTable<'_>) -> Vec<Constraint> {
+    let entries = reader.list(table, "when");
+    entries.iter().filter_map(|entry| condition(reader, entry, 0)).collect()
+}
+
+fn condition(
+    reader: &mut Reader<'_>,
+    entry: &Spanned<DeValue<'_>>,
+    depth: usize,
+) -> Option<Constraint> {
+    match entry.get_ref() {
+        DeValue::String(text) => {
+            simple(reader, &Text { value: text.to_string(), span: entry.span() })
+        }
+        DeValue::Table(group) => connected(reader, entry.span(), group, depth),
+        other => {
+            let message = format!("a condition must be a text or a group, not {}", kind(other));
+            reader.finding(
+                entry.span(),
+                message,
+                "write \"count lteq 10\" or { any-of = [\"…\", \"…\"] }",
+            );
+            None
+        }
+    }
+}
+
+fn simple(reader: &mut Reader<'_>, text: &Text) -> Option<Constraint> {
+    match expression::parse(&text.value) {
+        Ok(constraint) => {
+            unknown_words(reader, text, &constraint);
+            Some(constraint)
+        }
+        Err(error) => {
+            let span = reader.within(text, error.span);
+            reader.finding(span, error.message, error.help);
+            None
+        }
+    }
+}
+
+/// A purpose that the site does not list is most likely misspelt, and would silently never be met.
+fn unknown_words(reader: &mut Reader<'_>, text: &Text, constraint: &Constraint) {
+    let Constraint::Atomic(atomic) = constraint else { return };
+    let (LeftOperand::Purpose, RightOperand::Terms(terms)) = (atomic.left, &atomic.right) else {
+        return;
+    };
+    let purposes = reader.words.purposes;
+    for term in terms.iter().filter(|term| !purposes.knows(term)) {
+        let start = text.value.find(term.as_str()).unwrap_or_default();
+        let span = reader.within(text, start..start + term.len());
+        let known: Vec<_> = purposes.iter().map(|(name, _)| name.as_str()).collect();
+        let help = expression::suggestion(term, &known);
+        reader.finding(span, format!("`{term}` is not a purpose of this site"), help);
+    }
+}
+
+fn connected(
+    reader: &mut Reader<'_>,
+    span: Range<usize>,
+    group: &DeTable<'_>,
+    depth: usize,
+) -> Option<Constraint> {
+    let names = [
+        ("any-of", Connective::Or),
+        ("one-of", Connective::Xone),
+        ("all-of", Connective::And),
+        ("in-order", Connective::AndSequence),
+    ];
+    reader.known(group, "a group of conditions", &names.map(|(name, _)| name));
+    let mut given = names.iter().filter(|(name, _)| group.contains_key(*name));
+    let (Some((name, connective)), None) = (given.next(), given.next()) else {
+        let help = "write exactly one of any-of, one-of, all-of, in-order";
+        reader.finding(span, "a group of conditions has one key", help);
+        return None;
+    };
+    if depth >= MAX_GROUPS {
+        let message = format!("groups stand more than {MAX_GROUPS} deep in each other");
+        reader.finding(span, message, "write simpler conditions");
+        return None;
+    }
+    let entries = reader.list(group, name);
+    if entries.is_empty() {
+        reader.finding(span, format!("`{name}` lists no condition"), "add conditions or remove it");
+        return None;
+    }
+    let operands: Vec<_> =
+        entries.iter().filter_map(|entry| condition(reader, entry, depth + 1)).collect();
+    Some(Constraint::Logical(Logical { connective: *connective, operands, uid: None }))
+}
+
+fn named(texts: Vec<Text>) -> BTreeSet<String> {
+    texts.into_iter().map(|text| text.value).collect()
+}

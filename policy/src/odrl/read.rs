@@ -1,0 +1,521 @@
+//! Reads compact JSON-LD into the model. Total: every JSON value becomes a policy or a [`ReadError`].
+
+use super::{
+    Action, Atomic, Conflict, Connective, Constraint, Duty, Kind, LeftOperand, Logical, MAX_DEPTH,
+    MAX_LIST, MAX_NODES, NotUnderstood, Operator, Party, Policy, ReadError, RightOperand, Rule,
+};
+use crate::vocabulary::short;
+use jiff::{Span, Timestamp};
+use serde_json::{Map, Value};
+
+type Object = Map<String, Value>;
+
+pub(super) fn policy(value: &Value) -> Result<Policy, ReadError> {
+    within_limits(value)?;
+    let object = value
+        .as_object()
+        .ok_or_else(|| ReadError::Shape { place: "policy".to_owned(), expected: "an object" })?;
+    let mut policy = Policy {
+        uid: String::new(),
+        kind: kind(object)?,
+        profiles: Vec::new(),
+        conflict: Conflict::default(),
+        assigner: None,
+        assignee: None,
+        target: None,
+        permissions: Vec::new(),
+        prohibitions: Vec::new(),
+        obligations: Vec::new(),
+        not_understood: Vec::new(),
+    };
+    for (name, member) in object {
+        policy_member(&mut policy, short(name), member)?;
+    }
+    if policy.permissions.is_empty()
+        && policy.prohibitions.is_empty()
+        && policy.obligations.is_empty()
+        && policy.not_understood.is_empty()
+    {
+        return Err(ReadError::Empty);
+    }
+    Ok(policy)
+}
+
+fn policy_member(policy: &mut Policy, name: &str, member: &Value) -> Result<(), ReadError> {
+    let unknown = &mut policy.not_understood;
+    match name {
+        "@id" | "uid" => match text(member) {
+            Some(uid) => uid.clone_into(&mut policy.uid),
+            None => unknown.push(not_understood(name, "is not an identifier", member)),
+        },
+        "profile" => {
+            for profile in list(member) {
+                match text(profile) {
+                    Some(profile) => policy.profiles.push(profile.to_owned()),
+                    None => unknown.push(not_understood(name, "is not an identifier", profile)),
+                }
+            }
+        }
+        "conflict" => match text(member).map(short) {
+            Some("perm") => policy.conflict = Conflict::Perm,
+            Some("prohibit") => policy.conflict = Conflict::Prohibit,
+            Some("invalid") => policy.conflict = Conflict::Invalid,
+            _ => unknown.push(not_understood(
+                name,
+                "is none of `perm`, `prohibit`, `invalid`",
+                member,
+            )),
+        },
+        "assigner" => policy.assigner = party(name, member, unknown),
+        "assignee" => policy.assignee = party(name, member, unknown),
+        "target" => policy.target = asset(name, member, unknown),
+        "permission" => policy.permissions = rules(name, "duty", member)?,
+        "prohibition" => policy.prohibitions = rules(name, "remedy", member)?,
+        "obligation" => policy.obligations = duties(name, member)?,
+        // Shorthands that spread over all rules (IM 2.7.1), and parents that would add rules: their meaning must not be lost.
+        "inheritFrom" | "action" | "constraint" | "duty" | "remedy" | "refinement" => unknown
+            .push(not_understood(name, "is not supported at the level of the policy", member)),
+        _ => {}
+    }
+    Ok(())
+}
+
+fn kind(object: &Object) -> Result<Kind, ReadError> {
+    let Some(value) = object.get("@type") else { return Ok(Kind::Set) };
+    let shown = text(value).unwrap_or_default();
+    match short(shown) {
+        "Set" | "Policy" => Ok(Kind::Set),
+        "Offer" => Ok(Kind::Offer),
+        "Agreement" => Ok(Kind::Agreement),
+        _ => Err(ReadError::UnknownKind { kind: shown.to_owned() }),
+    }
+}
+
+fn rules(place: &str, duty_member: &str, value: &Value) -> Result<Vec<Rule>, ReadError> {
+    list(value)
+        .iter()
+        .map(|value| match value.as_object() {
+            Some(object) => Ok(rule(object, duty_member)?),
+            None => {
+                Err(ReadError::Shape { place: place.to_owned(), expected: "a list of objects" })
+            }
+        })
+        .collect()
+}
+
+fn rule(object: &Object, duty_member: &str) -> Result<Rule, ReadError> {
+    let mut rule = Rule::default();
+    for (name, member) in object {
+        let unknown = &mut rule.not_understood;
+        match short(name) {
+            "@id" | "uid" => rule.uid = text(member).map(str::to_owned),
+            "action" => rule.actions = actions(member, unknown),
+            "target" => rule.target = asset("target", member, unknown),
+            "assigner" => rule.assigner = party("assigner", member, unknown),
+            "assignee" => rule.assignee = party("assignee", member, unknown),
+            "constraint" => rule.constraints = constraints(member),
+            other if other == duty_member => rule.duties = duties(other, member)?,
+            other => annotation(other, member, unknown),
+        }
+    }
+    if rule.actions.is_empty() {
+        rule.not_understood.push(not_understood("action", "is missing", &Value::Null));
+    }
+    Ok(rule)
+}
+
+fn duties(place: &str, value: &Value) -> Result<Vec<Duty>, ReadError> {
+    list(value)
+        .iter()
+        .map(|value| match value.as_object() {
+            Some(object) => duty(object),
+            None => {
+                Err(ReadError::Shape { place: place.to_owned(), expected: "a list of objects" })
+            }
+        })
+        .collect()
+}
+
+fn duty(object: &Object) -> Result<Duty, ReadError> {
+    let mut duty = Duty::default();
+    for (name, member) in object {
+        let unknown = &mut duty.not_understood;
+        match short(name) {
+            "@id" | "uid" => duty.uid = text(member).map(str::to_owned),
+            "action" => duty.actions = actions(member, unknown),
+            "target" => duty.target = asset("target", member, unknown),
+            "assignee" => duty.assignee = party("assignee", member, unknown),
+            "constraint" => duty.constraints = constraints(member),
+            "consequence" => duty.consequences = duties("consequence", member)?,
+            other => annotation(other, member, unknown),
+        }
+    }
+    if duty.actions.is_empty() {
+        duty.not_understood.push(not_understood("action", "is missing", &Value::Null));
+    }
+    Ok(duty)
+}
+
+/// Members of a rule that carry no meaning for it are let pass; any other is kept as not understood.
+fn annotation(name: &str, member: &Value, unknown: &mut Vec<NotUnderstood>) {
+    let harmless = matches!(name, "@type" | "@context" | "title" | "description" | "comment")
+        || ["dct:", "dcterms:", "dc:", "rdfs:", "skos:"].iter().any(|p| name.starts_with(p));
+    let empty = member.as_array().is_some_and(Vec::is_empty);
+    if !harmless && !empty {
+        unknown.push(not_understood(name, "is not a member of a rule that is known here", member));
+    }
+}
+
+fn actions(value: &Value, unknown: &mut Vec<NotUnderstood>) -> Vec<Action> {
+    let mut actions = Vec::new();
+    for value in list(value) {
+        match action(value) {
+            Some(action) => actions.push(action),
+            None => unknown.push(not_understood("action", "is not an action", value)),
+        }
+    }
+    actions
+}
+
+fn action(value: &Value) -> Option<Action> {
+    let plain = |name: &str| Action { name: short(name).to_owned(), refinements: Vec::new() };
+    let object = match value {
+        Value::String(name) => return Some(plain(name)),
+        Value::Object(object) => object,
+        _ => return None,
+    };
+    let mut name = None;
+    let mut refinements = Vec::new();
+    for (key, member) in object {
+        match short(key) {
+            "@id" | "@value" | "rdf:value" | "value" | "type" => name = text(member),
+            "refinement" => refinements = constraints(member),
+            "@type" => {}
+            other => refinements.push(Constraint::NotUnderstood(not_understood(
+                other,
+                "is not a member of an action that is known here",
+                member,
+            ))),
+        }
+    }
+    Some(Action { refinements, ..plain(name?) })
+}
+
+fn party(name: &str, value: &Value, unknown: &mut Vec<NotUnderstood>) -> Option<Party> {
+    if let Some(id) = text(value) {
+        let collection = value.as_object().is_some_and(|object| object.len() > 1);
+        if !collection {
+            return Some(Party { id: id.to_owned(), refinements: Vec::new() });
+        }
+    }
+    let read = value.as_object().and_then(|object| {
+        let mut party = Party { id: String::new(), refinements: Vec::new() };
+        for (key, member) in object {
+            match short(key) {
+                "source" => text(member)?.clone_into(&mut party.id),
+                // Without `source` the identifier of the collection itself names the members.
+                "@id" | "uid" if party.id.is_empty() => text(member)?.clone_into(&mut party.id),
+                "refinement" => party.refinements = constraints(member),
+                "@id" | "uid" | "@type" => {}
+                _ => return None,
+            }
+        }
+        (!party.id.is_empty()).then_some(party)
+    });
+    if read.is_none() {
+        unknown.push(not_understood(name, "is not a party that is known here", value));
+    }
+    read
+}
+
+fn asset(name: &str, value: &Value, unknown: &mut Vec<NotUnderstood>) -> Option<String> {
+    let refined = value.as_object().is_some_and(|object| {
+        object.keys().any(|key| matches!(short(key), "refinement" | "source"))
+    });
+    let id = if refined { None } else { text(value).map(str::to_owned) };
+    if id.is_none() {
+        unknown.push(not_understood(name, "is not one dataset", value));
+    }
+    id
+}
+
+fn constraints(value: &Value) -> Vec<Constraint> {
+    list(value).iter().map(constraint).collect()
+}
+
+pub(super) fn constraint(value: &Value) -> Constraint {
+    let unknown = |reason: String| {
+        Constraint::NotUnderstood(NotUnderstood {
+            member: "constraint".to_owned(),
+            reason,
+            source: value.clone(),
+        })
+    };
+    let Some(object) = value.as_object() else { return unknown("is not an object".to_owned()) };
+    let read = match connective(object) {
+        Ok(Some((connective, operands))) => logical(object, connective, operands),
+        Ok(None) => comparison(object),
+        Err(reason) => Err(reason),
+    };
+    read.unwrap_or_else(unknown)
+}
+
+fn connective(object: &Object) -> Result<Option<(Connective, &Value)>, String> {
+    let mut found = None;
+    for (name, member) in object {
+        let connective = match short(name) {
+            "and" => Connective::And,
+            "andSequence" => Connective::AndSequence,
+            "or" => Connective::Or,
+            "xone" => Connective::Xone,
+            _ => continue,
+        };
+        if found.replace((connective, member)).is_some() {
+            return Err("has more than one logical operator".to_owned());
+        }
+    }
+    Ok(found)
+}
+
+fn logical(object: &Object, connective: Connective, value: &Value) -> Result<Constraint, String> {
+    let mut uid = None;
+    for (name, member) in object {
+        match short(name) {
+            "@id" | "uid" => uid = text(member).map(str::to_owned),
+            "@type" => {}
+            other if other == connective.term() => {}
+            other => return Err(format!("has the member `{other}` beside a logical operator")),
+        }
+    }
+    let operands = match value {
+        Value::Object(wrapped) => wrapped.get("@list").map_or_else(|| list(value), list),
+        _ => list(value),
+    };
+    if operands.is_empty() {
+        return Err(format!("`{}` has no operands", connective.term()));
+    }
+    let operands = operands.iter().map(constraint).collect();
+    Ok(Constraint::Logical(Logical { connective, operands, uid }))
+}
+
+fn comparison(object: &Object) -> Result<Constraint, String> {
+    let (mut left, mut operator, mut right, mut uid, mut status) = (None, None, None, None, 0);
+    let mut data_type = None;
+    for (name, member) in object {
+        match short(name) {
+            "leftOperand" => left = text(member),
+            "operator" => operator = text(member),
+            "rightOperand" => right = Some(member),
+            "dataType" => data_type = text(member),
+            "@id" | "uid" => uid = text(member).map(str::to_owned),
+            "@type" => {}
+            "status" => status = number(member).ok_or("has a `status` that is no whole number")?,
+            other => return Err(format!("has the member `{other}`, which is not known here")),
+        }
+    }
+    let left = left.ok_or("has no `leftOperand`")?;
+    let left = LeftOperand::parse(left)
+        .ok_or_else(|| format!("compares `{left}`, a fact this connector does not know"))?;
+    let operator = operator.ok_or("has no `operator`")?;
+    let operator = Operator::parse(operator)
+        .ok_or_else(|| format!("uses `{operator}`, which is not an ODRL operator"))?;
+    if let Some(data_type) = data_type.filter(|name| !fits_type(left, name)) {
+        return Err(format!("gives `{}` the type `{data_type}`", left.term()));
+    }
+    if status != 0 && left != LeftOperand::Count {
+        return Err(format!("gives `{}` a `status`, which only `count` has here", left.term()));
+    }
+    let mut atomic = atomic(left, operator, right.ok_or("has no `rightOperand`")?)?;
+    (atomic.uid, atomic.status) = (uid, status);
+    Ok(Constraint::Atomic(atomic))
+}
+
+pub(super) fn atomic(
+    left: LeftOperand,
+    operator: Operator,
+    written: &Value,
+) -> Result<Atomic, String> {
+    if left.is_ordered() && (operator.takes_list() || is_structural(operator)) {
+        return Err(format!(
+            "compares `{}` with `{}`; it takes eq, neq, lt, lteq, gt or gteq",
+            left.term(),
+            operator.term()
+        ));
+    }
+    if !left.is_ordered() && operator.is_ordering() {
+        return Err(format!(
+            "compares `{}` with `{}`; it takes eq, neq, isAnyOf, isNoneOf, isAllOf, isA, isPartOf or hasPart",
+            left.term(),
+            operator.term()
+        ));
+    }
+    let values = list(written);
+    if values.is_empty() {
+        return Err("compares with an empty list".to_owned());
+    }
+    if values.len() > 1 && !operator.takes_list() {
+        return Err(format!("gives `{}` a list; it takes one value", operator.term()));
+    }
+    let right = match (left, values) {
+        (LeftOperand::DateTime, [value]) => RightOperand::Instant(instant(value)?),
+        (LeftOperand::Count, [value]) => RightOperand::Number(
+            number(value).ok_or_else(|| format!("`{}` is not a whole number", shown(value)))?,
+        ),
+        (
+            LeftOperand::ElapsedTime | LeftOperand::DelayPeriod | LeftOperand::TimeInterval,
+            [value],
+        ) => RightOperand::Duration(duration(value)?.fieldwise()),
+        (LeftOperand::Spatial, values) => {
+            RightOperand::Terms(values.iter().map(region).collect::<Result<_, _>>()?)
+        }
+        (_, values) => RightOperand::Terms(
+            values
+                .iter()
+                .map(|value| {
+                    text(value)
+                        .filter(|name| !name.is_empty())
+                        .map(str::to_owned)
+                        .ok_or_else(|| format!("`{}` is not a name", shown(value)))
+                })
+                .collect::<Result<_, _>>()?,
+        ),
+    };
+    Ok(Atomic { left, operator, right, status: 0, uid: None, written: written.clone() })
+}
+
+const fn is_structural(operator: Operator) -> bool {
+    matches!(operator, Operator::IsA | Operator::HasPart | Operator::IsPartOf)
+}
+
+fn fits_type(left: LeftOperand, data_type: &str) -> bool {
+    let name = data_type
+        .strip_prefix("http://www.w3.org/2001/XMLSchema#")
+        .or_else(|| data_type.strip_prefix("xsd:"))
+        .unwrap_or(data_type);
+    match left {
+        LeftOperand::DateTime => name == "dateTime" || name == "dateTimeStamp",
+        LeftOperand::Count => {
+            matches!(name, "integer" | "nonNegativeInteger" | "positiveInteger" | "int" | "long")
+        }
+        LeftOperand::ElapsedTime | LeftOperand::DelayPeriod | LeftOperand::TimeInterval => {
+            matches!(name, "duration" | "dayTimeDuration" | "yearMonthDuration")
+        }
+        LeftOperand::Purpose | LeftOperand::Spatial | LeftOperand::Recipient => {
+            matches!(name, "string" | "anyURI" | "token")
+        }
+    }
+}
+
+fn instant(value: &Value) -> Result<Timestamp, String> {
+    let written =
+        text(value).ok_or_else(|| format!("`{}` is not a date and time", shown(value)))?;
+    let plain = !written.contains('[') && written.contains('T');
+    plain.then(|| written.parse().ok()).flatten().ok_or_else(|| {
+        format!(
+            "`{written}` is not a date and time with a zone; write it like 2027-01-01T00:00:00+09:00"
+        )
+    })
+}
+
+fn duration(value: &Value) -> Result<Span, String> {
+    let written = text(value).ok_or_else(|| format!("`{}` is not a duration", shown(value)))?;
+    let span: Option<Span> = written.starts_with('P').then(|| written.parse().ok()).flatten();
+    // A span in the past or one that leaves the calendar cannot be a condition on the time since an agreement.
+    span.filter(|span| !span.is_negative())
+        .ok_or_else(|| format!("`{written}` is not a duration; write it like P30D, PT12H or P1Y"))
+}
+
+fn region(value: &Value) -> Result<String, String> {
+    let written = text(value).ok_or_else(|| format!("`{}` is not a region", shown(value)))?;
+    canonical_region(written).ok_or_else(|| {
+        format!("`{written}` is not an ISO 3166 code; write it like JP, DE or JP-13")
+    })
+}
+
+/// The ISO 3166 alpha-2 or subdivision code of a region in any of its forms.
+pub(crate) fn canonical_region(written: &str) -> Option<String> {
+    let upper = written.to_ascii_uppercase();
+    let country = match upper.len() {
+        2 => rust_iso3166::from_alpha2(&upper),
+        3 => rust_iso3166::from_alpha3(&upper),
+        _ => None,
+    };
+    country
+        .map(|country| country.alpha2.to_owned())
+        .or_else(|| rust_iso3166::iso3166_2::from_code(&upper).map(|part| part.code.to_owned()))
+}
+
+fn number(value: &Value) -> Option<u64> {
+    value.as_u64().or_else(|| match value {
+        Value::Object(object) => number(object.get("@value")?),
+        _ => text(value)?.parse().ok(),
+    })
+}
+
+/// The one name in a string, `{"@id": …}`, `{"@value": …}` or a list of one of them.
+pub(super) fn text(value: &Value) -> Option<&str> {
+    match value {
+        Value::String(text) => Some(text),
+        Value::Object(object) => {
+            object.get("@id").or_else(|| object.get("@value")).and_then(Value::as_str)
+        }
+        Value::Array(values) => match values.as_slice() {
+            [Value::Array(_)] => None,
+            [value] => text(value),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// A list, or one value in place of a list of one.
+fn list(value: &Value) -> &[Value] {
+    match value {
+        Value::Array(values) => values,
+        Value::Null => &[],
+        other => std::slice::from_ref(other),
+    }
+}
+
+fn not_understood(member: &str, reason: &str, source: &Value) -> NotUnderstood {
+    NotUnderstood { member: member.to_owned(), reason: reason.to_owned(), source: source.clone() }
+}
+
+/// A short form of a value for an error message.
+fn shown(value: &Value) -> String {
+    let mut shown: String = value.to_string().chars().take(80).collect();
+    if shown.chars().count() == 80 {
+        shown.push('…');
+    }
+    shown
+}
+
+/// Refuses what is too deep or too large, without recursion.
+pub(super) fn within_limits(value: &Value) -> Result<(), ReadError> {
+    let mut pending = vec![(value, 1_usize)];
+    let mut nodes = 0_usize;
+    while let Some((value, depth)) = pending.pop() {
+        nodes += 1;
+        let (what, limit, length) = match value {
+            Value::Array(values) => {
+                pending.extend(values.iter().map(|value| (value, depth + 1)));
+                ("entries in one list", MAX_LIST, values.len())
+            }
+            Value::Object(members) => {
+                pending.extend(members.values().map(|value| (value, depth + 1)));
+                ("members in one object", MAX_LIST, members.len())
+            }
+            _ => ("", MAX_LIST, 0),
+        };
+        if length > limit {
+            return Err(ReadError::TooLarge { what, limit });
+        }
+        if depth > MAX_DEPTH {
+            return Err(ReadError::TooLarge { what: "levels", limit: MAX_DEPTH });
+        }
+        if nodes > MAX_NODES {
+            return Err(ReadError::TooLarge { what: "values", limit: MAX_NODES });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,355 @@
+//! The set of policies that rules at a time: immutable, hashed, rebuilt from its sources.
+
+mod purposes;
+#[cfg(test)]
+mod tests;
+
+use crate::classify::ClauseReport;
+use crate::diagnostic::Diagnostic;
+use crate::evaluate::Subject;
+use crate::file::{self, PolicyFile};
+use crate::{odrl, terms};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+pub use crate::file::{Audience, Handling};
+pub use purposes::{Purpose, Purposes, PurposesError};
+
+/// Groups of participants: name of the group, identifiers of its members.
+pub type Groups = BTreeMap<String, BTreeSet<String>>;
+
+/// One policy file as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// File name with extension: `.toml` for a policy file, `.json` or `.jsonld` for ODRL.
+    pub name: String,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// Every policy that rules, and the words they use. Cheap to clone.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(into = "Sources", try_from = "Sources")]
+pub struct RuleSet {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    sources: Sources,
+    hash: [u8; 32],
+    policies: BTreeMap<String, Arc<CompiledPolicy>>,
+    by_dataset: BTreeMap<String, BTreeSet<String>>,
+    by_tag: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// What a set is stored as: everything to rebuild it, and nothing else.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sources {
+    version: u32,
+    files: BTreeMap<String, String>,
+    groups: Groups,
+    purposes: Purposes,
+}
+
+/// The version of [`Sources`] that this code writes and reads.
+const STORED_VERSION: u32 = 1;
+
+/// One policy, ready to offer and to judge by.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CompiledPolicy {
+    /// File name without extension.
+    pub name: String,
+    /// For people.
+    pub title: String,
+    /// For people.
+    pub description: String,
+    /// SHA-256 of the RFC 8785 form of [`Self::terms`]: equal terms have equal hashes.
+    pub hash: [u8; 32],
+    /// The terms as an ODRL Set without identifier, parties or target.
+    pub template: odrl::Policy,
+    /// The same as compact JSON.
+    pub terms: Value,
+    /// Who may know of the offer at all.
+    pub audience: Audience,
+    /// Identifiers of the datasets it offers.
+    pub datasets: BTreeSet<String>,
+    /// Tags of the datasets it offers.
+    pub tags: BTreeSet<String>,
+    /// Whether a fitting request is agreed at once.
+    pub handling: Handling,
+    /// How far each clause is honoured.
+    pub clauses: Vec<ClauseReport>,
+}
+
+/// Why a stored set cannot be rebuilt.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RebuildError {
+    /// Written by a later version.
+    #[error("the stored rule set has version {found}; this program knows version {STORED_VERSION}")]
+    Version {
+        /// The version found.
+        found: u32,
+    },
+    /// A file that was accepted once is no longer.
+    #[error("the stored policy file no longer compiles: {first}")]
+    Refused {
+        /// The first finding.
+        first: Diagnostic,
+    },
+}
+
+impl RuleSet {
+    /// Compiles policy files. Either all are right, or there is no set.
+    ///
+    /// # Errors
+    /// Every finding in every file.
+    pub fn compile(
+        sources: &[Source],
+        groups: &Groups,
+        purposes: &Purposes,
+    ) -> Result<Self, Vec<Diagnostic>> {
+        let words = file::Words { groups, purposes };
+        let mut findings = Vec::new();
+        let mut files = BTreeMap::new();
+        let mut policies = BTreeMap::new();
+        for source in sources {
+            let compiled = file::read(&source.name, &source.bytes, &words)
+                .and_then(|read| CompiledPolicy::new(&source.name, read));
+            match compiled {
+                Ok(policy) => {
+                    if policies.contains_key(&policy.name) {
+                        findings.push(Diagnostic::at(
+                            &source.name,
+                            "",
+                            0..0,
+                            format!("there are two policies named `{}`", policy.name),
+                            "give one of the files another name",
+                        ));
+                    }
+                    policies.insert(policy.name.clone(), Arc::new(policy));
+                    let text = String::from_utf8_lossy(&source.bytes).into_owned();
+                    files.insert(source.name.clone(), text);
+                }
+                Err(errors) => findings.extend(errors),
+            }
+        }
+        if !findings.is_empty() {
+            return Err(findings);
+        }
+        let sources = Sources {
+            version: STORED_VERSION,
+            files,
+            groups: groups.clone(),
+            purposes: purposes.clone(),
+        };
+        Ok(Self { inner: Arc::new(Inner::new(sources, policies)) })
+    }
+
+    /// A set without policies: nothing is offered.
+    #[must_use]
+    pub fn empty() -> Self {
+        let sources = Sources {
+            version: STORED_VERSION,
+            files: BTreeMap::new(),
+            groups: Groups::new(),
+            purposes: Purposes::default(),
+        };
+        Self { inner: Arc::new(Inner::new(sources, BTreeMap::new())) }
+    }
+
+    /// SHA-256 over all sources, groups and purposes: the identity of the set in the journal.
+    #[must_use]
+    pub fn hash(&self) -> [u8; 32] {
+        self.inner.hash
+    }
+
+    /// The purposes and their hierarchy.
+    #[must_use]
+    pub fn purposes(&self) -> &Purposes {
+        &self.inner.sources.purposes
+    }
+
+    /// The groups that the set was compiled with.
+    #[must_use]
+    pub fn groups(&self) -> &Groups {
+        &self.inner.sources.groups
+    }
+
+    /// The groups of a participant.
+    #[must_use]
+    pub fn groups_of(&self, participant: &str) -> BTreeSet<String> {
+        let groups = self.inner.sources.groups.iter();
+        groups
+            .filter(|(_, members)| members.contains(participant))
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
+    /// Every policy, by name.
+    pub fn policies(&self) -> impl Iterator<Item = &Arc<CompiledPolicy>> {
+        self.inner.policies.values()
+    }
+
+    /// The policy of a name.
+    #[must_use]
+    pub fn policy(&self, name: &str) -> Option<&Arc<CompiledPolicy>> {
+        self.inner.policies.get(name)
+    }
+
+    /// The policies under which a dataset is offered, by name: those that name its identifier or one of its tags, and those that
+    /// were assigned to it by name. Looks only at those.
+    pub fn policies_for<'a>(
+        &'a self,
+        dataset: &str,
+        tags: impl IntoIterator<Item = &'a str>,
+        assigned: impl IntoIterator<Item = &'a str>,
+    ) -> Vec<&'a Arc<CompiledPolicy>> {
+        let mut names: BTreeSet<&str> = BTreeSet::new();
+        let named = self.inner.by_dataset.get(dataset);
+        let tagged = tags.into_iter().filter_map(|tag| self.inner.by_tag.get(tag));
+        names.extend(named.into_iter().chain(tagged).flatten().map(String::as_str));
+        names.extend(assigned);
+        names.into_iter().filter_map(|name| self.inner.policies.get(name)).collect()
+    }
+}
+
+impl Inner {
+    fn new(sources: Sources, policies: BTreeMap<String, Arc<CompiledPolicy>>) -> Self {
+        let mut by_dataset: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        let mut by_tag: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for policy in policies.values() {
+            for dataset in &policy.datasets {
+                by_dataset.entry(dataset.clone()).or_default().insert(policy.name.clone());
+            }
+            for tag in &policy.tags {
+                by_tag.entry(tag.clone()).or_default().insert(policy.name.clone());
+            }
+        }
+        Self { hash: sources.hash(), sources, policies, by_dataset, by_tag }
+    }
+}
+
+impl Sources {
+    /// Length-prefixed, so that no two different sets give the same bytes.
+    fn hash(&self) -> [u8; 32] {
+        let mut digest = Sha256::new();
+        let mut add = |part: &str| {
+            digest.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+            digest.update(part);
+        };
+        add("sekisho rule set 1");
+        add("files");
+        for (name, text) in &self.files {
+            add(name);
+            add(text);
+        }
+        add("groups");
+        for (name, members) in &self.groups {
+            add(name);
+            add(&members.len().to_string());
+            members.iter().for_each(|member| add(member));
+        }
+        add("purposes");
+        for (name, purpose) in self.purposes.iter() {
+            add(name);
+            add(&purpose.title);
+            add(&purpose.part_of.len().to_string());
+            purpose.part_of.iter().for_each(|wider| add(wider));
+        }
+        digest.finalize().into()
+    }
+}
+
+impl From<RuleSet> for Sources {
+    fn from(set: RuleSet) -> Self {
+        set.inner.sources.clone()
+    }
+}
+
+impl TryFrom<Sources> for RuleSet {
+    type Error = RebuildError;
+
+    fn try_from(stored: Sources) -> Result<Self, Self::Error> {
+        if stored.version != STORED_VERSION {
+            return Err(RebuildError::Version { found: stored.version });
+        }
+        let sources: Vec<_> = (stored.files.into_iter())
+            .map(|(name, text)| Source { name, bytes: text.into_bytes() })
+            .collect();
+        Self::compile(&sources, &stored.groups, &stored.purposes).map_err(|findings| {
+            let first = findings.into_iter().next();
+            let missing = || Diagnostic::at("", "", 0..0, "no finding", "");
+            RebuildError::Refused { first: first.unwrap_or_else(missing) }
+        })
+    }
+}
+
+impl PartialEq for RuleSet {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash() == other.hash()
+    }
+}
+
+impl Eq for RuleSet {}
+
+impl CompiledPolicy {
+    fn new(file_name: &str, read: PolicyFile) -> Result<Self, Vec<Diagnostic>> {
+        let terms = read.terms.to_json();
+        let hash = odrl::canonical_hash(&terms).map_err(|error| {
+            let help = "write numbers beyond 2^53 as text";
+            vec![Diagnostic::at(file_name, "", 0..0, error.to_string(), help)]
+        })?;
+        let clauses = crate::classify::classify(&read.terms);
+        Ok(Self {
+            name: file::stem(file_name).to_owned(),
+            title: read.title,
+            description: read.description,
+            hash,
+            template: read.terms,
+            terms,
+            audience: read.audience,
+            datasets: read.datasets,
+            tags: read.tags,
+            handling: read.handling,
+            clauses,
+        })
+    }
+
+    /// Whether a participant may know of the offer. This decides what its catalog shows and what it may negotiate; the rules of the
+    /// policy are judged besides.
+    #[must_use]
+    pub fn is_visible_to(&self, subject: &Subject) -> bool {
+        self.audience.includes(subject)
+    }
+
+    /// The identifier of the offer on a dataset. It follows from the policy's name, its terms and the dataset: an edited policy is
+    /// a new offer.
+    #[must_use]
+    pub fn offer_id(&self, dataset: &str) -> String {
+        let mut digest = Sha256::new();
+        digest.update(self.hash);
+        for part in [self.name.as_str(), dataset] {
+            digest.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+            digest.update(part);
+        }
+        format!("urn:sekisho:offer:{}", hex::encode(digest.finalize()))
+    }
+
+    /// The offer on a dataset as it stands in a catalog: compact JSON without target.
+    #[must_use]
+    pub fn offer_for(&self, dataset: &str, assigner: &str) -> Value {
+        terms::offer(&self.terms, &self.offer_id(dataset), assigner)
+    }
+
+    /// The same offer as messages carry it: with target.
+    #[must_use]
+    pub fn message_offer_for(&self, dataset: &str, assigner: &str) -> Value {
+        terms::message_offer(&self.offer_for(dataset, assigner), dataset)
+    }
+}

@@ -1,0 +1,140 @@
+//! Compares terms by meaning: each rule is brought into one canonical text, then the two bags of texts are compared.
+
+use super::Difference;
+use crate::file::expression;
+use crate::odrl::{
+    Action, Atomic, Connective, Constraint, Duty, Party, Policy, RightOperand, Rule,
+};
+use serde_json::{Value, json};
+
+pub(super) fn policies(offered: &Policy, requested: &Policy) -> Result<(), Difference> {
+    let member = |name: &str| Err(Difference::Member { member: name.to_owned() });
+    // The default may be left out by a connector that does not know the member: the agreement carries ours.
+    if requested.conflict != offered.conflict
+        && requested.conflict != crate::odrl::Conflict::default()
+    {
+        return member("conflict");
+    }
+    let (mut ours, mut theirs) = (offered.profiles.clone(), requested.profiles.clone());
+    ours.sort();
+    theirs.sort();
+    if !theirs.is_empty() && ours != theirs {
+        return member("profile");
+    }
+    let unknown = |policy: &Policy| -> Vec<String> {
+        let parts = policy.not_understood.iter();
+        sorted(parts.map(|part| format!("{}: {}", part.member, canonical(&part.source))).collect())
+    };
+    let (ours, theirs) = (unknown(offered), unknown(requested));
+    if ours != theirs {
+        let part = theirs.iter().chain(&ours).next().cloned().unwrap_or_default();
+        return Err(Difference::Member { member: part });
+    }
+    bags("permission", &offered.permissions, &requested.permissions, rule, expression::write_rule)?;
+    bags(
+        "prohibition",
+        &offered.prohibitions,
+        &requested.prohibitions,
+        rule,
+        expression::write_rule,
+    )?;
+    bags("obligation", &offered.obligations, &requested.obligations, duty, expression::write_duty)
+}
+
+fn bags<T>(
+    kind: &'static str,
+    offered: &[T],
+    requested: &[T],
+    form: impl Fn(&T) -> Value,
+    clause: impl Fn(&T) -> String,
+) -> Result<(), Difference> {
+    let texts =
+        |rules: &[T]| -> Vec<String> { rules.iter().map(|rule| canonical(&form(rule))).collect() };
+    let mut left: Vec<_> = texts(requested).into_iter().zip(requested).collect();
+    for (text, rule) in texts(offered).into_iter().zip(offered) {
+        match left.iter().position(|(other, _)| *other == text) {
+            Some(index) => drop(left.swap_remove(index)),
+            None => return Err(Difference::Missing { kind, clause: clause(rule) }),
+        }
+    }
+    match left.first() {
+        Some((_, rule)) => Err(Difference::Added { kind, clause: clause(rule) }),
+        None => Ok(()),
+    }
+}
+
+fn rule(rule: &Rule) -> Value {
+    json!({
+        "actions": set(&rule.actions, action),
+        "target": rule.target,
+        "assigner": rule.assigner.as_ref().map(party),
+        "assignee": rule.assignee.as_ref().map(party),
+        "constraints": set(&rule.constraints, constraint),
+        "duties": set(&rule.duties, duty),
+        "unknown": set(&rule.not_understood, |part| json!([part.member, part.source])),
+    })
+}
+
+fn duty(item: &Duty) -> Value {
+    json!({
+        "actions": set(&item.actions, action),
+        "target": item.target,
+        "assignee": item.assignee.as_ref().map(party),
+        "constraints": set(&item.constraints, constraint),
+        "consequences": set(&item.consequences, duty),
+        "unknown": set(&item.not_understood, |part| json!([part.member, part.source])),
+    })
+}
+
+fn action(action: &Action) -> Value {
+    json!({ "name": action.name, "refinements": set(&action.refinements, constraint) })
+}
+
+fn party(party: &Party) -> Value {
+    json!({ "id": party.id, "refinements": set(&party.refinements, constraint) })
+}
+
+fn constraint(item: &Constraint) -> Value {
+    match item {
+        Constraint::NotUnderstood(part) => json!({ "unknown": part.source }),
+        Constraint::Atomic(atomic) => json!({
+            "left": atomic.left.term(),
+            "operator": atomic.operator.term(),
+            "right": right(atomic),
+            "status": atomic.status,
+        }),
+        Constraint::Logical(logical) => {
+            let operands = match logical.connective {
+                Connective::AndSequence => logical.operands.iter().map(constraint).collect(),
+                _ => set(&logical.operands, constraint),
+            };
+            json!({ logical.connective.term(): operands })
+        }
+    }
+}
+
+fn right(atomic: &Atomic) -> Value {
+    match &atomic.right {
+        RightOperand::Instant(instant) => json!(instant.to_string()),
+        RightOperand::Duration(span) => json!(span.0.to_string()),
+        RightOperand::Number(number) => json!(number.to_string()),
+        RightOperand::Terms(terms) => json!(sorted(terms.clone())),
+    }
+}
+
+fn set<T>(items: &[T], form: impl Fn(&T) -> Value) -> Value {
+    let mut forms: Vec<Value> = items.iter().map(form).collect();
+    forms.sort_by_cached_key(canonical);
+    Value::Array(forms)
+}
+
+fn sorted(mut texts: Vec<String>) -> Vec<String> {
+    texts.sort();
+    texts.dedup();
+    texts
+}
+
+/// Two equal values give one text: every object here is built in one order, and parts of others are compared as they came.
+fn canonical(value: &Value) -> String {
+    serde_jcs::to_string(value).unwrap_or_else(|_| value.to_string())
+}

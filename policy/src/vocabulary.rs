@@ -1,0 +1,263 @@
+//! The terms of ODRL that this connector knows: actions and how they include each other, left operands, operators.
+
+/// Namespace of the ODRL 2.2 vocabulary.
+pub const ODRL: &str = "http://www.w3.org/ns/odrl/2/";
+
+/// The short name of an ODRL term given in any of its spellings; names of other vocabularies stay as they are.
+#[must_use]
+pub fn short(name: &str) -> &str {
+    name.strip_prefix(ODRL).or_else(|| name.strip_prefix("odrl:")).unwrap_or(name)
+}
+
+/// What a constraint compares (ODRL vocabulary 4.5), as far as this connector knows the fact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LeftOperand {
+    /// Now. Judged in every phase; before the transfer only for what can no longer come true.
+    DateTime,
+    /// Uses made of the offer by this partner, this one included. Judged from the transfer on.
+    Count,
+    /// The declared purpose. Judged from the negotiation on.
+    Purpose,
+    /// ISO 3166 region of the partner, as our administrator declared it. Judged in every phase.
+    Spatial,
+    /// The subject: participant, its groups, its node, application or person. Judged in every phase.
+    Recipient,
+    /// Time since the agreement. Judged from the transfer on.
+    ElapsedTime,
+    /// Time since the agreement before the first use. Judged from the transfer on.
+    DelayPeriod,
+    /// Time since the use before this one. Judged from the transfer on.
+    TimeInterval,
+}
+
+impl LeftOperand {
+    const ALL: [Self; 8] = [
+        Self::DateTime,
+        Self::Count,
+        Self::Purpose,
+        Self::Spatial,
+        Self::Recipient,
+        Self::ElapsedTime,
+        Self::DelayPeriod,
+        Self::TimeInterval,
+    ];
+
+    /// The operand of a name, in any spelling.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        let name = short(name);
+        Self::ALL.into_iter().find(|operand| operand.term() == name)
+    }
+
+    /// The ODRL term.
+    #[must_use]
+    pub const fn term(self) -> &'static str {
+        match self {
+            Self::DateTime => "dateTime",
+            Self::Count => "count",
+            Self::Purpose => "purpose",
+            Self::Spatial => "spatial",
+            Self::Recipient => "recipient",
+            Self::ElapsedTime => "elapsedTime",
+            Self::DelayPeriod => "delayPeriod",
+            Self::TimeInterval => "timeInterval",
+        }
+    }
+
+    /// All known terms, for error messages.
+    #[must_use]
+    pub fn terms() -> Vec<&'static str> {
+        Self::ALL.into_iter().map(Self::term).collect()
+    }
+
+    /// Whether its values are ordered (instants, durations, numbers) rather than named.
+    #[must_use]
+    pub const fn is_ordered(self) -> bool {
+        !matches!(self, Self::Purpose | Self::Spatial | Self::Recipient)
+    }
+}
+
+/// The twelve operators of ODRL (vocabulary 4.6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Operator {
+    /// Equal; for named values, the fact or one of its wider terms.
+    Eq,
+    /// Not equal.
+    Neq,
+    /// Greater than.
+    Gt,
+    /// Greater than or equal.
+    Gteq,
+    /// Less than.
+    Lt,
+    /// Less than or equal.
+    Lteq,
+    /// Is an instance of.
+    IsA,
+    /// Contains.
+    HasPart,
+    /// Is contained in.
+    IsPartOf,
+    /// Is any of a list.
+    IsAnyOf,
+    /// Is all of a list.
+    IsAllOf,
+    /// Is none of a list.
+    IsNoneOf,
+}
+
+impl Operator {
+    const ALL: [Self; 12] = [
+        Self::Eq,
+        Self::Neq,
+        Self::Gt,
+        Self::Gteq,
+        Self::Lt,
+        Self::Lteq,
+        Self::IsA,
+        Self::HasPart,
+        Self::IsPartOf,
+        Self::IsAnyOf,
+        Self::IsAllOf,
+        Self::IsNoneOf,
+    ];
+
+    /// The operator of a name, in any spelling; `term-lteq` is a misspelling in DSP 2025-1's schema.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        let name = short(name);
+        if name == "term-lteq" {
+            return Some(Self::Lteq);
+        }
+        Self::ALL.into_iter().find(|operator| operator.term() == name)
+    }
+
+    /// The ODRL term.
+    #[must_use]
+    pub const fn term(self) -> &'static str {
+        match self {
+            Self::Eq => "eq",
+            Self::Neq => "neq",
+            Self::Gt => "gt",
+            Self::Gteq => "gteq",
+            Self::Lt => "lt",
+            Self::Lteq => "lteq",
+            Self::IsA => "isA",
+            Self::HasPart => "hasPart",
+            Self::IsPartOf => "isPartOf",
+            Self::IsAnyOf => "isAnyOf",
+            Self::IsAllOf => "isAllOf",
+            Self::IsNoneOf => "isNoneOf",
+        }
+    }
+
+    /// All terms, for error messages.
+    #[must_use]
+    pub fn terms() -> Vec<&'static str> {
+        Self::ALL.into_iter().map(Self::term).collect()
+    }
+
+    /// Whether the right operand may be a list (IM 2.5.1).
+    #[must_use]
+    pub const fn takes_list(self) -> bool {
+        matches!(self, Self::IsAnyOf | Self::IsAllOf | Self::IsNoneOf)
+    }
+
+    /// Whether it compares by order.
+    #[must_use]
+    pub const fn is_ordering(self) -> bool {
+        matches!(self, Self::Gt | Self::Gteq | Self::Lt | Self::Lteq)
+    }
+}
+
+/// Every action of the ODRL 2.2 common vocabulary with the action it is included in (vocabulary 4.3).
+const ACTIONS: &[(&str, Option<&str>)] = &[
+    ("use", None),
+    ("transfer", None),
+    ("acceptTracking", Some("use")),
+    ("aggregate", Some("use")),
+    ("annotate", Some("use")),
+    ("anonymize", Some("use")),
+    ("archive", Some("use")),
+    ("attribute", Some("use")),
+    ("compensate", Some("use")),
+    ("concurrentUse", Some("use")),
+    ("delete", Some("use")),
+    ("derive", Some("use")),
+    ("digitize", Some("use")),
+    ("display", Some("play")),
+    ("distribute", Some("use")),
+    ("ensureExclusivity", Some("use")),
+    ("execute", Some("use")),
+    ("extract", Some("reproduce")),
+    ("give", Some("transfer")),
+    ("grantUse", Some("use")),
+    ("include", Some("use")),
+    ("index", Some("use")),
+    ("inform", Some("use")),
+    ("install", Some("use")),
+    ("modify", Some("use")),
+    ("move", Some("use")),
+    ("nextPolicy", Some("use")),
+    ("obtainConsent", Some("use")),
+    ("play", Some("use")),
+    ("present", Some("use")),
+    ("print", Some("use")),
+    ("read", Some("use")),
+    ("reproduce", Some("use")),
+    ("reviewPolicy", Some("use")),
+    ("sell", Some("transfer")),
+    ("share", Some("use")),
+    ("stream", Some("use")),
+    ("synchronize", Some("use")),
+    ("textToSpeech", Some("use")),
+    ("transform", Some("use")),
+    ("translate", Some("use")),
+    ("uninstall", Some("use")),
+    ("watermark", Some("use")),
+];
+
+/// Actions that cannot be done without another (IM 2.4, `implies`).
+const IMPLIES: &[(&str, &str)] = &[("share", "distribute")];
+
+/// Whether the action is of the vocabulary.
+#[must_use]
+pub fn is_action(name: &str) -> bool {
+    ACTIONS.iter().any(|(action, _)| *action == name)
+}
+
+/// Whether `narrow` is `wide` or included in it, at any depth (IM 2.4, `includedIn`).
+#[must_use]
+pub fn is_included_in(narrow: &str, wide: &str) -> bool {
+    let mut current = Some(narrow);
+    // The table has no cycle; the bound only makes that visible.
+    for _ in 0..ACTIONS.len() {
+        let Some(name) = current else { return false };
+        if name == wide {
+            return true;
+        }
+        current = ACTIONS.iter().find(|(action, _)| *action == name).and_then(|(_, up)| *up);
+    }
+    false
+}
+
+/// Whether permitting one action and prohibiting the other contradict each other (IM 2.10): they are equal, one includes the
+/// other, or the permitted one implies the prohibited one.
+#[must_use]
+pub fn overlap(permitted: &str, prohibited: &str) -> bool {
+    is_included_in(permitted, prohibited)
+        || is_included_in(prohibited, permitted)
+        || implies(permitted, prohibited)
+}
+
+/// Whether doing `action` means doing `other` too.
+#[must_use]
+pub fn implies(action: &str, other: &str) -> bool {
+    IMPLIES.iter().any(|(from, to)| *from == action && is_included_in(to, other))
+}
+
+/// Every action, for error messages.
+#[must_use]
+pub fn actions() -> Vec<&'static str> {
+    ACTIONS.iter().map(|(action, _)| *action).collect()
+}
