@@ -1,1 +1,6 @@
 //! The sekisho binary: daemon, listeners, data plane, management and command line.
+
+pub mod clock;
+pub mod config;
+pub mod exit;
+pub mod telemetry;
