@@ -139,7 +139,7 @@ impl FileLayer for OsFiles {
 }
 
 fn write_zeros(file: &File, length: u64) -> io::Result<()> {
-    const ZEROS: [u8; 65_536] = [0; 65_536];
+    static ZEROS: [u8; 65_536] = [0; 65_536];
     let mut offset = file.metadata()?.len();
     while offset < length {
         let wanted = usize::try_from(length - offset).unwrap_or(ZEROS.len());

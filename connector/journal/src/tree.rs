@@ -19,7 +19,7 @@ use crate::tlog::{
 };
 
 /// How many hashes a full tile has (C2SP tlog-tiles).
-pub const TILE_HASHES: u64 = 256;
+pub const TILE_HASHES: u64 = 1 << TILE_BITS;
 
 /// The hashes of one log on disk.
 pub struct TreeFiles<L: FileLayer = OsFiles> {
@@ -163,6 +163,13 @@ impl<L: FileLayer> TreeFiles<L> {
     fn write(&mut self, level: usize, start: u64, hashes: &[Hash]) -> Result<(), TreeError> {
         let path = self.path(level);
         if self.levels.len() == level {
+            // What may be left of a level that was given up is not continued.
+            match self.layer.remove(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(failed(&path)(error));
+                }
+                _ => {}
+            }
             self.levels.push(self.layer.create(&path).map_err(failed(&path))?);
         }
         let file = self.levels.get(level).ok_or_else(|| self.damaged(self.size))?;
@@ -174,8 +181,8 @@ impl<L: FileLayer> TreeFiles<L> {
     /// The root of a complete subtree of `2^bits` hashes of a tile level, within one tile.
     fn read_subtree(&self, level: usize, bits: u8, index: u64) -> Result<Hash, TreeError> {
         let file = self.levels.get(level).ok_or_else(|| self.damaged(self.size))?;
-        let mut bytes = [0; (TILE_HASHES * HASH_BYTES) as usize];
-        let length = (HASH_BYTES as usize) << bits;
+        let mut bytes = [0; size_of::<Hash>() << TILE_BITS];
+        let length = size_of::<Hash>() << bits;
         let bytes = bytes.get_mut(..length).ok_or_else(|| self.damaged(self.size))?;
         let place = index.saturating_mul(length as u64);
         self.layer.read_at(file, place, bytes).map_err(|error| match error.kind() {
@@ -258,7 +265,7 @@ pub enum TreeError {
 
 /// The levels of the tree that one tile spans.
 const TILE_BITS: u8 = 8;
-const HASH_BYTES: u64 = 32;
+const HASH_BYTES: u64 = size_of::<Hash>() as u64;
 /// Tile levels of a tree whose size is a 64-bit number.
 const LEVELS_MAX: usize = 8;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::error::AppendError;
 use super::frame::encode;
-use super::segment::{RESERVE, Shared, is_full, name};
+use super::segment::{MakeError, RESERVE, Shared, is_full, name};
 use super::{JournalReader, Mark, Position, Record};
 use crate::files::{FileLayer, OsFiles};
 
@@ -125,10 +125,12 @@ impl<L: FileLayer> Journal<L> {
                 self.change_to(Active { base, file, capacity });
                 Ok(())
             }
-            Err(error) if essential == Essential::Yes && is_full(&error) => {
+            Err(MakeError::NotMade(error)) if essential == Essential::Yes && is_full(&error) => {
                 self.take_reserve(base, length, error)
             }
-            Err(error) => Err(self.no_room(capacity, error)),
+            Err(MakeError::NotMade(error)) => Err(self.no_room(capacity, error)),
+            // Were the next frame written to the file before, a segment would begin in its midst.
+            Err(MakeError::Unconfirmed(error)) => Err(self.refuse_from_now_on(error)),
         }
     }
 

@@ -10,7 +10,7 @@ use super::{
 use crate::tlog::Hash;
 
 /// Frames begin at multiples of this, so that no sector belongs to two of them.
-pub(super) const SECTOR: u64 = 512;
+pub(super) const SECTOR: usize = 512;
 /// The length of a header; it lies in one sector.
 pub(super) const HEADER: usize = 120;
 
@@ -265,7 +265,7 @@ fn lengths(records: &[Record]) -> (u64, u64) {
 }
 
 fn frame_length(records_length: u64, bodies_length: u64) -> u64 {
-    (HEADER as u64 + records_length + bodies_length).next_multiple_of(SECTOR)
+    (HEADER as u64 + records_length + bodies_length).next_multiple_of(SECTOR as u64)
 }
 
 #[expect(

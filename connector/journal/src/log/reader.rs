@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::error::{Defect, ReadError};
+use super::error::ReadError;
 use super::segment::{Fault, PlacedError, Segment, Shared};
 use super::{Frame, Mark, Position, StoredRecord};
 use crate::files::{FileLayer, OsFiles};
@@ -116,12 +116,7 @@ impl<L: FileLayer> Frames<L> {
             None => {
                 let offset = self.offset;
                 let opened = self.reader.shared.segment_at(offset);
-                let segment = opened.ok_or(ReadError::NotThere { offset, index: 0 })??;
-                if self.after.is_some() && offset > segment.base && offset >= segment.end {
-                    let gap = Defect::Gap { next: segment.end };
-                    return Err(self.reader.shared.damage(segment.base, offset, gap).into());
-                }
-                segment
+                opened.ok_or(ReadError::NotThere { offset, index: 0 })??
             }
         };
         let frame = self.reader.frame_in(&segment, self.offset, self.after.as_ref())?;

@@ -238,7 +238,7 @@ where
                 .shared
                 .read_bytes(file, place, wanted)
                 .map_err(|fault| self.refused(base, offset, fault))?;
-            for sector in piece.chunks(SECTOR as usize) {
+            for sector in piece.chunks(SECTOR) {
                 let here = base.saturating_add(place);
                 let is_frame = Header::parse(sector, &self.shared.options.journal_id, here).is_ok();
                 if is_frame && here > offset {
@@ -289,7 +289,8 @@ fn settle<L: FileLayer>(
     let settled = match tail.base {
         None => {
             let capacity = shared.options.segment_bytes;
-            shared.make_file(&name(base), capacity).map(|file| Active { base, file, capacity })
+            let made = shared.make_file(&name(base), capacity).map_err(io::Error::from);
+            made.map(|file| Active { base, file, capacity })
         }
         Some(_) => settle_last(shared, mark, base, tail.torn.is_some()),
     };

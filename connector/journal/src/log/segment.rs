@@ -35,7 +35,6 @@ pub(super) struct Shared<L: FileLayer> {
     state: RwLock<State>,
 }
 
-#[derive(Debug, Clone)]
 struct State {
     bases: BTreeSet<u64>,
     /// Where the last durable frame ends.
@@ -90,13 +89,15 @@ impl<L: FileLayer> Shared<L> {
 
     /// Opens the file that holds `offset`; `None` when nothing durable is there.
     pub(super) fn segment_at(&self, offset: u64) -> Option<Result<Segment<L::File>, PlacedError>> {
-        let state = self.state.read().unwrap_or_else(PoisonError::into_inner).clone();
-        if offset >= state.end {
+        let (base, end) = {
+            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            let base = *state.bases.range(..=offset).next_back()?;
+            let next = state.bases.range(base.saturating_add(1)..).next().copied();
+            (base, next.unwrap_or(state.end).min(state.end))
+        };
+        if offset >= end {
             return None;
         }
-        let base = *state.bases.range(..=offset).next_back()?;
-        let next = state.bases.range(base.saturating_add(1)..).next().copied();
-        let end = next.unwrap_or(state.end).min(state.end);
         let path = self.path(base);
         Some(match self.layer.open(&path) {
             Ok(file) => Ok(Segment { base, end, path, file: Arc::new(file) }),
@@ -160,13 +161,12 @@ impl<L: FileLayer> Shared<L> {
         Damage { segment: self.path(base), place: offset.saturating_sub(base), offset, defect }
     }
 
-    /// Makes a file of `length` zeros whose room and name are durable before it is returned.
-    ///
-    /// After an error, the name may be there with an unused file; making it again replaces it.
-    pub(super) fn make_file(&self, name: &str, length: u64) -> io::Result<L::File> {
+    /// Makes a file of `length` zeros whose room and name are durable before it is returned. It
+    /// replaces a file of that name.
+    pub(super) fn make_file(&self, name: &str, length: u64) -> Result<L::File, MakeError> {
         let unfinished = self.directory.join(UNFINISHED);
-        self.discard(&unfinished)?;
-        let file = self.layer.create(&unfinished)?;
+        let created = self.discard(&unfinished).and_then(|()| self.layer.create(&unfinished));
+        let file = created.map_err(MakeError::NotMade)?;
         let made = self
             .layer
             .preallocate(&file, length)
@@ -175,9 +175,9 @@ impl<L: FileLayer> Shared<L> {
         if let Err(error) = made {
             // The room that it took is wanted by others; opening the journal removes it otherwise.
             let _ = self.layer.remove(&unfinished);
-            return Err(error);
+            return Err(MakeError::NotMade(error));
         }
-        self.layer.sync_directory(&self.directory)?;
+        self.layer.sync_directory(&self.directory).map_err(MakeError::Unconfirmed)?;
         Ok(file)
     }
 
@@ -186,6 +186,22 @@ impl<L: FileLayer> Shared<L> {
         match self.layer.remove(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
+        }
+    }
+}
+
+/// Why a file was not made.
+pub(super) enum MakeError {
+    /// There is no new file of that name.
+    NotMade(io::Error),
+    /// There is one, but it may be gone after a loss of power.
+    Unconfirmed(io::Error),
+}
+
+impl From<MakeError> for io::Error {
+    fn from(error: MakeError) -> Self {
+        match error {
+            MakeError::NotMade(error) | MakeError::Unconfirmed(error) => error,
         }
     }
 }
