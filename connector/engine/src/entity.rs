@@ -214,6 +214,8 @@ pub struct Accepted {
     pub id: Option<MessageId>,
     /// SHA-256 of its RFC 8785 form, hexadecimal.
     pub digest: String,
+    /// The same without its `@id`: what tells a first message that comes again under a new one.
+    pub content: String,
     /// The version count of the process after it, to tell a repeat without `@id` from a new message.
     pub transition: u64,
 }
@@ -247,6 +249,11 @@ pub struct Negotiation {
     pub accepted: Vec<Accepted>,
     /// Counts transitions and numbers outgoing messages.
     pub transitions: u64,
+    /// The numbers of the messages owed, the pending one first.
+    pub outbox: Vec<u64>,
+    /// The numbers of messages withdrawn by the decision at hand, to be removed by its record; empty between decisions.
+    #[serde(skip)]
+    pub withdrawn: Vec<u64>,
     /// Why it ended, where it did not end well.
     pub failure: Option<Failure>,
     /// When it began.
@@ -338,6 +345,11 @@ pub struct Transfer {
     pub accepted: Vec<Accepted>,
     /// Counts transitions and numbers outgoing messages.
     pub transitions: u64,
+    /// The numbers of the messages owed, the pending one first.
+    pub outbox: Vec<u64>,
+    /// The numbers of messages withdrawn by the decision at hand, to be removed by its record; empty between decisions.
+    #[serde(skip)]
+    pub withdrawn: Vec<u64>,
     /// Why it ended, where it did not end well.
     pub failure: Option<Failure>,
     /// When it began.
@@ -365,8 +377,6 @@ pub struct Grant {
     pub served: u64,
     /// Data requests recorded so far.
     pub requests: u64,
-    /// Set while bytes may have been served that are not yet recorded: closed as at most its limit after a crash.
-    pub open: bool,
 }
 
 /// Where a consumer gets the data of a transfer.
@@ -407,6 +417,8 @@ pub struct Usage {
     pub v: u16,
     /// Transfers granted.
     pub uses: u64,
+    /// When the latest was granted.
+    pub latest: Option<Timestamp>,
 }
 
 /// The transfer that an access token opens.
@@ -555,7 +567,20 @@ macro_rules! into_entity {
 }
 
 into_entity!(
-    Site, Partner, Dataset, Negotiation, Agreement, Transfer, PeerProcess, Held, Usage, Token, Outbox, Pull, Head, Witness
+    Site,
+    Partner,
+    Dataset,
+    Negotiation,
+    Agreement,
+    Transfer,
+    PeerProcess,
+    Held,
+    Usage,
+    Token,
+    Outbox,
+    Pull,
+    Head,
+    Witness
 );
 
 impl From<Rules> for Entity {

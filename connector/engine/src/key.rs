@@ -42,7 +42,10 @@ pub enum Key {
 /// The kind of an entity, for scans. Numbers are part of the stored format and never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
-#[expect(missing_docs, reason = "each variant is documented at the variant of the same name of `Key`")]
+#[expect(
+    missing_docs,
+    reason = "each variant is documented at the variant of the same name of `Key`"
+)]
 pub enum Kind {
     Site = 1,
     Rules = 2,
@@ -141,13 +144,9 @@ impl Key {
             7 => Self::Transfer(part()?.parse().ok()?),
             8 => Self::PeerProcess(part()?.parse().ok()?, part()?.parse().ok()?),
             9 => Self::Held(part()?.parse().ok()?, part()?.parse().ok()?),
-            10 => {
-                Self::Usage(part()?.parse().ok()?, part()?.parse().ok()?, part()?.parse().ok()?)
-            }
+            10 => Self::Usage(part()?.parse().ok()?, part()?.parse().ok()?, part()?.parse().ok()?),
             11 => Self::Token(part()?.to_owned()),
-            12 => {
-                Self::Outbox(part()?.parse().ok()?, part()?.parse().ok()?, part()?.parse().ok()?)
-            }
+            12 => Self::Outbox(part()?.parse().ok()?, part()?.parse().ok()?, part()?.parse().ok()?),
             13 => Self::Pull(part()?.to_owned()),
             14 => Self::Head(part()?.to_owned()),
             15 => Self::Witness(part()?.parse().ok()?),

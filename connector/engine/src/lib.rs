@@ -4,15 +4,30 @@
 //! fresh identifiers. It returns a [`Decision`]: records to append, each with the writes it makes, and a reply. The
 //! only way to change state is to hand such a function to [`Store::transact`].
 
+pub mod catalog;
+pub mod context;
 pub mod data;
+pub mod datasets;
 pub mod entity;
+pub mod evidence;
+pub mod judge;
 pub mod key;
+pub mod negotiation;
+pub mod outbox;
 pub mod permit;
+pub mod process;
+pub mod pull;
 pub mod record;
 pub mod refusal;
+pub mod registry;
+pub mod site;
 pub mod store;
+pub mod transfer;
 
+pub use context::{Context, Fresh, Peer};
 pub use entity::Entity;
 pub use key::{Key, Kind};
+pub use permit::{EndReason, Permit};
 pub use record::{Account, Body, Category, LogId, RecordDraft, RecordKind, Write};
-pub use store::{Committed, Decision, Need, Position, Refused, Store, StoreError, View};
+pub use refusal::{Refusal, RefusalKind};
+pub use store::{Committed, Decision, Need, Position, Store, StoreError, View};

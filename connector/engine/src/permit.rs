@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use protocol::id::{AgreementId, DatasetId, ParticipantId, Pid};
 use serde::{Deserialize, Serialize};
 
+use crate::context::{Context, Fresh};
 use crate::entity::Digests;
 use crate::{Key, Need, RecordDraft, View};
 
@@ -14,6 +15,10 @@ pub struct EndReason {
     pub external: String,
     /// The full reason, for our journal and administrators.
     pub internal: String,
+    /// Whether the transfer is over by it; otherwise a later request may be admitted again.
+    pub terminates: bool,
+    /// Whether a policy ended it.
+    pub by_policy: bool,
 }
 
 /// The right to read the bytes of one dataset version for one transfer, as decided just now.
@@ -89,8 +94,10 @@ pub fn recheck(view: &dyn View, permit: &Permit) -> Result<Option<EndReason>, Ne
 /// [`Need`] when an entity is not loaded.
 pub fn cut(
     view: &dyn View,
+    context: &Context,
+    fresh: &Fresh,
     permit: &Permit,
     reason: &EndReason,
 ) -> Result<Vec<RecordDraft>, Need> {
-    crate::data::cut(view, permit, reason)
+    crate::data::cut(view, context, fresh, permit, reason)
 }

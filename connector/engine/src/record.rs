@@ -54,7 +54,10 @@ pub enum Category {
 /// What happened. Names are part of the stored format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[expect(missing_docs, reason = "each name says what happened; the account of the record says the rest")]
+#[expect(
+    missing_docs,
+    reason = "each name says what happened; the account of the record says the rest"
+)]
 pub enum RecordKind {
     SiteStarted,
     SiteStopped,
@@ -77,6 +80,8 @@ pub enum RecordKind {
     NegotiationVerified,
     NegotiationFinalized,
     NegotiationTerminated,
+    AgreementHeld,
+    AgreementEnded,
     TransferRequested,
     TransferStarted,
     TransferSuspended,
@@ -92,6 +97,7 @@ pub enum RecordKind {
     PullRequested,
     PullAdvanced,
     PullReceived,
+    PullDelivered,
     PullFailed,
     SiteAnchored,
     CheckpointSigned,

@@ -11,7 +11,9 @@ use crate::permit::{EndReason, Permit};
 use crate::{Entity, Key, Kind, LogId, RecordDraft};
 
 /// Where a record stands in the journal, and so the version of the entities that it wrote. Later is greater.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Position {
     /// The logical byte offset of the record's frame in the whole journal.
     pub frame: u64,
@@ -88,7 +90,9 @@ pub struct Committed<R> {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The disk is full; nothing was changed.
-    #[error("the disk is full at `{place}`: free space there; transfers are cut and terminations still recorded")]
+    #[error(
+        "the disk is full at `{place}`: free space there; transfers are cut and terminations still recorded"
+    )]
     DiskFull {
         /// The directory.
         place: String,
@@ -114,9 +118,6 @@ pub enum StoreError {
     #[error("the store is closed")]
     Closed,
 }
-
-/// A refusal of an operation by the engine.
-pub type Refused = crate::refusal::Refusal;
 
 /// A function that decides. It may be run more than once and must not do anything else.
 pub type Decide<R> = Box<dyn FnMut(&dyn View) -> Result<Decision<R>, Need> + Send>;

@@ -1,0 +1,278 @@
+//! Requests for data: admitted with a [`Permit`], checked again while bytes flow, cut when their ground is gone.
+
+use policy::evaluate::Phase;
+use protocol::id::Pid;
+use protocol::transfer::State;
+
+use crate::context::{self, Context, Decided, Fresh, Peer, Stop, settle};
+use crate::entity::{Failure, PartnerState, Transfer};
+use crate::judge::{self, Uses};
+use crate::permit::{EndReason, Permit};
+use crate::process::POLICY_CODE;
+use crate::refusal::{Refusal, RefusalKind};
+use crate::transfer::{self, account, finish, granted_agreement, of_peer, outbox_key};
+use crate::{Account, Category, Decision, Entity, Key, LogId, Need, RecordDraft, RecordKind, View};
+
+/// What an admitted request may read, beside its permit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Admitted {
+    /// The transfer, with its grant.
+    pub transfer: Transfer,
+    /// The dataset as published now.
+    pub dataset: crate::entity::Dataset,
+}
+
+/// Judges one data request. The access token proves which transfer it is for, the connection who asks; everything that the
+/// grant rests on is looked at again.
+///
+/// # Errors
+/// [`Need`] when an entity is not loaded.
+pub fn admit(
+    view: &dyn View,
+    fresh: &Fresh,
+    peer: &Peer,
+    pid: &Pid,
+    token_sha256: &str,
+    attempted: bool,
+) -> Decided<Admitted> {
+    settle(try_admit(view, fresh, peer, pid, token_sha256, attempted))
+}
+
+fn try_admit(
+    view: &dyn View,
+    fresh: &Fresh,
+    peer: &Peer,
+    pid: &Pid,
+    token_sha256: &str,
+    attempted: bool,
+) -> Result<Decision<Admitted>, Stop> {
+    context::active_partner(view, fresh, peer)?;
+    let mut transfer = of_peer(view, fresh, &peer.participant, pid)?;
+    let grant = transfer.grant.clone().filter(|grant| grant.token_sha256 == token_sha256);
+    let (Some(grant), Some(_)) = (grant, context::token(view, token_sha256)?) else {
+        if let Some(failure) = &transfer.failure {
+            let kind = if failure.by_policy { RefusalKind::Policy } else { RefusalKind::NotFound };
+            return Err(fresh.refuse(kind, failure.reason.clone(), failure.reason.clone()));
+        }
+        return Err(fresh.not_found("the access token does not open this transfer"));
+    };
+    let records = started(view, fresh, &mut transfer, attempted)?;
+    let holds = holds(view, fresh, &transfer)?;
+    let dataset = transfer::available_dataset(view, fresh, &holds.agreement)?;
+    if dataset.digests != grant.digests {
+        let text = "the dataset has a new version; request a new transfer";
+        return Err(fresh.refuse(RefusalKind::NotFound, text, text));
+    }
+    let permit = Permit {
+        transfer: transfer.pid.clone(),
+        participant: transfer.participant.clone(),
+        agreement: transfer.agreement.clone(),
+        dataset: transfer.dataset.clone(),
+        digests: grant.digests,
+        generation: grant.generation,
+        until: holds.until,
+    };
+    Ok(Decision { records, reply: Admitted { transfer, dataset }, permit: Some(permit) })
+}
+
+/// Data flow in STARTED only. A request with the token of a start that is under way acknowledges that start.
+fn started(
+    view: &dyn View,
+    fresh: &Fresh,
+    transfer: &mut Transfer,
+    attempted: bool,
+) -> Result<Vec<RecordDraft>, Stop> {
+    let _ = view;
+    if matches!(transfer.process.state(), Some(State::Started)) {
+        return Ok(Vec::new());
+    }
+    let process = if attempted { transfer.process.attempted() } else { transfer.process };
+    let process = process.witness(State::Started).map_err(|rejection| {
+        fresh.refuse(RefusalKind::IllegalState, rejection.to_string(), rejection.to_string())
+    })?;
+    transfer.process = process;
+    transfer.transitions += 1;
+    let mut record = RecordDraft::new(
+        LogId::Relation(transfer.participant.clone()),
+        RecordKind::MessageDelivered,
+        Category::Communication,
+    )
+    .account(account(transfer, &None));
+    if let Some(number) = crate::process::first(&mut transfer.outbox) {
+        record = record.remove(outbox_key(transfer, number));
+    }
+    Ok(finish(vec![record], transfer))
+}
+
+/// What a permit rests on, when it holds.
+struct Holds {
+    agreement: crate::entity::Agreement,
+    until: Option<jiff::Timestamp>,
+}
+
+/// Judges everything that a running transfer rests on.
+fn holds(view: &dyn View, fresh: &Fresh, transfer: &Transfer) -> Result<Holds, Stop> {
+    let now = context::trusted_time(view, fresh)?;
+    let agreement = granted_agreement(view, fresh, &transfer.participant, &transfer.agreement)?;
+    let partner = match context::partner(view, &transfer.participant)? {
+        Some(partner) if partner.state == PartnerState::Active => partner,
+        _ => {
+            return Err(fresh.refuse(
+                RefusalKind::Suspended,
+                "this participant may not exchange data here",
+                "the partner is suspended or removed",
+            ));
+        }
+    };
+    let Some(grant) = &transfer.grant else {
+        return Err(fresh.not_found("nothing was granted"));
+    };
+    let uses = Uses { earlier: grant.use_number.saturating_sub(1), previous: None };
+    let evaluation = judge::agreed(view, &partner, &agreement, Phase::Data, uses, now)?;
+    judge::permit_or_refuse(fresh, &agreement, &evaluation)?;
+    Ok(Holds { agreement, until: evaluation.until })
+}
+
+pub(crate) fn recheck(view: &dyn View, permit: &Permit) -> Result<Option<EndReason>, Need> {
+    let fresh = Fresh::none();
+    let outcome = (|| {
+        let Some(transfer) = context::transfer(view, &permit.transfer)? else {
+            return Err(fresh.not_found("the transfer is gone"));
+        };
+        let current = transfer.grant.as_ref().map(|grant| grant.generation);
+        if transfer.process.state() != Some(State::Started)
+            || transfer.process.pending().is_some_and(|pending| pending.target != State::Started)
+            || current != Some(permit.generation)
+        {
+            let text = match &transfer.failure {
+                Some(failure) => failure.reason.clone(),
+                None => "the transfer is no longer started".to_owned(),
+            };
+            return Err(fresh.refuse(RefusalKind::IllegalState, text.clone(), text));
+        }
+        let holds = holds(view, &fresh, &transfer)?;
+        let dataset = transfer::available_dataset(view, &fresh, &holds.agreement)?;
+        if dataset.digests != permit.digests {
+            let text = "the dataset has a new version";
+            return Err(fresh.refuse(RefusalKind::NotFound, text, text));
+        }
+        // INVARIANT: an answer that changes at another instant than the permit says ends the permit; the next request
+        // gets one with the right instant.
+        Ok(holds.until == permit.until)
+    })();
+    match outcome {
+        Ok(true) => Ok(None),
+        Ok(false) => Ok(Some(EndReason {
+            external: "the permit has to be decided again".to_owned(),
+            internal: "the instant at which the permit ends has changed".to_owned(),
+            terminates: false,
+            by_policy: false,
+        })),
+        Err(Stop::Need(need)) => Err(need),
+        Err(Stop::Refuse(refusal)) => Ok(Some(ended_by(refusal))),
+    }
+}
+
+fn ended_by(refusal: Refusal) -> EndReason {
+    EndReason {
+        terminates: matches!(
+            refusal.kind,
+            RefusalKind::Policy | RefusalKind::Suspended | RefusalKind::NotFound
+        ),
+        by_policy: matches!(refusal.kind, RefusalKind::Policy),
+        external: refusal.external,
+        internal: refusal.internal,
+    }
+}
+
+pub(crate) fn cut(
+    view: &dyn View,
+    context: &Context,
+    fresh: &Fresh,
+    permit: &Permit,
+    reason: &EndReason,
+) -> Result<Vec<RecordDraft>, Need> {
+    let Some(mut transfer) = context::transfer(view, &permit.transfer)? else {
+        return Ok(Vec::new());
+    };
+    let said = Account { reason: Some(reason.internal.clone()), ..account(&transfer, &None) };
+    let cut = RecordDraft::new(
+        LogId::Relation(permit.participant.clone()),
+        RecordKind::TransferCut,
+        Category::Processing,
+    )
+    .account(said)
+    .essential();
+    let open = transfer.process.state() == Some(State::Started)
+        && transfer.process.pending().is_none_or(|pending| pending.target == State::Started);
+    if !reason.terminates || !open {
+        return Ok(vec![cut]);
+    }
+    let failure = Failure {
+        code: if reason.by_policy { POLICY_CODE } else { "ended" }.to_owned(),
+        reason: reason.external.clone(),
+        reference: None,
+        by_policy: reason.by_policy,
+    };
+    // A start may be under way: the partner may have it.
+    transfer.process = transfer.process.attempted();
+    let mut records = vec![cut];
+    match transfer::terminate_with(view, context, fresh, &mut transfer, failure) {
+        Ok(record) => records.push(record),
+        Err(Stop::Need(need)) => return Err(need),
+        Err(Stop::Refuse(_)) => return Ok(records),
+    }
+    Ok(finish(records, &transfer))
+}
+
+/// Records what was served under a grant since the last summary.
+///
+/// # Errors
+/// [`Need`] when an entity is not loaded.
+pub fn served(view: &dyn View, pid: &Pid, bytes: u64, requests: u64) -> Result<Decision<()>, Need> {
+    let Some(mut transfer) = context::transfer(view, pid)? else { return Ok(Decision::answer(())) };
+    let Some(grant) = transfer.grant.as_mut() else { return Ok(Decision::answer(())) };
+    grant.served = grant.served.saturating_add(bytes);
+    grant.requests = grant.requests.saturating_add(requests);
+    let (total, all) = (grant.served, grant.requests);
+    let record = RecordDraft::new(
+        LogId::Relation(transfer.participant.clone()),
+        RecordKind::TransferServed,
+        Category::Processing,
+    )
+    .account(
+        account(&transfer, &None)
+            .fact("bytes", bytes)
+            .fact("requests", requests)
+            .fact("totalBytes", total)
+            .fact("totalRequests", all),
+    )
+    .put(Key::Transfer(pid.clone()), transfer);
+    Ok(Decision::commit(vec![record], ()))
+}
+
+/// After a stop without its mark: what was served since the last summary of a grant is unknown, so it is recorded as at
+/// most what was granted.
+///
+/// # Errors
+/// [`Need`] when an entity is not loaded.
+pub fn interrupted(view: &dyn View, pid: &Pid) -> Result<Decision<()>, Need> {
+    let entity = view.entity(&Key::Transfer(pid.clone()))?;
+    let Some(Entity::Transfer(transfer)) = entity.as_deref() else {
+        return Ok(Decision::answer(()));
+    };
+    let Some(grant) = transfer.grant.as_ref().filter(|_| !transfer.process.is_closed()) else {
+        return Ok(Decision::answer(()));
+    };
+    let record = RecordDraft::new(
+        LogId::Relation(transfer.participant.clone()),
+        RecordKind::TransferServed,
+        Category::Processing,
+    )
+    .account(
+        account(transfer, &None)
+            .fact("atMostBytes", grant.digests.size)
+            .fact("totalBytes", grant.served),
+    );
+    Ok(Decision::commit(vec![record], ()))
+}

@@ -1,0 +1,144 @@
+//! Publishing and withdrawing datasets.
+
+use jiff::Timestamp;
+use protocol::id::DatasetId;
+
+use crate::context::{self, Decided, Fresh, Stop, settle};
+use crate::entity::Dataset;
+use crate::refusal::RefusalKind;
+use crate::{Account, Category, Decision, Key, LogId, RecordDraft, RecordKind, View};
+
+/// The largest stored form of a dataset's description: the cold index keeps values up to 64 KiB.
+const DESCRIPTION_LIMIT: usize = 48 * 1024;
+
+/// Publishes a dataset, or a new version of it. A version name that is empty becomes the next number.
+///
+/// # Errors
+/// [`crate::Need`] when an entity is not loaded.
+pub fn publish(
+    view: &dyn View,
+    fresh: &Fresh,
+    dataset: &Dataset,
+    person: Option<&str>,
+) -> Decided<Dataset> {
+    settle(try_publish(view, fresh, dataset, person))
+}
+
+fn try_publish(
+    view: &dyn View,
+    fresh: &Fresh,
+    dataset: &Dataset,
+    person: Option<&str>,
+) -> Result<Decision<Dataset>, Stop> {
+    let now = context::trusted_time(view, fresh)?;
+    if let Some(rules) = context::rules(view)?
+        && let Some(unknown) =
+            dataset.policies.iter().find(|name| !rules.set.policy(name).is_some())
+    {
+        let text = format!(
+            "there is no policy `{unknown}`; `sekisho policy check` lists what is in force"
+        );
+        return Err(fresh.refuse(RefusalKind::Invalid, text.clone(), text));
+    }
+    let earlier = context::dataset(view, &dataset.id)?;
+    let mut published = dataset.clone();
+    published.published = now;
+    if published.version.is_empty() {
+        published.version = next_version(earlier.as_ref());
+    } else if let Some(earlier) = &earlier
+        && earlier.version == published.version
+        && earlier.digests != published.digests
+    {
+        let text = format!(
+            "dataset `{}` version `{}` is published with other content; give a new `--version`",
+            published.id, published.version
+        );
+        return Err(fresh.refuse(RefusalKind::Invalid, text.clone(), text));
+    }
+    if serde_json::to_vec(&published).map_or(usize::MAX, |text| text.len()) > DESCRIPTION_LIMIT {
+        let text = "title, description, tags and policies are together over 48 KiB; shorten them";
+        return Err(fresh.refuse(RefusalKind::Invalid, text, text));
+    }
+    let account = Account::default()
+        .fact("dataset", published.id.to_string())
+        .fact("version", published.version.clone())
+        .fact("size", published.digests.size)
+        .fact("policies", published.policies.iter().cloned().collect::<Vec<_>>());
+    let record = RecordDraft::new(LogId::Site, RecordKind::DatasetPublished, Category::Processing)
+        .account(account)
+        .digest("dataset", published.digests.sha256.clone())
+        .person(person.map(str::to_owned))
+        .put(Key::Dataset(published.id.clone()), published.clone());
+    Ok(Decision::commit(vec![record], published))
+}
+
+/// The number after the latest numbered version; 1 for a first one.
+fn next_version(earlier: Option<&Dataset>) -> String {
+    let latest = earlier.and_then(|dataset| dataset.version.parse::<u64>().ok()).unwrap_or(0);
+    latest.saturating_add(1).to_string()
+}
+
+/// Withdraws a dataset: it is no longer offered, and running transfers of it are cut.
+///
+/// # Errors
+/// [`crate::Need`] when an entity is not loaded.
+pub fn withdraw(
+    view: &dyn View,
+    fresh: &Fresh,
+    id: &DatasetId,
+    reason: &str,
+    person: Option<&str>,
+) -> Decided<Dataset> {
+    settle((|| {
+        let mut dataset = existing(view, fresh, id)?;
+        if dataset.withdrawn.is_some() {
+            return Ok(Decision::answer(dataset));
+        }
+        dataset.withdrawn = Some(view.now());
+        let record = RecordDraft::new(LogId::Site, RecordKind::DatasetWithdrawn, Category::Service)
+            .account(said(id, reason))
+            .person(person.map(str::to_owned))
+            .put(Key::Dataset(id.clone()), dataset.clone())
+            .essential();
+        Ok(Decision::commit(vec![record], dataset))
+    })())
+}
+
+/// Marks a dataset whose bytes in place are no longer those that were published. It is served again only after it was
+/// published again.
+///
+/// # Errors
+/// [`crate::Need`] when an entity is not loaded.
+pub fn damaged(
+    view: &dyn View,
+    fresh: &Fresh,
+    id: &DatasetId,
+    published: Timestamp,
+    reason: &str,
+) -> Decided<()> {
+    settle((|| {
+        let mut dataset = existing(view, fresh, id)?;
+        if dataset.damaged.is_some() || dataset.published != published {
+            return Ok(Decision::answer(()));
+        }
+        dataset.damaged = Some(reason.to_owned());
+        let record =
+            RecordDraft::new(LogId::Site, RecordKind::DatasetDamaged, Category::Processing)
+                .account(said(id, reason))
+                .put(Key::Dataset(id.clone()), dataset)
+                .essential();
+        Ok(Decision::commit(vec![record], ()))
+    })())
+}
+
+fn existing(view: &dyn View, fresh: &Fresh, id: &DatasetId) -> Result<Dataset, Stop> {
+    context::dataset(view, id)?.ok_or_else(|| {
+        let text = format!("there is no dataset `{id}`; `sekisho dataset list` shows all");
+        fresh.refuse(RefusalKind::NotFound, text.clone(), text)
+    })
+}
+
+fn said(id: &DatasetId, reason: &str) -> Account {
+    Account { reason: Some(reason.to_owned()), ..Account::default() }
+        .fact("dataset", id.to_string())
+}

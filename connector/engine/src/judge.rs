@@ -1,0 +1,196 @@
+//! Asking the policies: which offers a partner sees, and whether terms allow an action now.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use policy::evaluate::{Evaluation, Phase, PreviousUse, Request, Subject, World, evaluate};
+use policy::odrl::Policy;
+use policy::set::RuleSet;
+use protocol::id::OfferId;
+use serde_json::Value;
+
+use crate::context::{self, Fresh, Stop};
+use crate::entity::{Agreement, Dataset, Partner, Rules};
+use crate::refusal::RefusalKind;
+use crate::{Need, View};
+
+/// The action that a pull is.
+pub const ACTION: &str = "use";
+
+/// An offer of a dataset that a partner may see.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Offered {
+    /// Its id.
+    pub id: OfferId,
+    /// The name of the policy behind it.
+    pub policy: String,
+    /// The DSP Offer, as it stands in a catalog (without target).
+    pub offer: Value,
+}
+
+/// The partner as policies see it.
+pub fn subject(partner: &Partner) -> Subject {
+    Subject {
+        participant: partner.participant.to_string(),
+        node: None,
+        application: None,
+        person: None,
+        groups: partner.groups.clone(),
+        region: partner.region.clone(),
+    }
+}
+
+/// The offers of a dataset that a partner may see: its audience names the partner, and what can be judged without a
+/// request holds.
+pub fn offers(
+    rules: &Rules,
+    provider: &str,
+    partner: &Partner,
+    dataset: &Dataset,
+    now: Timestamp,
+) -> Vec<Offered> {
+    if !dataset.is_available() {
+        return Vec::new();
+    }
+    let subject = subject(partner);
+    let world = World {
+        now,
+        subject: &subject,
+        earlier_uses: None,
+        previous_use: PreviousUse::Unknown,
+        agreed_at: None,
+        performed: &[],
+        purposes: rules.set.purposes(),
+    };
+    let request = Request {
+        action: ACTION,
+        target: dataset.id.as_str(),
+        purposes: &[],
+        phase: Phase::Catalog,
+    };
+    rules
+        .set
+        .policies_for(
+            dataset.id.as_str(),
+            dataset.tags.iter().map(String::as_str),
+            dataset.policies.iter().map(String::as_str),
+        )
+        .into_iter()
+        .filter(|policy| policy.is_visible_to(&subject))
+        .filter(|policy| evaluate(&policy.template, &request, &world).is_permit())
+        .filter_map(|policy| {
+            let id = policy.offer_id(dataset.id.as_str());
+            Some(Offered {
+                id: id.parse().ok()?,
+                policy: policy.name.clone(),
+                offer: policy.offer_for(dataset.id.as_str(), provider),
+            })
+        })
+        .collect()
+}
+
+/// Judges terms for a phase before there is an agreement, with a declared purpose.
+pub fn negotiable(
+    rules: &Rules,
+    partner: &Partner,
+    dataset: &Dataset,
+    terms: &Policy,
+    purposes: &[String],
+    now: Timestamp,
+) -> Evaluation {
+    let subject = subject(partner);
+    let world = World {
+        now,
+        subject: &subject,
+        earlier_uses: None,
+        previous_use: PreviousUse::Unknown,
+        agreed_at: None,
+        performed: &[],
+        purposes: rules.set.purposes(),
+    };
+    let request = Request {
+        action: ACTION,
+        target: dataset.id.as_str(),
+        purposes,
+        phase: Phase::Negotiation,
+    };
+    evaluate(terms, &request, &world)
+}
+
+/// The facts of a use that policies count and time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Uses {
+    /// Uses granted before this one.
+    pub earlier: u64,
+    /// When the latest of them was granted.
+    pub previous: Option<Timestamp>,
+}
+
+/// Judges a running agreement by its policy as agreed.
+///
+/// # Errors
+/// [`Stop::Need`] when the rule set is not loaded.
+pub(crate) fn agreed(
+    view: &dyn View,
+    partner: &Partner,
+    agreement: &Agreement,
+    phase: Phase,
+    uses: Uses,
+    now: Timestamp,
+) -> Result<Evaluation, Stop> {
+    let rules = rules_in_force(view)?;
+    let subject = subject(partner);
+    let purposes: Vec<String> = match &agreement.purpose {
+        Some(purpose) => vec![purpose.clone()],
+        None => terms(&agreement.terms)
+            .map(|terms| policy::terms::named_purposes(&terms))
+            .unwrap_or_default(),
+    };
+    let world = World {
+        now,
+        subject: &subject,
+        earlier_uses: Some(uses.earlier),
+        previous_use: uses.previous.map_or(PreviousUse::Never, PreviousUse::At),
+        agreed_at: Some(agreement.created),
+        performed: &[],
+        purposes: rules.set.purposes(),
+    };
+    let request =
+        Request { action: ACTION, target: agreement.dataset.as_str(), purposes: &purposes, phase };
+    // INVARIANT: the terms were read when the agreement was made; an empty policy grants nothing.
+    let empty = serde_json::json!({ "@type": "Agreement" });
+    let read = terms(&agreement.terms).or_else(|| terms(&empty));
+    match read {
+        Some(terms) => Ok(evaluate(&terms, &request, &world)),
+        None => Err(Fresh::none().not_found("the agreement's terms cannot be read")),
+    }
+}
+
+/// A refusal with the deciding clause unless an evaluation permits.
+pub(crate) fn permit_or_refuse(
+    fresh: &Fresh,
+    agreement: &Agreement,
+    evaluation: &Evaluation,
+) -> Result<(), Stop> {
+    if evaluation.is_permit() {
+        return Ok(());
+    }
+    let name = format!("agreement {}", agreement.id);
+    let (external, internal) = match policy::explain::refusal(&name, evaluation) {
+        Some(explanation) => (explanation.external, explanation.internal),
+        None => ("denied by policy".to_owned(), format!("{name} denies")),
+    };
+    Err(fresh.refuse(RefusalKind::Policy, external, internal))
+}
+
+/// The rule set in force; an empty one before the first activation.
+pub(crate) fn rules_in_force(view: &dyn View) -> Result<Arc<Rules>, Need> {
+    Ok(context::rules(view)?.unwrap_or_else(|| {
+        Arc::new(Rules { v: 1, hash: String::new(), set: Arc::new(RuleSet::empty()) })
+    }))
+}
+
+/// The policy in a DSP offer or agreement.
+pub(crate) fn terms(value: &Value) -> Option<Policy> {
+    Policy::from_json(value).ok()
+}

@@ -1,0 +1,165 @@
+//! What negotiations and transfers have in common: repeats, owed messages, records of messages.
+
+use jiff::Timestamp;
+use protocol::id::{MessageId, ParticipantId, Pid};
+use serde_json::Value;
+
+use crate::context::{Context, Fresh, Peer, Stop};
+use crate::entity::{Accepted, Failure, Outbox, Subject};
+use crate::refusal::RefusalKind;
+use crate::{Account, Key};
+
+/// How many accepted messages a process remembers: more than any legal sequence that a partner can still repeat.
+const REMEMBERED: usize = 64;
+
+/// A message as it came in: the text, and what tells a repeat from a new one.
+#[derive(Debug, Clone)]
+pub struct Inbound {
+    /// The message's `@id`, where it has one.
+    pub id: Option<MessageId>,
+    /// SHA-256 of the message's RFC 8785 form, hexadecimal.
+    pub digest: String,
+    /// The same of the message without its `@id`.
+    pub content: String,
+    /// The message itself, for the record's body.
+    pub text: Value,
+    /// Whether an attempt to send our pending transition of this process has begun.
+    pub attempted: bool,
+}
+
+/// What an inbound message is in the light of those accepted before.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Novelty {
+    /// It was not seen before.
+    New,
+    /// It was accepted before: same answer, no second effect.
+    Repeat,
+}
+
+/// Tells repeats from new messages: the same `@id` with the same content, or without `@id` equal content and no
+/// transition since. The same `@id` with other content is refused.
+pub(crate) fn novelty(
+    accepted: &[Accepted],
+    transitions: u64,
+    inbound: &Inbound,
+    fresh: &Fresh,
+) -> Result<Novelty, Stop> {
+    if let Some(id) = &inbound.id {
+        let Some(earlier) = accepted.iter().find(|earlier| earlier.id.as_ref() == Some(id)) else {
+            return Ok(Novelty::New);
+        };
+        if earlier.digest == inbound.digest {
+            return Ok(Novelty::Repeat);
+        }
+        return Err(fresh.refuse(
+            RefusalKind::Invalid,
+            "a different message with the same @id was accepted before",
+            format!("message `{id}` came again with other content"),
+        ));
+    }
+    let repeat = accepted
+        .last()
+        .is_some_and(|last| last.digest == inbound.digest && last.transition == transitions);
+    Ok(if repeat { Novelty::Repeat } else { Novelty::New })
+}
+
+/// Remembers an accepted message.
+pub(crate) fn remember(accepted: &mut Vec<Accepted>, inbound: &Inbound, transition: u64) {
+    if accepted.len() >= REMEMBERED {
+        accepted.remove(0);
+    }
+    accepted.push(Accepted {
+        id: inbound.id.clone(),
+        digest: inbound.digest.clone(),
+        content: inbound.content.clone(),
+        transition,
+    });
+}
+
+/// A message that we owe: its place in the outbox and its text.
+#[derive(Debug)]
+pub(crate) struct Owed {
+    pub(crate) key: Key,
+    pub(crate) entity: Outbox,
+    pub(crate) text: Value,
+}
+
+/// What is needed to owe a message.
+pub(crate) struct Draft<'a> {
+    pub(crate) subject: Subject,
+    pub(crate) participant: &'a ParticipantId,
+    pub(crate) pid: &'a Pid,
+    pub(crate) number: u64,
+    pub(crate) id: MessageId,
+    pub(crate) url: String,
+    pub(crate) text: Value,
+    pub(crate) token: Option<(Pid, u32)>,
+    pub(crate) terminates: bool,
+}
+
+/// Puts a message into the outbox.
+pub(crate) fn owe(context: &Context, now: Timestamp, draft: Draft<'_>) -> Owed {
+    let deadline = now.checked_add(context.delivery_deadline).unwrap_or(Timestamp::MAX);
+    Owed {
+        key: Key::Outbox(draft.participant.clone(), draft.pid.clone(), draft.number),
+        entity: Outbox {
+            v: 1,
+            subject: draft.subject,
+            message: draft.id,
+            url: draft.url,
+            token: draft.token,
+            terminates: draft.terminates,
+            queued: now,
+            deadline,
+        },
+        text: draft.text,
+    }
+}
+
+/// The account of something that a peer did.
+pub(crate) fn by_peer(peer: &Peer) -> Account {
+    Account {
+        participant: Some(peer.participant.clone()),
+        node: Some(peer.proof.clone()),
+        place: Some(peer.place.clone()),
+        ..Account::default()
+    }
+}
+
+/// The account of something that this node did towards a partner.
+pub(crate) fn towards(participant: &ParticipantId) -> Account {
+    Account { participant: Some(participant.clone()), ..Account::default() }
+}
+
+/// Whether a URL has one of the origins (scheme, host and port).
+pub(crate) fn has_origin<'a>(url: &str, mut origins: impl Iterator<Item = &'a String>) -> bool {
+    let Ok(parsed) = url::Url::parse(url) else { return false };
+    let clean = parsed.username().is_empty()
+        && parsed.password().is_none()
+        && parsed.fragment().is_none()
+        && parsed.query().is_none();
+    let origin = parsed.origin();
+    clean
+        && origin.is_tuple()
+        && origins
+            .any(|allowed| url::Url::parse(allowed).is_ok_and(|allowed| allowed.origin() == origin))
+}
+
+/// Takes the number of the pending message, the first that is owed.
+pub(crate) fn first(outbox: &mut Vec<u64>) -> Option<u64> {
+    (!outbox.is_empty()).then(|| outbox.remove(0))
+}
+
+/// What a partner's termination or suspension says, bounded.
+pub(crate) fn told(code: &str, explanation: &protocol::message::Explanation) -> Failure {
+    let bounded = |text: &str| text.chars().take(1000).collect::<String>();
+    Failure {
+        code: bounded(explanation.code.as_deref().unwrap_or(code)),
+        reason: bounded(&explanation.texts().join("; ")),
+        reference: None,
+        by_policy: explanation.code.as_deref() == Some(POLICY_CODE),
+    }
+}
+
+/// The code by which we tell a partner that a policy refused.
+pub const POLICY_CODE: &str = "policy";

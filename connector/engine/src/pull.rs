@@ -1,0 +1,421 @@
+//! Pulls: what this site wants from a partner, from the first request to verified bytes.
+
+use protocol::id::{AgreementId, DatasetId, ParticipantId};
+use protocol::negotiation::State as NegotiationState;
+use protocol::transfer::State as TransferState;
+
+use crate::context::{self, Context, Decided, Fresh, Stop, settle};
+use crate::entity::{Agreement, Digests, Failure, Partner, Pull, PullStep, Source, Transfer};
+use crate::negotiation::Choice;
+use crate::process::towards;
+use crate::refusal::RefusalKind;
+use crate::{
+    Account, Category, Decision, Key, LogId, Need, RecordDraft, RecordKind, View, negotiation,
+    transfer,
+};
+
+/// What is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// The pull's id.
+    pub id: String,
+    /// The provider.
+    pub participant: ParticipantId,
+    /// The dataset.
+    pub dataset: DatasetId,
+    /// The declared purpose.
+    pub purpose: Option<String>,
+    /// The person who asked.
+    pub person: Option<String>,
+}
+
+/// How a pull begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Begun {
+    /// It runs.
+    Running(Pull),
+    /// No agreement stands: choose an offer from the provider's catalog and ask again with it.
+    NeedOffer,
+}
+
+/// Begins a pull: under a standing agreement for the same purpose, or with a negotiation for the chosen offer.
+///
+/// `avoid` is an agreement that did not do, such as one whose count is used up.
+///
+/// # Errors
+/// [`Need`] when an entity is not loaded.
+pub fn begin(
+    view: &dyn View,
+    context: &Context,
+    fresh: &Fresh,
+    wanted: &Wanted,
+    choice: Option<&Choice>,
+    avoid: Option<&AgreementId>,
+) -> Decided<Begun> {
+    settle(try_begin(view, context, fresh, wanted, choice, avoid))
+}
+
+fn try_begin(
+    view: &dyn View,
+    context: &Context,
+    fresh: &Fresh,
+    wanted: &Wanted,
+    choice: Option<&Choice>,
+    avoid: Option<&AgreementId>,
+) -> Result<Decision<Begun>, Stop> {
+    let partner = active(view, fresh, &wanted.participant)?;
+    let mut pull = Pull {
+        v: 1,
+        id: wanted.id.clone(),
+        participant: wanted.participant.clone(),
+        dataset: wanted.dataset.clone(),
+        purpose: wanted.purpose.clone(),
+        step: PullStep::Failed { failure: failure("not-begun", "not begun") },
+        created: view.now(),
+    };
+    let (step, mut records) = match (standing(view, wanted, avoid)?, choice) {
+        (Some(agreement), _) => {
+            let (transfer, records) = request_transfer(view, context, fresh, &partner, &agreement)?;
+            (PullStep::Transferring { transfer: transfer.pid }, records)
+        }
+        (None, None) => return Ok(Decision::answer(Begun::NeedOffer)),
+        (None, Some(choice)) => {
+            let (negotiation, records) =
+                negotiation::request(view, context, fresh, &partner, choice)
+                    .map_err(Stop::Refuse)?;
+            (PullStep::Negotiating { negotiation: negotiation.pid }, records)
+        }
+    };
+    pull.step = step;
+    let record = RecordDraft::new(
+        LogId::Relation(wanted.participant.clone()),
+        RecordKind::PullRequested,
+        Category::Service,
+    )
+    .account(Account {
+        purpose: wanted.purpose.clone(),
+        ..towards(&wanted.participant)
+            .fact("pull", pull.id.clone())
+            .fact("dataset", pull.dataset.to_string())
+    })
+    .person(wanted.person.clone())
+    .put(Key::Pull(pull.id.clone()), pull.clone());
+    records.insert(0, record);
+    Ok(Decision::commit(records, Begun::Running(pull)))
+}
+
+/// What the worker of a pull has to do next.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Next {
+    /// Wait until one of these entities changes.
+    Wait(Vec<Key>),
+    /// Download from here; the transfer is started.
+    Download {
+        /// The transfer.
+        transfer: Box<Transfer>,
+        /// The agreement it rests on.
+        agreement: Box<Agreement>,
+        /// Where from.
+        source: Source,
+    },
+    /// Nothing: it is received, delivered or failed.
+    Closed(Pull),
+}
+
+/// Moves a pull on as far as the state allows.
+///
+/// # Errors
+/// [`Need`] when an entity is not loaded.
+pub fn advance(view: &dyn View, context: &Context, fresh: &Fresh, id: &str) -> Decided<Next> {
+    settle((|| {
+        let pull = existing(view, fresh, id)?;
+        match pull.step.clone() {
+            PullStep::Negotiating { negotiation: pid } => {
+                let Some(negotiation) = context::negotiation(view, &pid)? else {
+                    return fail_with(pull, failure("lost", "the negotiation is gone"));
+                };
+                match negotiation.process.state() {
+                    Some(NegotiationState::Finalized) => {
+                        transfer_next(view, context, fresh, pull, negotiation.agreement.as_ref())
+                    }
+                    Some(NegotiationState::Terminated) => {
+                        let reason = negotiation.failure.unwrap_or_else(|| {
+                            failure("terminated", "the provider ended the negotiation")
+                        });
+                        fail_with(pull, reason)
+                    }
+                    _ => Ok(Decision::answer(Next::Wait(vec![
+                        Key::Negotiation(pid),
+                        Key::Pull(pull.id),
+                    ]))),
+                }
+            }
+            PullStep::Transferring { transfer: pid } => {
+                let Some(transfer) = context::transfer(view, &pid)? else {
+                    return fail_with(pull, failure("lost", "the transfer is gone"));
+                };
+                download_next(view, pull, transfer)
+            }
+            PullStep::Received { .. } | PullStep::Delivered { .. } | PullStep::Failed { .. } => {
+                Ok(Decision::answer(Next::Closed(pull)))
+            }
+        }
+    })())
+}
+
+fn transfer_next(
+    view: &dyn View,
+    context: &Context,
+    fresh: &Fresh,
+    mut pull: Pull,
+    agreement: Option<&AgreementId>,
+) -> Result<Decision<Next>, Stop> {
+    let agreement = match agreement {
+        Some(id) => context::agreement(view, id)?,
+        None => None,
+    };
+    let Some(agreement) = agreement else {
+        return fail_with(pull, failure("lost", "the negotiation ended without an agreement"));
+    };
+    let partner = active(view, fresh, &pull.participant)?;
+    let (transfer, mut records) = request_transfer(view, context, fresh, &partner, &agreement)?;
+    pull.step = PullStep::Transferring { transfer: transfer.pid.clone() };
+    let wait = Next::Wait(vec![Key::Transfer(transfer.pid), Key::Pull(pull.id.clone())]);
+    if let Some(last) = records.pop() {
+        records.push(last.put(Key::Pull(pull.id.clone()), pull));
+    }
+    Ok(Decision::commit(records, wait))
+}
+
+fn download_next(view: &dyn View, pull: Pull, transfer: Transfer) -> Result<Decision<Next>, Stop> {
+    let wait = vec![Key::Transfer(transfer.pid.clone()), Key::Pull(pull.id.clone())];
+    match (transfer.process.state(), transfer.source.clone()) {
+        (Some(TransferState::Started), Some(source)) => {
+            let Some(agreement) = context::agreement(view, &transfer.agreement)? else {
+                return fail_with(pull, failure("lost", "the agreement is gone"));
+            };
+            Ok(Decision::answer(Next::Download {
+                transfer: Box::new(transfer),
+                agreement: Box::new(agreement),
+                source,
+            }))
+        }
+        (Some(TransferState::Started), None) => {
+            let reason = "the provider's start does not say where the data are";
+            fail_with(pull, failure("no-data-address", reason))
+        }
+        (Some(TransferState::Terminated), _) => {
+            let reason = transfer
+                .failure
+                .unwrap_or_else(|| failure("terminated", "the provider ended the transfer"));
+            fail_with(pull, reason)
+        }
+        (Some(TransferState::Completed), _) => {
+            let reason = "the provider completed the transfer before every byte was here";
+            fail_with(pull, failure("completed-early", reason))
+        }
+        _ => Ok(Decision::answer(Next::Wait(wait))),
+    }
+}
+
+/// What arrived, verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrival {
+    /// Size and digests of what arrived, equal to what the provenance token names.
+    pub digests: Digests,
+    /// The name that the provider gave the file.
+    pub file_name: String,
+    /// SHA-256 of the provenance token, hexadecimal; absent where the provider gives none.
+    pub provenance_sha256: Option<String>,
+}
+
+/// Records what arrived, and completes the transfer.
+///
+/// # Errors
+/// [`Need`] when an entity is not loaded.
+pub fn received(
+    view: &dyn View,
+    context: &Context,
+    fresh: &Fresh,
+    id: &str,
+    arrival: &Arrival,
+) -> Decided<Pull> {
+    settle((|| {
+        let mut pull = existing(view, fresh, id)?;
+        let PullStep::Transferring { transfer: pid } = pull.step.clone() else {
+            return Ok(Decision::answer(pull));
+        };
+        let Some(mut transfer) = context::transfer(view, &pid)? else {
+            return Err(fresh.not_found("the transfer is gone"));
+        };
+        pull.step = PullStep::Received {
+            transfer: pid,
+            digests: arrival.digests.clone(),
+            file_name: arrival.file_name.clone(),
+        };
+        let mut record = RecordDraft::new(
+            LogId::Relation(pull.participant.clone()),
+            RecordKind::PullReceived,
+            Category::Processing,
+        )
+        .account(
+            transfer::account(&transfer, &pull.purpose)
+                .fact("pull", pull.id.clone())
+                .fact("size", arrival.digests.size)
+                .fact("blake3", arrival.digests.blake3.clone()),
+        )
+        .digest("dataset", arrival.digests.sha256.clone())
+        .put(Key::Pull(pull.id.clone()), pull.clone());
+        if let Some(token) = &arrival.provenance_sha256 {
+            record = record.digest("token", token.clone());
+        }
+        let mut records = vec![record];
+        if transfer.process.pending().is_none()
+            && transfer.process.state() == Some(TransferState::Started)
+        {
+            records.extend(transfer::complete(view, context, fresh, &mut transfer)?);
+            records = transfer::finish(records, &transfer);
+        }
+        Ok(Decision::commit(records, pull))
+    })())
+}
+
+/// The bytes were handed over to the one who asked.
+///
+/// # Errors
+/// [`Need`] when an entity is not loaded.
+pub fn delivered(view: &dyn View, fresh: &Fresh, id: &str) -> Decided<Pull> {
+    settle((|| {
+        let mut pull = existing(view, fresh, id)?;
+        let PullStep::Received { transfer, .. } = pull.step.clone() else {
+            return Ok(Decision::answer(pull));
+        };
+        pull.step = PullStep::Delivered { transfer };
+        let record = RecordDraft::new(
+            LogId::Relation(pull.participant.clone()),
+            RecordKind::PullDelivered,
+            Category::Processing,
+        )
+        .account(towards(&pull.participant).fact("pull", pull.id.clone()))
+        .put(Key::Pull(pull.id.clone()), pull.clone());
+        Ok(Decision::commit(vec![record], pull))
+    })())
+}
+
+/// A pull cannot go on.
+///
+/// # Errors
+/// [`Need`] when an entity is not loaded.
+pub fn fail(
+    view: &dyn View,
+    context: &Context,
+    fresh: &Fresh,
+    id: &str,
+    failure: &Failure,
+) -> Decided<()> {
+    settle((|| {
+        let pull = existing(view, fresh, id)?;
+        if pull.is_closed() {
+            return Ok(Decision::answer(()));
+        }
+        let mut records = Vec::new();
+        if let PullStep::Transferring { transfer: pid } = &pull.step
+            && let Some(mut transfer) = context::transfer(view, pid)?
+            && !transfer.process.is_closed()
+        {
+            transfer.process = transfer.process.attempted();
+            if let Ok(record) =
+                transfer::terminate_with(view, context, fresh, &mut transfer, failure.clone())
+            {
+                records.extend(transfer::finish(vec![record], &transfer));
+            }
+        }
+        records.push(failed(pull, failure.clone()).0);
+        Ok(Decision::commit(records, ()))
+    })())
+}
+
+/// A standing agreement for the same dataset and purpose.
+fn standing(
+    view: &dyn View,
+    wanted: &Wanted,
+    avoid: Option<&AgreementId>,
+) -> Result<Option<Agreement>, Need> {
+    let Some(held) = context::held(view, &wanted.participant, &wanted.dataset)? else {
+        return Ok(None);
+    };
+    for (id, purpose) in held.agreements.iter().rev() {
+        if *purpose != wanted.purpose || avoid == Some(id) {
+            continue;
+        }
+        if let Some(agreement) = context::agreement(view, id)?
+            && agreement.ended.is_none()
+            && agreement.finalized
+        {
+            return Ok(Some(agreement));
+        }
+    }
+    Ok(None)
+}
+
+fn request_transfer(
+    view: &dyn View,
+    context: &Context,
+    fresh: &Fresh,
+    partner: &Partner,
+    agreement: &Agreement,
+) -> Result<(Transfer, Vec<RecordDraft>), Stop> {
+    transfer::request(view, context, fresh, partner, agreement, transfer::HTTP_PULL)
+        .map_err(Stop::Refuse)
+}
+
+fn active(view: &dyn View, fresh: &Fresh, participant: &ParticipantId) -> Result<Partner, Stop> {
+    match context::partner(view, participant)? {
+        Some(partner) if partner.state == crate::entity::PartnerState::Active => Ok(partner),
+        Some(partner) => {
+            let text = format!(
+                "partner `{0}` is suspended; `sekisho partner resume {0}` lets it exchange again",
+                partner.name
+            );
+            Err(fresh.refuse(RefusalKind::Suspended, text.clone(), text))
+        }
+        None => {
+            let text = format!("`{participant}` is not a registered partner");
+            Err(fresh.refuse(RefusalKind::NotFound, text.clone(), text))
+        }
+    }
+}
+
+fn existing(view: &dyn View, fresh: &Fresh, id: &str) -> Result<Pull, Stop> {
+    context::pull(view, id)?.ok_or_else(|| {
+        let text = format!("there is no pull `{id}`");
+        fresh.refuse(RefusalKind::NotFound, text.clone(), text)
+    })
+}
+
+fn failure(code: &str, reason: &str) -> Failure {
+    Failure { code: code.to_owned(), reason: reason.to_owned(), reference: None, by_policy: false }
+}
+
+/// The record of a failed pull, and the pull.
+fn failed(mut pull: Pull, failure: Failure) -> (RecordDraft, Pull) {
+    let account = Account {
+        reason: Some(failure.reason.clone()),
+        reference: failure.reference.clone(),
+        ..towards(&pull.participant).fact("pull", pull.id.clone())
+    };
+    pull.step = PullStep::Failed { failure };
+    let record = RecordDraft::new(
+        LogId::Relation(pull.participant.clone()),
+        RecordKind::PullFailed,
+        Category::Service,
+    )
+    .account(account)
+    .put(Key::Pull(pull.id.clone()), pull.clone());
+    (record, pull)
+}
+
+fn fail_with(pull: Pull, failure: Failure) -> Result<Decision<Next>, Stop> {
+    let (record, pull) = failed(pull, failure);
+    Ok(Decision::commit(vec![record], Next::Closed(pull)))
+}

@@ -1,0 +1,440 @@
+//! Transfer processes, both roles.
+//!
+//! The provider judges the agreed policy once more, counts the use, and grants: the grant, its token's hash and the
+//! provenance token are one commit, before the start is sent and before any byte flows.
+
+mod messages;
+mod provider;
+
+use protocol::id::{AgreementId, ParticipantId, Pid};
+use protocol::message::{
+    self, Explanation, Pids, TransferCompletionMessage, TransferRequestMessage,
+    TransferTerminationMessage,
+};
+use protocol::path::{BaseUrl, Endpoint};
+use protocol::process::{Delivery, Role};
+use protocol::transfer::{MessageKind, Process, State};
+use serde_json::Value;
+
+pub use messages::{Message, receive};
+pub(crate) use provider::available as available_dataset;
+pub use provider::{Answer, GrantFacts, Prepared, receive_request};
+
+use crate::context::{self, Context, Decided, Fresh, Peer, Stop, settle};
+use crate::entity::{Agreement, Failure, Partner, PeerProcess, Subject, Transfer};
+use crate::process::{Draft, Owed, owe, towards};
+use crate::refusal::RefusalKind;
+use crate::{
+    Account, Category, Decision, Key, LogId, Need, RecordDraft, RecordKind, Refusal, View,
+};
+
+/// The transfer format that this node serves and asks for: the consumer pulls over HTTPS.
+pub const HTTP_PULL: &str = "HttpData-PULL";
+/// The endpoint type of a data address that is read with HTTP and a bearer token.
+pub const ENDPOINT_TYPE: &str = "https://w3id.org/idsa/v4.1/HTTP";
+
+/// What a status request or a first answer says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// The consumer's process id, where known.
+    pub consumer_pid: Option<Pid>,
+    /// The provider's process id, where known.
+    pub provider_pid: Option<Pid>,
+    /// The acknowledged state.
+    pub state: State,
+    /// Whether a message of ours is under way that may change it.
+    pub pending: bool,
+}
+
+/// The transfer that a partner asks about.
+///
+/// # Errors
+/// [`Need`] when an entity is not loaded.
+pub fn status(view: &dyn View, fresh: &Fresh, peer: &Peer, pid: &Pid) -> Decided<Status> {
+    settle((|| {
+        context::active_partner(view, fresh, peer)?;
+        Ok(Decision::answer(status_of(&of_peer(view, fresh, &peer.participant, pid)?)))
+    })())
+}
+
+/// Begins a transfer as consumer: the request, owed to the provider.
+///
+/// # Errors
+/// A refusal where it cannot be requested.
+pub fn request(
+    view: &dyn View,
+    context: &Context,
+    fresh: &Fresh,
+    partner: &Partner,
+    agreement: &Agreement,
+    format: &str,
+) -> Result<(Transfer, Vec<RecordDraft>), Refusal> {
+    let invalid = |reason: String| {
+        Refusal::new(RefusalKind::Invalid, reason.clone(), reason, fresh.reference)
+    };
+    let process = Process::begin(Role::Consumer, MessageKind::Request)
+        .map_err(|rejection| invalid(rejection.to_string()))?;
+    let base = BaseUrl::new(&partner.dsp_endpoint)
+        .map_err(|error| invalid(format!("partner `{}`: {error}", partner.name)))?;
+    let callback_address =
+        BaseUrl::new(&context.dsp_endpoint).map_err(|error| invalid(error.to_string()))?;
+    let pid = fresh.pid();
+    let text = message::to_json(
+        &TransferRequestMessage {
+            consumer_pid: pid.clone(),
+            agreement_id: agreement.id.clone(),
+            format: format.to_owned(),
+            callback_address,
+            data_address: None,
+        },
+        Some(&fresh.message_id()),
+    );
+    let owed = owe(
+        context,
+        view.now(),
+        Draft {
+            subject: Subject::Transfer,
+            participant: &partner.participant,
+            pid: &pid,
+            number: 1,
+            id: fresh.message_id(),
+            url: base.endpoint(Endpoint::TransferRequest).to_string(),
+            text,
+            token: None,
+            terminates: false,
+        },
+    );
+    let transfer = Transfer {
+        v: 1,
+        pid,
+        peer_pid: None,
+        participant: partner.participant.clone(),
+        process,
+        peer_base: partner.dsp_endpoint.clone(),
+        agreement: agreement.id.clone(),
+        dataset: agreement.dataset.clone(),
+        format: format.to_owned(),
+        grant: None,
+        source: None,
+        accepted: Vec::new(),
+        transitions: 1,
+        outbox: vec![1],
+        withdrawn: Vec::new(),
+        failure: None,
+        created: view.now(),
+    };
+    let record = RecordDraft::new(
+        LogId::Relation(partner.participant.clone()),
+        RecordKind::TransferRequested,
+        Category::Communication,
+    )
+    .account(account(&transfer, &agreement.purpose))
+    .put(owed.key, owed.entity)
+    .message(owed.text)
+    .put(Key::Transfer(transfer.pid.clone()), transfer.clone());
+    Ok((transfer, vec![record]))
+}
+
+/// Completes a transfer from our side: we have every byte.
+pub(crate) fn complete(
+    view: &dyn View,
+    context: &Context,
+    fresh: &Fresh,
+    transfer: &mut Transfer,
+) -> Result<Option<RecordDraft>, Stop> {
+    let id = fresh.message_id();
+    let owed =
+        send(view, context, fresh, transfer, MessageKind::Completion, id.clone(), None, |pids| {
+            message::to_json(&TransferCompletionMessage { pids }, Some(&id))
+        })?;
+    let record = RecordDraft::new(
+        LogId::Relation(transfer.participant.clone()),
+        RecordKind::TransferCompleted,
+        Category::Service,
+    )
+    .account(account(transfer, &None));
+    Ok(owed.map(|owed| record.put(owed.key, owed.entity).message(owed.text)))
+}
+
+/// Terminates from our side, with code and reason for the partner. The record is essential: it must be written when the
+/// disk is full.
+pub(crate) fn terminate_with(
+    view: &dyn View,
+    context: &Context,
+    fresh: &Fresh,
+    transfer: &mut Transfer,
+    failure: Failure,
+) -> Result<RecordDraft, Stop> {
+    let id = fresh.second_message_id();
+    let explanation = Explanation::new(&failure.code, &failure.reason);
+    let owed =
+        send(view, context, fresh, transfer, MessageKind::Termination, id.clone(), None, |pids| {
+            message::to_json(&TransferTerminationMessage { pids, explanation }, Some(&id))
+        })?;
+    let mut record = RecordDraft::new(
+        LogId::Relation(transfer.participant.clone()),
+        RecordKind::TransferTerminated,
+        Category::Service,
+    )
+    .account(Account { reason: Some(failure.reason.clone()), ..account(transfer, &None) })
+    .essential();
+    transfer.failure.get_or_insert(failure);
+    for number in std::mem::take(&mut transfer.withdrawn) {
+        record = record.remove(outbox_key(transfer, number));
+    }
+    Ok(match owed {
+        Some(owed) => record.put(owed.key, owed.entity).message(owed.text),
+        None => record,
+    })
+}
+
+/// Ends a transfer from our side by a decision of its own.
+///
+/// # Errors
+/// [`Need`] when an entity is not loaded.
+pub fn terminate(
+    view: &dyn View,
+    context: &Context,
+    fresh: &Fresh,
+    pid: &Pid,
+    attempted: bool,
+    failure: &Failure,
+) -> Result<Decision<bool>, Need> {
+    let Some(mut transfer) = context::transfer(view, pid)? else {
+        return Ok(Decision::answer(false));
+    };
+    if transfer.process.is_closed() {
+        return Ok(Decision::answer(false));
+    }
+    if attempted {
+        transfer.process = transfer.process.attempted();
+    }
+    match terminate_with(view, context, fresh, &mut transfer, failure.clone()) {
+        Ok(record) => Ok(Decision::commit(finish(vec![record], &transfer), true)),
+        Err(Stop::Need(need)) => Err(need),
+        Err(Stop::Refuse(_)) => Ok(Decision::answer(false)),
+    }
+}
+
+/// The partner acknowledged our pending message.
+pub(crate) fn delivered(
+    view: &dyn View,
+    pid: &Pid,
+    number: u64,
+    peer_pid: Option<&Pid>,
+) -> Result<Vec<RecordDraft>, Need> {
+    let Some(mut transfer) = context::transfer(view, pid)? else { return Ok(Vec::new()) };
+    if transfer.outbox.first() != Some(&number) {
+        return Ok(Vec::new());
+    }
+    transfer.outbox.remove(0);
+    transfer.process = transfer.process.acknowledged();
+    transfer.transitions += 1;
+    if transfer.peer_pid.is_none() {
+        transfer.peer_pid = peer_pid.cloned();
+    }
+    let record = RecordDraft::new(
+        LogId::Relation(transfer.participant.clone()),
+        RecordKind::MessageDelivered,
+        Category::Communication,
+    )
+    .account(towards(&transfer.participant).fact("transfer", pid.to_string()))
+    .remove(outbox_key(&transfer, number));
+    Ok(finish(vec![record], &transfer))
+}
+
+/// The partner refused our pending message for good, or it could not be delivered in time.
+pub(crate) fn undeliverable(
+    view: &dyn View,
+    context: &Context,
+    fresh: &Fresh,
+    pid: &Pid,
+    number: u64,
+    failure: &Failure,
+) -> Result<Vec<RecordDraft>, Need> {
+    let Some(mut transfer) = context::transfer(view, pid)? else { return Ok(Vec::new()) };
+    if transfer.outbox.first() != Some(&number) {
+        return Ok(Vec::new());
+    }
+    transfer.outbox.remove(0);
+    let pending = transfer.process.pending().map(|pending| pending.message);
+    transfer.process = transfer.process.refused();
+    transfer.transitions += 1;
+    transfer.failure.get_or_insert_with(|| failure.clone());
+    let mut records = vec![
+        RecordDraft::new(
+            LogId::Relation(transfer.participant.clone()),
+            RecordKind::MessageUndeliverable,
+            Category::Communication,
+        )
+        .account(Account {
+            reason: Some(failure.reason.clone()),
+            reference: failure.reference.clone(),
+            ..towards(&transfer.participant).fact("transfer", pid.to_string())
+        })
+        .remove(outbox_key(&transfer, number)),
+    ];
+    match pending {
+        // The partner will not hear of the end; for us it is one all the same.
+        Some(MessageKind::Termination) => {
+            transfer.process = Process::in_state(transfer.process.role(), State::Terminated);
+        }
+        Some(MessageKind::Completion) => {
+            transfer.process = Process::in_state(transfer.process.role(), State::Completed);
+        }
+        _ if !transfer.process.is_closed() && transfer.process.pending().is_none() => {
+            let failure = Failure { code: "refused-by-peer".to_owned(), ..failure.clone() };
+            match terminate_with(view, context, fresh, &mut transfer, failure) {
+                Ok(record) => records.push(record),
+                Err(Stop::Need(need)) => return Err(need),
+                Err(Stop::Refuse(_)) => {}
+            }
+        }
+        _ => {}
+    }
+    Ok(finish(records, &transfer))
+}
+
+/// The transfer under our process id, where it is one with this partner.
+pub(crate) fn of_peer(
+    view: &dyn View,
+    fresh: &Fresh,
+    participant: &ParticipantId,
+    pid: &Pid,
+) -> Result<Transfer, Stop> {
+    match context::transfer(view, pid)? {
+        Some(transfer) if transfer.participant == *participant => Ok(transfer),
+        Some(transfer) => Err(fresh.not_found(format!(
+            "`{participant}` asked for transfer `{pid}` of `{}`",
+            transfer.participant
+        ))),
+        None => Err(fresh.not_found(format!("there is no transfer `{pid}`"))),
+    }
+}
+
+fn status_of(transfer: &Transfer) -> Status {
+    let (consumer_pid, provider_pid) = pids(transfer);
+    Status {
+        consumer_pid,
+        provider_pid,
+        state: transfer.process.state().unwrap_or(State::Requested),
+        pending: transfer.process.pending().is_some(),
+    }
+}
+
+/// Consumer's and provider's process id, as far as known.
+fn pids(transfer: &Transfer) -> (Option<Pid>, Option<Pid>) {
+    let ours = Some(transfer.pid.clone());
+    match transfer.process.role() {
+        Role::Consumer => (ours, transfer.peer_pid.clone()),
+        Role::Provider => (transfer.peer_pid.clone(), ours),
+    }
+}
+
+/// Owes a message of this transfer to the partner: pending in the process, numbered, in the outbox.
+#[expect(clippy::too_many_arguments, reason = "a message's parts, each of another type")]
+fn send(
+    view: &dyn View,
+    context: &Context,
+    fresh: &Fresh,
+    transfer: &mut Transfer,
+    kind: MessageKind,
+    id: protocol::id::MessageId,
+    token: Option<u32>,
+    text: impl FnOnce(Pids) -> Value,
+) -> Result<Option<Owed>, Stop> {
+    let sent = transfer.process.send(kind).map_err(|rejection| {
+        fresh.refuse(RefusalKind::IllegalState, rejection.to_string(), rejection.to_string())
+    })?;
+    transfer.process = sent.process;
+    if sent.withdrew_own {
+        transfer.withdrawn = std::mem::take(&mut transfer.outbox);
+    }
+    transfer.transitions += 1;
+    let (Some(consumer), Some(provider)) = pids(transfer) else { return Ok(None) };
+    let Ok(base) = BaseUrl::new(&transfer.peer_base) else { return Ok(None) };
+    if sent.delivery == Delivery::Unneeded {
+        return Ok(None);
+    }
+    let pids = Pids { consumer, provider };
+    let peer_pid = match transfer.process.role() {
+        Role::Consumer => &pids.provider,
+        Role::Provider => &pids.consumer,
+    };
+    let url = base.endpoint(Endpoint::TransferMessage(peer_pid, kind)).to_string();
+    let owed = owe(
+        context,
+        view.now(),
+        Draft {
+            subject: Subject::Transfer,
+            participant: &transfer.participant,
+            pid: &transfer.pid,
+            number: transfer.transitions,
+            id,
+            url,
+            text: text(pids),
+            token: token.map(|generation| (transfer.pid.clone(), generation)),
+            terminates: kind == MessageKind::Termination,
+        },
+    );
+    transfer.outbox.push(transfer.transitions);
+    Ok(Some(owed))
+}
+
+/// Puts the transfer into the last record. When it is over its token opens nothing any more.
+pub(crate) fn finish(mut records: Vec<RecordDraft>, transfer: &Transfer) -> Vec<RecordDraft> {
+    let Some(mut last) = records.pop() else { return records };
+    last = last.put(Key::Transfer(transfer.pid.clone()), transfer.clone());
+    if transfer.process.is_closed() {
+        if let Some(peer_pid) = &transfer.peer_pid {
+            last = last.put(
+                Key::PeerProcess(transfer.participant.clone(), peer_pid.clone()),
+                PeerProcess { v: 1, pid: transfer.pid.clone(), transfer: true, closed: true },
+            );
+        }
+        if let Some(grant) = &transfer.grant {
+            last = last.remove(Key::Token(grant.token_sha256.clone()));
+        }
+    }
+    records.push(last);
+    records
+}
+
+pub(crate) fn outbox_key(transfer: &Transfer, number: u64) -> Key {
+    Key::Outbox(transfer.participant.clone(), transfer.pid.clone(), number)
+}
+
+/// The account of something that concerns a transfer.
+pub(crate) fn account(transfer: &Transfer, purpose: &Option<String>) -> Account {
+    Account {
+        agreement: Some(transfer.agreement.clone()),
+        purpose: purpose.clone(),
+        ..towards(&transfer.participant)
+            .fact("transfer", transfer.pid.to_string())
+            .fact("dataset", transfer.dataset.to_string())
+    }
+}
+
+/// An agreement under which this partner may ask for data from us now.
+pub(crate) fn granted_agreement(
+    view: &dyn View,
+    fresh: &Fresh,
+    participant: &ParticipantId,
+    id: &AgreementId,
+) -> Result<Agreement, Stop> {
+    let Some(agreement) = context::agreement(view, id)? else {
+        return Err(fresh.not_found(format!("there is no agreement `{id}`")));
+    };
+    if agreement.participant != *participant || agreement.side != crate::entity::Side::Provider {
+        return Err(fresh.not_found(format!("agreement `{id}` is not one of `{participant}`")));
+    }
+    if let Some((when, reason)) = &agreement.ended {
+        let text = format!("the agreement ended at {when}: {reason}");
+        return Err(fresh.refuse(RefusalKind::Policy, text.clone(), text));
+    }
+    if !agreement.finalized {
+        let text = "the agreement is not finalized";
+        return Err(fresh.refuse(RefusalKind::IllegalState, text, text));
+    }
+    Ok(agreement)
+}

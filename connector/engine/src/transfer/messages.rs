@@ -1,0 +1,169 @@
+//! Messages of the partner in a transfer that exists.
+
+use policy::evaluate::Phase;
+use protocol::id::Pid;
+use protocol::message::{Explanation, Pids};
+use protocol::process::Role;
+use protocol::transfer::MessageKind;
+
+use super::{Process, account, finish, granted_agreement, of_peer, outbox_key, provider};
+use crate::context::{self, Context, Decided, Fresh, Peer, Stop, settle};
+use crate::entity::{Source, Transfer};
+use crate::judge::{self, Uses};
+use crate::process::{Inbound, Novelty, by_peer, first, novelty, remember, told};
+use crate::refusal::RefusalKind;
+use crate::{Account, Category, Decision, Key, LogId, RecordDraft, RecordKind, View};
+
+/// A message of the partner.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "named as the DSP messages are")]
+pub enum Message {
+    /// With where the data are, when we are the consumer.
+    Start(Option<Source>),
+    Suspension(Explanation),
+    Completion,
+    Termination(Explanation),
+}
+
+impl Message {
+    fn kind(&self) -> MessageKind {
+        match self {
+            Self::Start(_) => MessageKind::Start,
+            Self::Suspension(_) => MessageKind::Suspension,
+            Self::Completion => MessageKind::Completion,
+            Self::Termination(_) => MessageKind::Termination,
+        }
+    }
+
+    fn record_kind(&self) -> RecordKind {
+        match self {
+            Self::Start(_) => RecordKind::TransferStarted,
+            Self::Suspension(_) => RecordKind::TransferSuspended,
+            Self::Completion => RecordKind::TransferCompleted,
+            Self::Termination(_) => RecordKind::TransferTerminated,
+        }
+    }
+}
+
+/// Takes a message in a transfer that exists. `token_sha256` is that of the token of the next generation, for a
+/// resumption that we answer with a start of our own.
+///
+/// # Errors
+/// [`crate::Need`] when an entity is not loaded.
+#[expect(clippy::too_many_arguments, reason = "a decision's inputs, each of another type")]
+pub fn receive(
+    view: &dyn View,
+    context: &Context,
+    fresh: &Fresh,
+    peer: &Peer,
+    pid: &Pid,
+    named: &Pids,
+    message: &Message,
+    inbound: &Inbound,
+    next_token: impl Fn(&Pid, u32) -> String,
+) -> Decided<()> {
+    settle(try_receive(view, context, fresh, peer, pid, named, message, inbound, next_token))
+}
+
+#[expect(clippy::too_many_arguments, reason = "a decision's inputs, each of another type")]
+fn try_receive(
+    view: &dyn View,
+    context: &Context,
+    fresh: &Fresh,
+    peer: &Peer,
+    pid: &Pid,
+    named: &Pids,
+    message: &Message,
+    inbound: &Inbound,
+    next_token: impl Fn(&Pid, u32) -> String,
+) -> Result<Decision<()>, Stop> {
+    context::active_partner(view, fresh, peer)?;
+    let mut transfer = of_peer(view, fresh, &peer.participant, pid)?;
+    if novelty(&transfer.accepted, transfer.transitions, inbound, fresh)? == Novelty::Repeat {
+        return Ok(Decision::answer(()));
+    }
+    learn_pid(&mut transfer, named, fresh)?;
+    let process: Process =
+        if inbound.attempted { transfer.process.attempted() } else { transfer.process };
+    let received = process.receive(message.kind()).map_err(|rejection| {
+        fresh.refuse(RefusalKind::IllegalState, rejection.to_string(), rejection.to_string())
+    })?;
+    let mut record = RecordDraft::new(
+        LogId::Relation(peer.participant.clone()),
+        message.record_kind(),
+        Category::Communication,
+    )
+    .account(Account {
+        node: by_peer(peer).node,
+        place: by_peer(peer).place,
+        ..account(&transfer, &None)
+    })
+    .message(inbound.text.clone());
+    if (received.acknowledged_own || received.dropped_own)
+        && let Some(number) = first(&mut transfer.outbox)
+    {
+        record = record.remove(outbox_key(&transfer, number));
+    }
+    transfer.process = received.process;
+    transfer.transitions += 1;
+    remember(&mut transfer.accepted, inbound, transfer.transitions);
+    let mut records = vec![record];
+    match message {
+        Message::Start(source) if transfer.process.role() == Role::Consumer => {
+            transfer.source.clone_from(source);
+        }
+        Message::Start(_) => {
+            records.push(resume(view, context, fresh, &mut transfer, next_token)?);
+        }
+        Message::Suspension(explanation) => {
+            transfer.failure = Some(told("suspended", explanation));
+        }
+        Message::Termination(explanation) => {
+            transfer.failure = Some(told("terminated", explanation));
+        }
+        Message::Completion => {}
+    }
+    Ok(Decision::commit(finish(records, &transfer), ()))
+}
+
+/// A consumer resumes: judged again, and answered with a start of our own under a new token.
+fn resume(
+    view: &dyn View,
+    context: &Context,
+    fresh: &Fresh,
+    transfer: &mut Transfer,
+    next_token: impl Fn(&Pid, u32) -> String,
+) -> Result<RecordDraft, Stop> {
+    let now = context::trusted_time(view, fresh)?;
+    let agreement = granted_agreement(view, fresh, &transfer.participant, &transfer.agreement)?;
+    let Some(partner) = context::partner(view, &transfer.participant)? else {
+        return Err(fresh.not_found("the partner is gone"));
+    };
+    provider::available(view, fresh, &agreement)?;
+    let Some(grant) = transfer.grant.as_mut() else {
+        return Err(fresh.not_found("nothing was granted"));
+    };
+    // A resumption is no further use.
+    let uses = Uses { earlier: grant.use_number.saturating_sub(1), previous: None };
+    let evaluation = judge::agreed(view, &partner, &agreement, Phase::Data, uses, now)?;
+    judge::permit_or_refuse(fresh, &agreement, &evaluation)?;
+    let old = Key::Token(grant.token_sha256.clone());
+    grant.generation += 1;
+    grant.token_sha256 = next_token(&transfer.pid, grant.generation);
+    Ok(provider::start(view, context, fresh, transfer)?
+        .account(account(transfer, &agreement.purpose))
+        .remove(old))
+}
+
+fn learn_pid(transfer: &mut Transfer, named: &Pids, fresh: &Fresh) -> Result<(), Stop> {
+    let (ours, theirs) = match transfer.process.role() {
+        Role::Consumer => (&named.consumer, &named.provider),
+        Role::Provider => (&named.provider, &named.consumer),
+    };
+    let known = transfer.peer_pid.get_or_insert_with(|| theirs.clone());
+    if *ours != transfer.pid && theirs != known {
+        let text = "the process ids in the message are not those of this process";
+        return Err(fresh.refuse(RefusalKind::Invalid, text, text));
+    }
+    Ok(())
+}

@@ -1,0 +1,318 @@
+//! Granting a transfer.
+
+use jiff::Timestamp;
+use policy::evaluate::Phase;
+use protocol::id::Pid;
+use protocol::message::{
+    self, DataAddress, EndpointProperty, TransferRequestMessage, TransferStartMessage,
+};
+use protocol::process::Role;
+use protocol::transfer::{MessageKind, Process, State};
+
+use super::{
+    ENDPOINT_TYPE, HTTP_PULL, Status, account, finish, granted_agreement, of_peer, send, status_of,
+};
+use crate::context::{self, Context, Decided, Fresh, Peer, Stop, settle};
+use crate::entity::{Agreement, Dataset, Grant, Partner, PeerProcess, Token, Transfer, Usage};
+use crate::judge::{self, Uses};
+use crate::process::{Inbound, by_peer, has_origin, remember};
+use crate::refusal::RefusalKind;
+use crate::{Account, Category, Decision, Key, LogId, RecordDraft, RecordKind, View};
+
+/// What has to be signed before a transfer can be granted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GrantFacts {
+    /// Our process id of the transfer that would be granted.
+    pub transfer: Pid,
+    /// The generation of its access token.
+    pub generation: u32,
+    /// Who asks.
+    pub partner: Partner,
+    /// Under which agreement.
+    pub agreement: Agreement,
+    /// For which dataset version.
+    pub dataset: Dataset,
+    /// The instant of the decision.
+    pub now: Timestamp,
+}
+
+/// What was signed for the facts of a grant.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prepared {
+    /// The facts that it was signed for.
+    pub facts: GrantFacts,
+    /// The provenance token (JWS, compact).
+    pub provenance: String,
+    /// Its SHA-256, hexadecimal.
+    pub provenance_sha256: String,
+    /// SHA-256 of the access token of this transfer and generation, hexadecimal.
+    pub token_sha256: String,
+}
+
+/// What a transfer request comes to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// It would be granted: sign these facts and ask again with them. Nothing was changed.
+    Prepare(Box<GrantFacts>),
+    /// It is granted, or was before.
+    Status(Status),
+}
+
+/// Takes a transfer request.
+///
+/// # Errors
+/// [`crate::Need`] when an entity is not loaded.
+pub fn receive_request(
+    view: &dyn View,
+    context: &Context,
+    fresh: &Fresh,
+    peer: &Peer,
+    request: &TransferRequestMessage,
+    inbound: &Inbound,
+    prepared: Option<&Prepared>,
+) -> Decided<Answer> {
+    settle(try_receive_request(view, context, fresh, peer, request, inbound, prepared))
+}
+
+fn try_receive_request(
+    view: &dyn View,
+    context: &Context,
+    fresh: &Fresh,
+    peer: &Peer,
+    request: &TransferRequestMessage,
+    inbound: &Inbound,
+    prepared: Option<&Prepared>,
+) -> Result<Decision<Answer>, Stop> {
+    let partner = context::active_partner(view, fresh, peer)?;
+    if let Some(known) = context::peer_process(view, &peer.participant, &request.consumer_pid)? {
+        return repeated(view, fresh, peer, &known, inbound);
+    }
+    let now = context::trusted_time(view, fresh)?;
+    let agreement = granted_agreement(view, fresh, &peer.participant, &request.agreement_id)?;
+    check_shape(fresh, &partner, request)?;
+    let dataset = available(view, fresh, &agreement)?;
+    let usage = judge_use(view, fresh, &partner, &agreement, now)?;
+    let facts =
+        GrantFacts { transfer: fresh.pid(), generation: 1, partner, agreement, dataset, now };
+    match prepared {
+        Some(prepared) if prepared.facts.still(&facts) => {
+            grant(view, context, fresh, peer, request, inbound, prepared, usage)
+        }
+        _ => Ok(Decision::answer(Answer::Prepare(Box::new(facts)))),
+    }
+}
+
+impl GrantFacts {
+    /// Whether what was signed for these facts may be used for those: everything but the instant is equal.
+    fn still(&self, now: &Self) -> bool {
+        Self { now: now.now, ..self.clone() } == *now
+    }
+}
+
+fn repeated(
+    view: &dyn View,
+    fresh: &Fresh,
+    peer: &Peer,
+    known: &PeerProcess,
+    inbound: &Inbound,
+) -> Result<Decision<Answer>, Stop> {
+    let text = "consumerPid belongs to another process of yours; draw a new one";
+    if !known.transfer {
+        return Err(fresh.refuse(RefusalKind::Invalid, text, text));
+    }
+    let transfer = of_peer(view, fresh, &peer.participant, &known.pid)?;
+    if transfer.accepted.first().is_none_or(|first| first.content != inbound.content) {
+        return Err(fresh.refuse(RefusalKind::Invalid, text, text));
+    }
+    let status = Status { state: State::Requested, ..status_of(&transfer) };
+    Ok(Decision::answer(Answer::Status(status)))
+}
+
+fn check_shape(
+    fresh: &Fresh,
+    partner: &Partner,
+    request: &TransferRequestMessage,
+) -> Result<(), Stop> {
+    if request.format != HTTP_PULL {
+        let text = format!("this node serves the format `{HTTP_PULL}` only");
+        let internal = format!("{text}; asked for `{}`", request.format);
+        return Err(fresh.refuse(RefusalKind::Invalid, text, internal));
+    }
+    if request.data_address.is_some() {
+        let text = "dataAddress is for push transfers, which this node does not serve";
+        return Err(fresh.refuse(RefusalKind::Invalid, text, text));
+    }
+    if !has_origin(request.callback_address.as_str(), partner.origins.iter()) {
+        let text = "callbackAddress is not at one of your registered origins";
+        let internal = format!("{text}: `{}`", request.callback_address.as_str());
+        return Err(fresh.refuse(RefusalKind::Invalid, text, internal));
+    }
+    Ok(())
+}
+
+/// The dataset of an agreement, where it may be served now.
+pub(crate) fn available(
+    view: &dyn View,
+    fresh: &Fresh,
+    agreement: &Agreement,
+) -> Result<Dataset, Stop> {
+    let Some(dataset) = context::dataset(view, &agreement.dataset)? else {
+        return Err(fresh.not_found(format!("dataset `{}` does not exist", agreement.dataset)));
+    };
+    if let Some(when) = dataset.withdrawn {
+        let text = format!("the dataset was withdrawn at {when}");
+        return Err(fresh.refuse(RefusalKind::Policy, text.clone(), text));
+    }
+    if let Some(reason) = &dataset.damaged {
+        return Err(fresh.refuse(
+            RefusalKind::Unavailable,
+            "the dataset cannot be served at present",
+            format!("dataset `{}`: {reason}", dataset.id),
+        ));
+    }
+    Ok(dataset)
+}
+
+/// Judges one more use under the policy as agreed. The answer is the use count so far.
+fn judge_use(
+    view: &dyn View,
+    fresh: &Fresh,
+    partner: &Partner,
+    agreement: &Agreement,
+    now: Timestamp,
+) -> Result<Usage, Stop> {
+    let usage = context::usage(view, &partner.participant, &agreement.offer, &agreement.dataset)?
+        .unwrap_or(Usage { v: 1, uses: 0, latest: None });
+    let uses = Uses { earlier: usage.uses, previous: usage.latest };
+    let evaluation = judge::agreed(view, partner, agreement, Phase::Transfer, uses, now)?;
+    judge::permit_or_refuse(fresh, agreement, &evaluation)?;
+    Ok(usage)
+}
+
+#[expect(clippy::too_many_arguments, reason = "a decision's inputs, each of another type")]
+fn grant(
+    view: &dyn View,
+    context: &Context,
+    fresh: &Fresh,
+    peer: &Peer,
+    request: &TransferRequestMessage,
+    inbound: &Inbound,
+    prepared: &Prepared,
+    usage: Usage,
+) -> Result<Decision<Answer>, Stop> {
+    let GrantFacts { transfer: pid, generation, agreement, dataset, .. } = &prepared.facts;
+    let now = view.now();
+    let process = Process::begun_by_peer(Role::Provider, MessageKind::Request)
+        .map_err(|rejection| fresh.refuse(RefusalKind::IllegalState, rejection.to_string(), ""))?;
+    let usage = Usage { v: 1, uses: usage.uses.saturating_add(1), latest: Some(now) };
+    let mut transfer = Transfer {
+        v: 1,
+        pid: pid.clone(),
+        peer_pid: Some(request.consumer_pid.clone()),
+        participant: peer.participant.clone(),
+        process,
+        peer_base: request.callback_address.as_str().to_owned(),
+        agreement: agreement.id.clone(),
+        dataset: dataset.id.clone(),
+        format: request.format.clone(),
+        grant: Some(Grant {
+            version: dataset.version.clone(),
+            digests: dataset.digests.clone(),
+            use_number: usage.uses,
+            generation: *generation,
+            token_sha256: prepared.token_sha256.clone(),
+            provenance: prepared.provenance.clone(),
+            provenance_sha256: prepared.provenance_sha256.clone(),
+            served: 0,
+            requests: 0,
+        }),
+        source: None,
+        accepted: Vec::new(),
+        transitions: 1,
+        outbox: Vec::new(),
+        withdrawn: Vec::new(),
+        failure: None,
+        created: now,
+    };
+    remember(&mut transfer.accepted, inbound, 1);
+    let status = status_of(&transfer);
+    let log = LogId::Relation(peer.participant.clone());
+    let requested =
+        RecordDraft::new(log.clone(), RecordKind::TransferRequested, Category::Communication)
+            .account(Account {
+                agreement: Some(agreement.id.clone()),
+                ..by_peer(peer).fact("transfer", pid.to_string())
+            })
+            .message(inbound.text.clone())
+            .put(
+                Key::PeerProcess(peer.participant.clone(), request.consumer_pid.clone()),
+                PeerProcess { v: 1, pid: pid.clone(), transfer: true, closed: false },
+            );
+    let granted = start(view, context, fresh, &mut transfer)?
+        .account(Account {
+            policy: Some(agreement.policy_sha256.clone()),
+            ..account(&transfer, &agreement.purpose)
+                .fact("version", dataset.version.clone())
+                .fact("limitBytes", dataset.digests.size)
+                .fact("use", usage.uses)
+        })
+        .digest("token", prepared.provenance_sha256.clone())
+        .digest("dataset", dataset.digests.sha256.clone())
+        .put(
+            Key::Usage(peer.participant.clone(), agreement.offer.clone(), dataset.id.clone()),
+            usage,
+        );
+    Ok(Decision::commit(finish(vec![requested, granted], &transfer), Answer::Status(status)))
+}
+
+/// The record of a start that we send: with the token's hash, without the token.
+pub(super) fn start(
+    view: &dyn View,
+    context: &Context,
+    fresh: &Fresh,
+    transfer: &mut Transfer,
+) -> Result<RecordDraft, Stop> {
+    let Some(grant) = transfer.grant.clone() else {
+        return Err(fresh.refuse(RefusalKind::IllegalState, "nothing was granted", "no grant"));
+    };
+    let id = fresh.message_id();
+    let address = DataAddress {
+        endpoint_type: ENDPOINT_TYPE.to_owned(),
+        endpoint: Some(data_url(context, &transfer.pid)),
+        // The secret is filled in when the message is sent.
+        endpoint_properties: vec![EndpointProperty::new("authType", "bearer")],
+    };
+    let generation = Some(grant.generation);
+    let owed =
+        send(view, context, fresh, transfer, MessageKind::Start, id.clone(), generation, |pids| {
+            let start = TransferStartMessage { pids, data_address: Some(address) };
+            message::to_json(&start, Some(&id))
+        })?;
+    let mut record = RecordDraft::new(
+        LogId::Relation(transfer.participant.clone()),
+        RecordKind::TransferGranted,
+        Category::Processing,
+    )
+    .put(
+        Key::Token(grant.token_sha256.clone()),
+        Token { v: 1, transfer: transfer.pid.clone(), generation: grant.generation },
+    );
+    if let Some(owed) = owed {
+        record = record.put(owed.key, owed.entity).message(owed.text);
+    }
+    Ok(record)
+}
+
+/// Where the data of a transfer are served.
+fn data_url(context: &Context, pid: &Pid) -> String {
+    let mut url = context.data_endpoint.clone();
+    url.push('/');
+    for byte in pid.as_str().bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b':') {
+            url.push(char::from(byte));
+        } else {
+            url.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    url
+}
