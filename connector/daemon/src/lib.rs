@@ -3,4 +3,8 @@
 pub mod clock;
 pub mod config;
 pub mod exit;
+pub mod net;
+pub mod partners;
+pub mod policies;
+pub mod site;
 pub mod telemetry;

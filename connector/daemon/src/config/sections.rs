@@ -120,8 +120,8 @@ pub struct JournalSection {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PolicySection {
-    /// Whether a file with a clause that cannot be honoured is refused, rather than loaded to deny.
-    pub strict: bool,
+    /// The purposes of the site.
+    pub purposes_file: PathBuf,
 }
 
 /// `[data]`: what is received and served.

@@ -66,7 +66,6 @@ fn the_environment_wins() {
         &[
             ("SEKISHO__SITE__NAME", "0123"),
             ("SEKISHO__PARTNER_LISTENER__BIND", "127.0.0.1:0, [::1]:9"),
-            ("SEKISHO__POLICY__STRICT", "false"),
             ("SEKISHO__JOURNAL__SEGMENT_BYTES", "1048576"),
             ("SEKISHO_SITE", "/elsewhere"),
             ("PATH", "/bin"),
@@ -75,7 +74,6 @@ fn the_environment_wins() {
     .unwrap();
     assert_eq!(config.site.name, "0123");
     assert_eq!(config.partner_listener.bind.len(), 2);
-    assert!(!config.policy.strict);
     assert_eq!(config.journal.segment_bytes, 1024 * 1024);
 }
 
@@ -96,9 +94,9 @@ fn required_keys_may_come_from_the_environment() {
 fn what_is_wrong_is_named_with_its_place_and_remedy() {
     let cases = [
         ("[partner_listener]\nmax_body_byte = 1", "sekisho.toml:9:1: `partner_listener.max_body_byte`: no such key; did you mean `max_body_bytes`?"),
-        ("[telemetry]\nstrict = true", "sekisho.toml:9:1: `telemetry.strict`: no such key; `strict` belongs under `[policy]`"),
+        ("[telemetry]\ndrain_seconds = 1", "sekisho.toml:9:1: `telemetry.drain_seconds`: no such key; `drain_seconds` belongs under `[partner_listener]`"),
         ("[telemtry]\n", "sekisho.toml:8:2: `telemtry`: no such section; did you mean `telemetry`?"),
-        ("[policy]\nstrict = \"perhaps\"", "sekisho.toml:9:1: `policy.strict`: is string \"perhaps\"; give a boolean"),
+        ("[clock]\ntick_seconds = \"soon\"", "sekisho.toml:9:1: `clock.tick_seconds`: is string \"soon\"; give an integer"),
         ("[clock]\ntick_seconds = 0", "sekisho.toml:9:1: `clock.tick_seconds`: 0 is out of range; give 1 to 60"),
         ("[outbound]\nretry_minimum_ms = 70000", "sekisho.toml:9:1: `outbound.retry_minimum_ms`: is more than `retry_maximum_ms`; the time between attempts grows from the first to the second"),
         ("[management]\nsocket_mode = \"0666\"", "sekisho.toml:9:1: `management.socket_mode`: `0666` is not a mode of the socket: `0600` or `0660`"),

@@ -1,0 +1,105 @@
+//! The site's policies: the files of `policies/` and the purposes that they may name, compiled into one set.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use policy::diagnostic::Diagnostic;
+use policy::set::{Purpose, Purposes, RuleSet, Source};
+
+use crate::config::{Place, Problem, Problems};
+use crate::partners::Registry;
+use crate::site::Paths;
+
+/// The endings of policy files: our TOML form, and ODRL as it is.
+const ENDINGS: [&str; 3] = ["toml", "json", "jsonld"];
+
+/// What is wrong with policies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PoliciesError {
+    /// Files that cannot be read, or purposes that make no hierarchy.
+    Files(Problems),
+    /// Policies that cannot be honoured as they stand, each with its place.
+    Policies(Vec<Diagnostic>),
+}
+
+impl fmt::Display for PoliciesError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Files(problems) => problems.fmt(formatter),
+            Self::Policies(found) => {
+                let texts = found.iter().map(ToString::to_string).collect::<Vec<_>>();
+                formatter.write_str(&texts.join("\n\n"))
+            }
+        }
+    }
+}
+
+impl std::error::Error for PoliciesError {}
+
+impl From<Problem> for PoliciesError {
+    fn from(problem: Problem) -> Self {
+        Self::Files(problem.into())
+    }
+}
+
+/// Compiles every policy file of the site, with the groups of its partners. Either all are right or there is no set.
+///
+/// # Errors
+/// Everything that is wrong.
+pub fn load(paths: &Paths, registry: &Registry) -> Result<RuleSet, PoliciesError> {
+    let purposes = purposes(&paths.purposes)?;
+    let sources = sources(&paths.policies)?;
+    RuleSet::compile(&sources, &registry.groups(), &purposes).map_err(PoliciesError::Policies)
+}
+
+/// Reads the policy files of a directory, in the order of their names.
+///
+/// # Errors
+/// When the directory or a file cannot be read, or a file is too large to be a policy.
+pub fn sources(directory: &Path) -> Result<Vec<Source>, Problem> {
+    let unreadable = |error| Problem::unreadable(directory, &error);
+    let mut sources = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        // Editors leave dotfiles beside the file.
+        if ENDINGS.contains(&ending) && !name.starts_with('.') {
+            sources.push(source(&path, name)?);
+        }
+    }
+    sources.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(sources)
+}
+
+/// Reads one policy file under a name.
+///
+/// # Errors
+/// When the file cannot be read, or is too large to be a policy.
+pub fn source(path: &Path, name: &str) -> Result<Source, Problem> {
+    let unreadable = |error| Problem::unreadable(path, &error);
+    let size = std::fs::metadata(path).map_err(unreadable)?.len();
+    if size > u64::try_from(policy::file::MAX_BYTES).unwrap_or(u64::MAX) {
+        let message = format!("has {size} bytes, too many for a policy");
+        return Err(Problem::new(Place::File(path.to_owned()), "", message, "move it elsewhere"));
+    }
+    Ok(Source { name: name.to_owned(), bytes: std::fs::read(path).map_err(unreadable)? })
+}
+
+fn purposes(path: &Path) -> Result<Purposes, Problem> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Purposes::default()),
+        Err(error) => return Err(Problem::unreadable(path, &error)),
+    };
+    let purposes: BTreeMap<String, Purpose> = toml::from_str(&text).map_err(|error| {
+        let place = Place::at(path, &text, error.span().map_or(0, |span| span.start));
+        Problem::new(place, "", error.message(), "each purpose is a section with `title` and `part-of`")
+    })?;
+    Purposes::new(purposes)
+        .map_err(|error| Problem::new(Place::File(path.to_owned()), "", error.to_string(), ""))
+}
+
+#[cfg(test)]
+mod tests;
