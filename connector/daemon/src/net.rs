@@ -1,0 +1,27 @@
+//! Sockets: the three listeners, the client that dials partners, and the switch that stops them.
+//!
+//! Everything that waits for somebody else has a limit here: handshakes, headers, bodies, idle and
+//! stalled connections, and how many of each. Who the other side is comes from `certs` alone.
+
+mod body;
+mod client;
+mod connection;
+mod guard;
+mod identity;
+mod listener;
+mod partner_listener;
+mod serve;
+mod shutdown;
+mod status_listener;
+mod unix_listener;
+
+pub use body::{Body, BodyError, BodyFailure, Pace, PacedReader, empty, full, read_body};
+pub use client::{Answer, DialLimits, PartnerClient, SendError, Step};
+pub use connection::{Connection, HttpVersion, Kill};
+pub use guard::{AddressClass, Guard, GuardError, MAX_URL_BYTES, Origin, Target};
+pub use identity::NodeIdentity;
+pub use listener::{Handler, HttpLimits, ListenError};
+pub use partner_listener::{Gate, ListenerLimits, PartnerListener, Refusal};
+pub use shutdown::{Phase, Shutdown};
+pub use status_listener::{StatusLimits, StatusListener, Visitor};
+pub use unix_listener::{LocalPeer, UnixLimits, UnixListener};
