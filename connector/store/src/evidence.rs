@@ -1,0 +1,240 @@
+//! Reading the journal and its trees: for audits, proofs and whoever follows it.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+
+use engine::{LogId, Position};
+use journal::log::Mark;
+use journal::tlog::Hash;
+use tokio::sync::watch;
+
+use crate::FileStore;
+use crate::file_store::blocking;
+use crate::frames::{FrameReader, decode_raw};
+use crate::record::StoredRecord;
+use crate::trees::{EvidenceError, SharedTrees};
+
+/// The most records that one call reads.
+pub const RECORDS_MAX: u64 = 1_000;
+
+impl FileStore {
+    /// The logs that have records, the site's own first.
+    pub fn logs(&self) -> Vec<LogId> {
+        self.inner.trees.ids()
+    }
+
+    /// The root of a log's first `size` records, and the proof that the one at `index` is among them (RFC 6962 section
+    /// 2.1.1). The proof was checked against the root, and the root against the log as it is now.
+    ///
+    /// # Errors
+    /// When the log has fewer records, or its tree cannot be read and not be rebuilt.
+    pub async fn inclusion(
+        &self,
+        log: LogId,
+        index: u64,
+        size: u64,
+    ) -> Result<(Hash, Vec<Hash>), EvidenceError> {
+        self.ask(move |trees, reader| trees.inclusion(reader, &log, index, size)).await
+    }
+
+    /// The proof that a log's first `old` records are a prefix of its first `new` ones (RFC 6962 section 2.1.2).
+    ///
+    /// # Errors
+    /// As [`FileStore::inclusion`].
+    pub async fn consistency(
+        &self,
+        log: LogId,
+        old: u64,
+        new: u64,
+    ) -> Result<Vec<Hash>, EvidenceError> {
+        self.ask(move |trees, reader| trees.consistency(reader, &log, old, new)).await
+    }
+
+    /// The index, in its log, of the record at a position.
+    ///
+    /// # Errors
+    /// When no record is there, or it cannot be read.
+    pub async fn index_of(&self, position: Position) -> Result<(LogId, u64), EvidenceError> {
+        self.ask(move |trees, reader| {
+            let record = read(reader, position)?;
+            let index = trees.index(reader, &record.log, position)?;
+            Ok((record.log, index))
+        })
+        .await
+    }
+
+    /// The record at a position, checked, with its index in its log.
+    ///
+    /// # Errors
+    /// When no record is there, or it cannot be read.
+    pub async fn record_at(&self, position: Position) -> Result<StoredRecord, EvidenceError> {
+        self.ask(move |_, reader| read(reader, position)).await
+    }
+
+    /// The bytes of the leaf of a log's record.
+    ///
+    /// # Errors
+    /// As [`FileStore::records`].
+    pub async fn leaf_at(&self, log: LogId, index: u64) -> Result<Vec<u8>, EvidenceError> {
+        self.ask(move |trees, reader| {
+            let position = trees.position(reader, &log, index)?;
+            Ok(read(reader, position)?.leaf)
+        })
+        .await
+    }
+
+    /// Records of a log by index, at most [`RECORDS_MAX`] of them, up to the log's end.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn records(
+        &self,
+        log: LogId,
+        range: Range<u64>,
+    ) -> Result<Vec<StoredRecord>, EvidenceError> {
+        self.ask(move |trees, reader| {
+            let (size, _) = trees.head(&log);
+            let end = range.end.min(size).min(range.start.saturating_add(RECORDS_MAX));
+            let mut records: Vec<StoredRecord> = Vec::new();
+            while range.start.saturating_add(records.len() as u64) < end {
+                let index = range.start.saturating_add(records.len() as u64);
+                let position = trees.position(reader, &log, index)?;
+                let before = records.len();
+                extend(reader, &log, position, end - index, &mut records)?;
+                if records.len() == before {
+                    return Err(EvidenceError::NoRecord { position });
+                }
+            }
+            for (record, index) in records.iter_mut().zip(range.start..) {
+                record.index = Some(index);
+            }
+            Ok(records)
+        })
+        .await
+    }
+
+    /// All records after a position, as they become durable; from the first on where none is given.
+    pub fn tail(&self, after: Option<Position>) -> Tail {
+        Tail {
+            reader: Arc::clone(&self.inner.reader),
+            durable: self.inner.notifier.durable(),
+            after,
+            next: after.map_or(0, |position| position.frame),
+            read: VecDeque::new(),
+        }
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&SharedTrees, &dyn FrameReader) -> Result<T, EvidenceError> + Send + 'static,
+    ) -> Result<T, EvidenceError> {
+        let trees = Arc::clone(&self.inner.trees);
+        let reader = Arc::clone(&self.inner.reader);
+        blocking(move || work(&trees, reader.as_ref())).await.map_err(|_| EvidenceError::Closed)?
+    }
+}
+
+/// Follows the journal.
+pub struct Tail {
+    reader: Arc<dyn FrameReader>,
+    durable: watch::Receiver<Position>,
+    after: Option<Position>,
+    /// The offset of the next frame to read.
+    next: u64,
+    read: VecDeque<StoredRecord>,
+}
+
+impl Tail {
+    /// The next record; waits for it. `None`: the store was closed and everything was read.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn next(&mut self) -> Result<Option<StoredRecord>, EvidenceError> {
+        loop {
+            if let Some(record) = self.read.pop_front() {
+                self.after = Some(record.position);
+                return Ok(Some(record));
+            }
+            // Seen before reading, so that what comes while we read wakes us.
+            let ended = self.durable.has_changed().is_err();
+            self.durable.mark_unchanged();
+            if self.read_more().await? {
+                continue;
+            }
+            if ended || self.durable.changed().await.is_err() && !self.read_more().await? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Reads the next frame that has records. False: there is none yet.
+    async fn read_more(&mut self) -> Result<bool, EvidenceError> {
+        while self.next < self.reader.end() {
+            let reader = Arc::clone(&self.reader);
+            let next = self.next;
+            let after = self.after;
+            let (records, mark) = blocking(move || frame_after(reader.as_ref(), next, after))
+                .await
+                .map_err(|_| EvidenceError::Closed)??;
+            self.next = mark.end;
+            self.read.extend(records);
+            if !self.read.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+fn frame_after(
+    reader: &dyn FrameReader,
+    offset: u64,
+    after: Option<Position>,
+) -> Result<(Vec<StoredRecord>, Mark), EvidenceError> {
+    let unreadable = |reason: String| EvidenceError::Journal { reason };
+    let frame = reader
+        .frames_at(offset)
+        .next()
+        .ok_or_else(|| unreadable(format!("no frame is at offset {offset}")))?
+        .map_err(|error| unreadable(error.to_string()))?;
+    let mut records = Vec::new();
+    for raw in &frame.records {
+        let record = decode_raw(raw).map_err(|error| unreadable(error.to_string()))?;
+        if after.is_none_or(|after| record.position > after) {
+            records.push(record);
+        }
+    }
+    Ok((records, frame.mark))
+}
+
+/// Adds the records of a log that are in the frame of a position, from there on.
+fn extend(
+    reader: &dyn FrameReader,
+    log: &LogId,
+    position: Position,
+    most: u64,
+    records: &mut Vec<StoredRecord>,
+) -> Result<(), EvidenceError> {
+    let (found, _) = frame_after(reader, position.frame, None)?;
+    let wanted = found
+        .into_iter()
+        .filter(|record| record.log == *log && record.position >= position)
+        .take(usize::try_from(most).unwrap_or(usize::MAX));
+    records.extend(wanted);
+    Ok(())
+}
+
+fn read(reader: &dyn FrameReader, position: Position) -> Result<StoredRecord, EvidenceError> {
+    let raw = reader.read(position).map_err(|error| match error {
+        journal::log::ReadError::NotThere { .. } => EvidenceError::NoRecord { position },
+        other => EvidenceError::Journal { reason: other.to_string() },
+    })?;
+    decode_raw(&raw).map_err(|error| EvidenceError::Journal { reason: error.to_string() })
+}
+
+impl std::fmt::Debug for Tail {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Tail").field("next", &self.next).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,302 @@
+//! The thread that fills the index: opens it, catches up, applies, and rebuilds what is not sound.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use engine::{Entity, Position};
+use journal::log::Mark;
+
+use super::value::{decode_position, encode_position};
+use super::{IndexError, Order, Settings, Shared, encode_value, guarded};
+use crate::frames::{FrameReader, decode_raw};
+use crate::keeper::Keeper;
+use crate::snapshot::SnapshotReader;
+use crate::state::{ColdWrite, Stored};
+
+/// Under this key, which no entity has, stands how far the journal has been applied.
+const APPLIED: &[u8] = b"\0applied";
+/// How long nothing more has to come before what was applied is flushed.
+const FLUSH_AFTER: Duration = Duration::from_millis(500);
+/// At the latest after so many bytes of journal the place is stored, though no cold entity changed.
+const STORE_AFTER_BYTES: u64 = 16 << 20;
+/// How many values are put into sled at once when it is filled.
+const BATCH: usize = 1_000;
+/// How long to wait before trying again to rebuild, such as on a full disk.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+pub(super) struct Filler {
+    settings: Settings,
+    shared: Arc<Shared>,
+    orders: mpsc::Receiver<Order>,
+    reader: Arc<dyn FrameReader>,
+    keeper: Keeper,
+    database: Option<sled::Db>,
+    /// What sled was last told about how far it is.
+    stored: Position,
+    dirty: bool,
+}
+
+impl Filler {
+    pub(super) fn new(
+        settings: Settings,
+        shared: Arc<Shared>,
+        orders: mpsc::Receiver<Order>,
+        reader: Arc<dyn FrameReader>,
+        keeper: Keeper,
+    ) -> Self {
+        let stored = Position::default();
+        Self { settings, shared, orders, reader, keeper, database: None, stored, dirty: false }
+    }
+
+    pub(super) fn run(mut self) {
+        if let Err(error) = guarded(|| self.open()) {
+            tracing::info!(event = "index.rebuild", reason = %error);
+            self.database = None;
+        }
+        loop {
+            if self.database.is_none() && !self.rebuilt() {
+                // Not now. Orders are skipped, since the next attempt reads the journal to its end.
+                let more = match self.orders.recv_timeout(RETRY_AFTER) {
+                    Ok(order) => self.skip(order),
+                    Err(mpsc::RecvTimeoutError::Timeout) => true,
+                    Err(mpsc::RecvTimeoutError::Disconnected) => false,
+                };
+                match more {
+                    true => continue,
+                    false => return,
+                }
+            }
+            let order = match self.dirty {
+                true => self.orders.recv_timeout(FLUSH_AFTER),
+                false => self.orders.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
+            };
+            let worked = match order {
+                Ok(Order::Apply { writes, position }) => {
+                    let applied = guarded(|| self.apply(writes, position));
+                    self.shared.carried_out();
+                    applied
+                }
+                Ok(Order::Replace) => Err(IndexError::Value),
+                Ok(Order::Stop { done }) => {
+                    let _ = done.send(guarded(|| self.close()).is_ok());
+                    return;
+                }
+                Err(mpsc::RecvTimeoutError::Timeout) => guarded(|| self.flush()),
+                Err(mpsc::RecvTimeoutError::Disconnected) => return,
+            };
+            if let Err(error) = worked {
+                tracing::warn!(event = "index.replace", reason = %error);
+                self.shared.withdraw();
+                self.database = None;
+            }
+        }
+    }
+
+    /// Opens what is there and catches up with the journal.
+    fn open(&mut self) -> Result<(), IndexError> {
+        let fresh = self.settings.end == Mark::START;
+        if !fresh && !self.settings.trusted {
+            return Err(IndexError::Journal("the last stop was not a clean one".to_owned()));
+        }
+        if !fresh && !self.settings.directory.exists() {
+            return Err(IndexError::Snapshot("it is missing".to_owned()));
+        }
+        let database = self.open_sled()?;
+        let applied = match database.get(APPLIED)? {
+            Some(bytes) => decode_position(&bytes).ok_or(IndexError::Value)?,
+            None if fresh => Position::default(),
+            None => return Err(IndexError::Value),
+        };
+        let end = self.settings.end;
+        if applied > past(&end) {
+            return Err(IndexError::Journal("it is ahead of the journal".to_owned()));
+        }
+        if end.last.saturating_sub(applied.frame) > self.settings.catch_up_bytes {
+            return Err(IndexError::Journal("it is far behind the journal".to_owned()));
+        }
+        self.stored = applied;
+        self.shared.set_applied(applied);
+        if applied < past(&end) {
+            self.catch_up(&database, applied)?;
+        }
+        self.database = Some(database.clone());
+        self.shared.publish(database);
+        Ok(())
+    }
+
+    /// Applies what the journal has after a position. It may apply again what is there already.
+    fn catch_up(&mut self, database: &sled::Db, applied: Position) -> Result<(), IndexError> {
+        let unreadable = |error: &dyn std::fmt::Display| IndexError::Journal(error.to_string());
+        for frame in self.reader.frames_at(applied.frame) {
+            let frame = frame.map_err(|error| unreadable(&error))?;
+            let mut batch = sled::Batch::default();
+            for raw in &frame.records {
+                let record = decode_raw(raw).map_err(|error| unreadable(&error))?;
+                if record.position <= applied {
+                    continue;
+                }
+                for write in record.writes {
+                    let key = write.key.encode();
+                    match write.entity {
+                        None if Entity::may_be_cold(write.key.kind()) => batch.remove(key),
+                        Some(entity) if !entity.is_hot() => {
+                            let version = record.position;
+                            let stored = Stored { entity: Arc::new(entity), version };
+                            batch.insert(key, encode_value(&stored)?);
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            database.apply_batch(batch)?;
+            self.shared.set_applied(past(&frame.mark));
+        }
+        self.dirty = true;
+        Ok(())
+    }
+
+    fn apply(&mut self, writes: Vec<ColdWrite>, position: Position) -> Result<(), IndexError> {
+        if position <= self.shared.applied() {
+            return Ok(());
+        }
+        let Some(database) = &self.database else { return Err(IndexError::Value) };
+        if !writes.is_empty() {
+            let mut batch = sled::Batch::default();
+            for ColdWrite { key, value } in writes {
+                match value {
+                    Some(stored) => batch.insert(key, encode_value(&stored)?),
+                    None => batch.remove(key),
+                }
+            }
+            database.apply_batch(batch)?;
+            self.dirty = true;
+        }
+        self.shared.set_applied(position);
+        let distance = position.frame.saturating_sub(self.stored.frame);
+        if distance > STORE_AFTER_BYTES {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Stores how far it came, after the data, and has sled write both.
+    fn flush(&mut self) -> Result<(), IndexError> {
+        let Some(database) = &self.database else { return Ok(()) };
+        let applied = self.shared.applied();
+        database.insert(APPLIED, encode_position(applied))?;
+        database.flush()?;
+        self.stored = applied;
+        self.dirty = false;
+        Ok(())
+    }
+
+    /// Leaves everything durable behind. Sled's own flush does not wait for the disk.
+    fn close(&mut self) -> Result<(), IndexError> {
+        if self.database.is_none() {
+            return Err(IndexError::Stopping);
+        }
+        self.flush()?;
+        self.shared.withdraw();
+        self.database = None;
+        fs::File::open(self.settings.directory.join("db"))?.sync_data()?;
+        sync_directory(&self.settings.directory)?;
+        Ok(())
+    }
+
+    fn rebuilt(&mut self) -> bool {
+        match guarded(|| self.rebuild()) {
+            Ok(()) => true,
+            Err(IndexError::Stopping) => false,
+            Err(error) => {
+                tracing::warn!(event = "index.rebuild.failed", reason = %error);
+                false
+            }
+        }
+    }
+
+    /// Makes a new index from a snapshot of everything that is durable now, in key order.
+    fn rebuild(&mut self) -> Result<(), IndexError> {
+        move_aside(&self.settings.directory)?;
+        let path = self.keeper.fold_now().map_err(IndexError::Snapshot)?;
+        let path = path.ok_or(IndexError::Stopping)?;
+        let unsound =
+            |error: crate::snapshot::SnapshotError| IndexError::Snapshot(error.to_string());
+        let mut snapshot = SnapshotReader::open(&path).map_err(unsound)?;
+        while snapshot.next_hot().map_err(unsound)?.is_some() {}
+        let database = self.open_sled()?;
+        let mut batch = sled::Batch::default();
+        let mut batched = 0;
+        while let Some(entry) = snapshot.next_cold().map_err(unsound)? {
+            let mut value = encode_position(entry.version);
+            value.extend_from_slice(&entry.json);
+            batch.insert(entry.key, value);
+            batched += 1;
+            if batched == BATCH {
+                if self.shared.stopping.load(Ordering::Relaxed) {
+                    return Err(IndexError::Stopping);
+                }
+                database.apply_batch(std::mem::take(&mut batch))?;
+                batched = 0;
+            }
+        }
+        database.apply_batch(batch)?;
+        let applied = past(&snapshot.header().mark);
+        self.shared.set_applied(applied);
+        self.database = Some(database.clone());
+        self.flush()?;
+        self.shared.publish(database);
+        tracing::info!(event = "index.rebuilt", position = %applied);
+        Ok(())
+    }
+
+    /// Passes over an order that a rebuilt index will not need. False: it is time to stop.
+    fn skip(&self, order: Order) -> bool {
+        match order {
+            Order::Apply { .. } => self.shared.carried_out(),
+            Order::Replace => {}
+            Order::Stop { done } => {
+                let _ = done.send(false);
+                return false;
+            }
+        }
+        true
+    }
+
+    fn open_sled(&self) -> Result<sled::Db, IndexError> {
+        let database = sled::Config::new()
+            .path(&self.settings.directory)
+            .cache_capacity(self.settings.cache_bytes)
+            .flush_every_ms(None)
+            .open()?;
+        Ok(database)
+    }
+}
+
+/// The position up to which a place in the journal covers everything.
+fn past(mark: &Mark) -> Position {
+    match mark.sequence {
+        0 => Position::default(),
+        _ => Position { frame: mark.last, record: u32::MAX },
+    }
+}
+
+/// Keeps the last unsound index for those who want to know what happened, and no more than one.
+fn move_aside(directory: &Path) -> io::Result<()> {
+    let aside: PathBuf = directory.with_extension("unsound");
+    if !directory.exists() {
+        return Ok(());
+    }
+    match fs::remove_dir_all(&aside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    fs::rename(directory, &aside)
+}
+
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    fs::File::open(directory)?.sync_all()
+}

@@ -1,0 +1,134 @@
+//! The thread that makes snapshots, in the background.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+
+use crate::snapshot::{Fold, Folded, SnapshotError};
+
+/// Asks for snapshots. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Keeper {
+    requests: mpsc::Sender<Request>,
+    stopping: Arc<AtomicBool>,
+}
+
+enum Request {
+    /// Make one and have it recorded.
+    Snapshot {
+        done: Option<mpsc::Sender<Result<PathBuf, SnapshotError>>>,
+    },
+    Stop,
+}
+
+/// What is done around the folding.
+pub(crate) struct Duties {
+    pub(crate) fold: Fold,
+    /// Where the trees are; their files are made durable with each snapshot.
+    pub(crate) trees: PathBuf,
+    /// Records in the site log that a snapshot was written.
+    pub(crate) announce: Box<dyn Fn(&Folded) + Send>,
+}
+
+impl Keeper {
+    /// A keeper, and what its thread needs to run.
+    pub(crate) fn new() -> (Self, Requests) {
+        let (requests, receiver) = mpsc::channel();
+        let stopping = Arc::new(AtomicBool::new(false));
+        (Self { requests, stopping: Arc::clone(&stopping) }, Requests { receiver, stopping })
+    }
+
+    /// Asks for a snapshot, some time.
+    pub(crate) fn snapshot(&self) {
+        // An error means that the store stops.
+        let _ = self.requests.send(Request::Snapshot { done: None });
+    }
+
+    /// Waits for a snapshot of everything that is durable now. `None`: the store stops.
+    pub(crate) fn fold_now(&self) -> Result<Option<PathBuf>, String> {
+        let (done, receiver) = mpsc::channel();
+        if self.requests.send(Request::Snapshot { done: Some(done) }).is_err() {
+            return Ok(None);
+        }
+        match receiver.recv() {
+            Ok(Ok(path)) => Ok(Some(path)),
+            Ok(Err(SnapshotError::Stopping)) | Err(_) => Ok(None),
+            Ok(Err(error)) => Err(error.to_string()),
+        }
+    }
+
+    /// Ends the thread; what it is at is given up.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        let _ = self.requests.send(Request::Stop);
+    }
+}
+
+/// The receiving end of a [`Keeper`].
+pub(crate) struct Requests {
+    receiver: mpsc::Receiver<Request>,
+    stopping: Arc<AtomicBool>,
+}
+
+impl Requests {
+    /// The flag that tells folding to give up.
+    pub(crate) fn stopping(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.stopping)
+    }
+
+    /// Starts the thread.
+    pub(crate) fn start(self, duties: Duties) -> io::Result<JoinHandle<()>> {
+        std::thread::Builder::new().name("snapshots".to_owned()).spawn(move || {
+            while let Ok(Request::Snapshot { done }) = self.receiver.recv() {
+                let folded = duties.perform();
+                if let Err(error) = &folded {
+                    tracing::warn!(event = "snapshot.failed", error = %error);
+                }
+                if let Some(done) = done {
+                    let _ = done.send(folded.map(|folded| folded.path));
+                }
+            }
+        })
+    }
+}
+
+impl Duties {
+    fn perform(&self) -> Result<Folded, SnapshotError> {
+        // Trees first: a start trusts them as far as its snapshot reaches.
+        sync_files(&self.trees)
+            .map_err(|source| SnapshotError::Files { path: self.trees.clone(), source })?;
+        let folded = self.fold.run()?;
+        tracing::info!(event = "snapshot.written", path = %folded.path.display());
+        (self.announce)(&folded);
+        Ok(folded)
+    }
+}
+
+/// Makes all files under a directory durable, through handles of our own, so that nobody has to wait for it.
+fn sync_files(directory: &Path) -> io::Result<()> {
+    let synced = || {
+        for entry in fs::read_dir(directory)? {
+            let path = entry?.path();
+            match path.is_dir() {
+                true => sync_files(&path)?,
+                false => fs::File::open(&path)?.sync_data()?,
+            }
+        }
+        fs::File::open(directory)?.sync_all()
+    };
+    match synced() {
+        // A tree that was rebuilt meanwhile took the place of this one.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+impl fmt::Debug for Keeper {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Keeper")
+    }
+}

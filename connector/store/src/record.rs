@@ -1,0 +1,235 @@
+//! What is inside a journal record: leaf, effect and body, salted and hashed (`ARCHITECTURE.md`, Records).
+//!
+//! - *effect*: 32 bytes of salt, then the JSON of [`Effect`];
+//! - *body*: 32 bytes of salt, then the JSON of [`Body`]; empty where there is none;
+//! - *leaf*: RFC 8785 JSON with the SHA-256 of both, so that neither can change and either can be withheld.
+
+pub(crate) mod announcement;
+
+use std::collections::BTreeMap;
+
+use engine::{Account, Body, Category, LogId, Position, RecordDraft, RecordKind, Write};
+use jiff::Timestamp;
+use journal::log::LEAF_BYTES_MAX;
+use journal::tlog::{Hash, leaf_hash};
+use serde::{Deserialize, Serialize};
+
+use crate::clock::{Random, RandomError};
+
+/// The version of leaf and effect that this release writes.
+const VERSION: u16 = 1;
+const SALT_BYTES: usize = 32;
+
+/// A record as it stands in the journal, read back, checked and decoded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredRecord {
+    /// Where it is.
+    pub position: Position,
+    /// The log it belongs to.
+    pub log: LogId,
+    /// Its index in that log, where it was looked up by one.
+    pub index: Option<u64>,
+    /// The bytes of its leaf.
+    pub leaf: Vec<u8>,
+    /// What happened.
+    pub kind: RecordKind,
+    /// When, UTC.
+    pub time: Timestamp,
+    /// Its retention category.
+    pub category: Category,
+    /// Who, where, why and how.
+    pub account: Account,
+    /// The digests that the leaf shows.
+    pub digests: BTreeMap<String, String>,
+    /// The state change.
+    pub writes: Vec<Write>,
+    /// Message text and persons, unless there are none or they were erased.
+    pub body: Option<Body>,
+    /// Whether the leaf commits to a body that is no longer there in the clear.
+    pub body_withheld: bool,
+}
+
+impl StoredRecord {
+    /// The hash of its leaf in the tree of its log (RFC 6962 section 2.1).
+    pub fn leaf_hash(&self) -> Hash {
+        leaf_hash(&self.leaf)
+    }
+}
+
+/// The bytes of a record's three parts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Encoded {
+    pub(crate) leaf: Vec<u8>,
+    pub(crate) effect: Vec<u8>,
+    pub(crate) body: Option<Vec<u8>>,
+}
+
+/// Encodes a draft with fresh salts, as of `time`.
+pub(crate) fn encode(
+    draft: &RecordDraft,
+    time: Timestamp,
+    random: &dyn Random,
+) -> Result<Encoded, EncodeError> {
+    let effect = salted(
+        random,
+        &EffectRef {
+            v: VERSION,
+            kind: draft.kind,
+            category: draft.category,
+            account: &draft.account,
+            writes: &draft.writes,
+        },
+    )?;
+    let body = match draft.body.is_empty() {
+        true => None,
+        false => Some(salted(random, &draft.body)?),
+    };
+    let leaf = Leaf {
+        v: VERSION,
+        kind: draft.kind,
+        time,
+        effect: Hash::of(&effect),
+        body: body.as_deref().map(Hash::of),
+        digests: draft.digests.clone(),
+    };
+    let leaf = serde_jcs::to_vec(&leaf).map_err(|error| EncodeError::Json(error.to_string()))?;
+    if leaf.len() > LEAF_BYTES_MAX {
+        return Err(EncodeError::Leaf { bytes: leaf.len() });
+    }
+    Ok(Encoded { leaf, effect, body })
+}
+
+/// Decodes a record's parts and checks that the leaf is canonical and commits to effect and body.
+///
+/// `body` is absent where there is none or where it is sealed or erased: the leaf's commitment stays.
+pub(crate) fn decode(
+    position: Position,
+    label: &str,
+    leaf: &[u8],
+    effect: &[u8],
+    body: Option<&[u8]>,
+) -> Result<StoredRecord, DecodeError> {
+    let refused = |what: String| DecodeError { position, what };
+    let log = LogId::from_label(label)
+        .ok_or_else(|| refused(format!("`{label}` is not the label of a log")))?;
+    let parsed: Leaf = serde_json::from_slice(leaf)
+        .map_err(|error| refused(format!("its leaf cannot be read: {error}")))?;
+    if parsed.v != VERSION {
+        return Err(refused(format!(
+            "its leaf has version {}, which a later release writes",
+            parsed.v
+        )));
+    }
+    if serde_jcs::to_vec(&parsed).map_or(true, |canonical| canonical != leaf) {
+        return Err(refused("its leaf is not in the form of RFC 8785".to_owned()));
+    }
+    if Hash::of(effect) != parsed.effect {
+        return Err(refused("its effect is not the one that its leaf commits to".to_owned()));
+    }
+    if let Some(body) = body
+        && parsed.body != Some(Hash::of(body))
+    {
+        return Err(refused("its body is not the one that its leaf commits to".to_owned()));
+    }
+    let content: Effect = unsalted(effect)
+        .ok_or_else(|| refused("its effect is shorter than a salt".to_owned()))
+        .and_then(|json| {
+            serde_json::from_slice(json)
+                .map_err(|error| refused(format!("its effect cannot be read: {error}")))
+        })?;
+    if content.v != VERSION || content.kind != parsed.kind {
+        return Err(refused("its effect and its leaf disagree on version or kind".to_owned()));
+    }
+    let clear = match body {
+        None => None,
+        Some(bytes) => Some(
+            unsalted(bytes)
+                .and_then(|json| serde_json::from_slice(json).ok())
+                .ok_or_else(|| refused("its body cannot be read".to_owned()))?,
+        ),
+    };
+    Ok(StoredRecord {
+        position,
+        log,
+        index: None,
+        leaf: leaf.to_vec(),
+        kind: parsed.kind,
+        time: parsed.time,
+        category: content.category,
+        account: content.account,
+        digests: parsed.digests,
+        writes: content.writes,
+        body_withheld: clear.is_none() && parsed.body.is_some(),
+        body: clear,
+    })
+}
+
+/// A draft cannot become a record.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum EncodeError {
+    #[error(
+        "its leaf has {bytes} bytes, more than {LEAF_BYTES_MAX}: fewer or shorter digests are needed"
+    )]
+    Leaf { bytes: usize },
+    #[error("it has no JSON form: {0}")]
+    Json(String),
+    #[error(transparent)]
+    Random(#[from] RandomError),
+}
+
+/// A record of the journal says something that this release cannot take as true.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the record at {position} is refused: {what}; restore the journal from a backup or run the release that wrote it"
+)]
+pub struct DecodeError {
+    /// Where the record is.
+    pub position: Position,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+/// The stored effect.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Effect {
+    v: u16,
+    kind: RecordKind,
+    category: Category,
+    account: Account,
+    writes: Vec<Write>,
+}
+
+#[derive(Serialize)]
+struct EffectRef<'a> {
+    v: u16,
+    kind: RecordKind,
+    category: Category,
+    account: &'a Account,
+    writes: &'a [Write],
+}
+
+/// The leaf: all that a proof shows of a record.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Leaf {
+    v: u16,
+    kind: RecordKind,
+    time: Timestamp,
+    effect: Hash,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    body: Option<Hash>,
+    digests: BTreeMap<String, String>,
+}
+
+fn salted(random: &dyn Random, content: &impl Serialize) -> Result<Vec<u8>, EncodeError> {
+    let mut bytes = vec![0; SALT_BYTES];
+    random.fill(&mut bytes)?;
+    serde_json::to_writer(&mut bytes, content)
+        .map_err(|error| EncodeError::Json(error.to_string()))?;
+    Ok(bytes)
+}
+
+fn unsalted(bytes: &[u8]) -> Option<&[u8]> {
+    bytes.get(SALT_BYTES..)
+}

@@ -1,0 +1,218 @@
+//! Folding: a snapshot and the frames since it become the next snapshot.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use engine::{LogId, Position};
+use jiff::Timestamp;
+use journal::log::Mark;
+use journal::tlog::{Frontier, Hash};
+
+use super::{Entry, Header, SnapshotError, SnapshotReader, SnapshotWriter, at, list, path_of};
+use crate::frames::{FrameReader, decode_raw};
+use crate::state::StoredKey;
+
+/// How many bytes of new values are gathered in memory before they are folded into a snapshot of their own.
+const GATHER_BYTES: usize = 32 << 20;
+const KEPT: usize = 2;
+
+/// Makes snapshots.
+pub(crate) struct Fold {
+    pub(crate) directory: PathBuf,
+    pub(crate) journal: Hash,
+    pub(crate) reader: Arc<dyn FrameReader>,
+    /// Set when the store stops: folding gives up.
+    pub(crate) stopping: Arc<AtomicBool>,
+}
+
+/// A snapshot that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Folded {
+    pub(crate) path: PathBuf,
+    pub(crate) mark: Mark,
+    pub(crate) hot_sha256: Hash,
+    pub(crate) sha256: Hash,
+}
+
+/// The latest values since a snapshot.
+struct Gathered {
+    header: Header,
+    changes: BTreeMap<StoredKey, Option<Change>>,
+    bytes: usize,
+}
+
+struct Change {
+    version: Position,
+    hot: bool,
+    json: Vec<u8>,
+}
+
+impl Fold {
+    /// Makes the snapshot of everything that is durable now, and removes all but the two newest.
+    ///
+    /// Where the journal grew by more than memory should hold, there are snapshots in between.
+    pub(crate) fn run(&self) -> Result<Folded, SnapshotError> {
+        loop {
+            let previous = self.newest()?;
+            match self.step(previous.as_deref()) {
+                Ok((folded, true)) => {
+                    self.tidy(&folded.path)?;
+                    return Ok(folded);
+                }
+                Ok((folded, false)) => self.tidy(&folded.path)?,
+                Err(SnapshotError::Unsound { path, what }) => {
+                    tracing::warn!(event = "snapshot.unsound", path = %path.display(), what);
+                    fs::rename(&path, path.with_extension("unsound"))
+                        .map_err(|source| at(&path)(source))?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Folds one memory's worth. True: up to the end of the journal.
+    fn step(&self, previous: Option<&Path>) -> Result<(Folded, bool), SnapshotError> {
+        let previous = previous.map(SnapshotReader::open).transpose()?;
+        let (gathered, complete) = self.gather(previous.as_ref().map(SnapshotReader::header))?;
+        let unfinished = self.directory.join("unfinished");
+        let (hot_sha256, sha256) = self.merge(previous, &gathered, &unfinished)?;
+        let mark = gathered.header.mark;
+        let path = path_of(&self.directory, &mark);
+        fs::rename(&unfinished, &path).map_err(|source| at(&path)(source))?;
+        fs::File::open(&self.directory)
+            .and_then(|directory| directory.sync_all())
+            .map_err(|source| at(&self.directory)(source))?;
+        Ok((Folded { path, mark, hot_sha256, sha256 }, complete))
+    }
+
+    fn gather(&self, previous: Option<&Header>) -> Result<(Gathered, bool), SnapshotError> {
+        let header = previous.cloned().unwrap_or(Header {
+            journal: self.journal,
+            mark: Mark::START,
+            time: Timestamp::UNIX_EPOCH,
+            logs: Vec::new(),
+        });
+        let unreadable = |error: &dyn std::fmt::Display| SnapshotError::Journal(error.to_string());
+        let mut logs: HashMap<LogId, Frontier> = header.logs.iter().cloned().collect();
+        let mut gathered = Gathered { header, changes: BTreeMap::new(), bytes: 0 };
+        let mut complete = true;
+        for frame in self.reader.frames_from(gathered.header.mark) {
+            if self.stopping.load(Ordering::Relaxed) {
+                return Err(SnapshotError::Stopping);
+            }
+            let frame = frame.map_err(|error| unreadable(&error))?;
+            for raw in &frame.records {
+                let record = decode_raw(raw).map_err(|error| unreadable(&error))?;
+                gathered.header.time = gathered.header.time.max(record.time);
+                logs.entry(record.log.clone()).or_default().append(record.leaf_hash());
+                for write in record.writes {
+                    let change = match write.entity {
+                        None => None,
+                        Some(entity) => Some(Change {
+                            version: record.position,
+                            hot: entity.is_hot(),
+                            json: serde_json::to_vec(&entity)
+                                .map_err(|error| unreadable(&error))?,
+                        }),
+                    };
+                    gathered.bytes += change.as_ref().map_or(0, |change| change.json.len());
+                    gathered.changes.insert(write.key.encode(), change);
+                }
+            }
+            gathered.header.mark = frame.mark;
+            if gathered.bytes > GATHER_BYTES {
+                complete = false;
+                break;
+            }
+        }
+        gathered.header.logs = logs.into_iter().collect();
+        gathered.header.logs.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
+        Ok((gathered, complete))
+    }
+
+    fn merge(
+        &self,
+        previous: Option<SnapshotReader>,
+        gathered: &Gathered,
+        path: &Path,
+    ) -> Result<(Hash, Hash), SnapshotError> {
+        let mut previous = previous;
+        let mut writer = SnapshotWriter::create(path, &gathered.header)?;
+        let mut section = |hot: bool| -> Result<Hash, SnapshotError> {
+            let mut changes = gathered
+                .changes
+                .iter()
+                .filter_map(|(key, change)| Some((key, change.as_ref()?)))
+                .filter(|(_, change)| change.hot == hot)
+                .peekable();
+            while let Some(entry) = next_of(&mut previous, hot)? {
+                if self.stopping.load(Ordering::Relaxed) {
+                    return Err(SnapshotError::Stopping);
+                }
+                while let Some((key, change)) = changes.next_if(|(key, _)| **key <= entry.key) {
+                    writer.entry(&change.entry(key))?;
+                }
+                // A key that was written since stands in its new place, or nowhere.
+                if !gathered.changes.contains_key(&entry.key) {
+                    writer.entry(&entry)?;
+                }
+            }
+            for (key, change) in changes {
+                writer.entry(&change.entry(key))?;
+            }
+            writer.end_section()
+        };
+        let hashes = (section(true)?, section(false)?);
+        writer.finish()?;
+        Ok(hashes)
+    }
+
+    fn newest(&self) -> Result<Option<PathBuf>, SnapshotError> {
+        for path in list(&self.directory)? {
+            match SnapshotReader::open(&path) {
+                Ok(snapshot)
+                    if snapshot.header().journal == self.journal
+                        && snapshot.header().mark.end <= self.reader.end() =>
+                {
+                    return Ok(Some(path));
+                }
+                Ok(_) | Err(SnapshotError::Unsound { .. }) => {
+                    tracing::warn!(event = "snapshot.unsound", path = %path.display());
+                    fs::rename(&path, path.with_extension("unsound"))
+                        .map_err(|source| at(&path)(source))?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    fn tidy(&self, newest: &Path) -> Result<(), SnapshotError> {
+        for path in list(&self.directory)?.into_iter().skip(KEPT) {
+            if path != newest {
+                fs::remove_file(&path).map_err(|source| at(&path)(source))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Change {
+    fn entry(&self, key: &StoredKey) -> Entry {
+        Entry { key: key.clone(), version: self.version, json: self.json.clone() }
+    }
+}
+
+fn next_of(
+    previous: &mut Option<SnapshotReader>,
+    hot: bool,
+) -> Result<Option<Entry>, SnapshotError> {
+    match previous {
+        None => Ok(None),
+        Some(snapshot) if hot => snapshot.next_hot(),
+        Some(snapshot) => snapshot.next_cold(),
+    }
+}

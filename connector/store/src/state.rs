@@ -1,0 +1,256 @@
+//! The state that decisions see: hot entities, and effects on cold ones that the index may not have yet.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use engine::{Entity, Key, Kind, Need, Position, View, Write};
+use jiff::Timestamp;
+
+/// A key in its stored form. Byte order is key order, so ranges of it are ranges of keys.
+pub(crate) type StoredKey = Vec<u8>;
+
+/// An entity and its version: the position of the record that wrote it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Stored {
+    pub(crate) entity: Arc<Entity>,
+    pub(crate) version: Position,
+}
+
+/// What was read from the index for one decision, and how far the index had applied the journal before it was read.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Loaded(HashMap<StoredKey, (Option<Stored>, Position)>);
+
+impl Loaded {
+    pub(crate) fn insert(&mut self, key: StoredKey, value: Option<Stored>, applied: Position) {
+        self.0.insert(key, (value, applied));
+    }
+}
+
+/// A write to a key whose entities may be cold. It stays here until the index has it.
+#[derive(Debug, Clone)]
+struct Recent {
+    value: Option<Stored>,
+    position: Position,
+}
+
+/// What a key held before a group, to put back when the group cannot be stored.
+#[derive(Debug)]
+struct Undo {
+    key: StoredKey,
+    hot: Option<Stored>,
+    recent: Option<Recent>,
+}
+
+/// What one write does to the index: a value of at most [`crate::index::VALUE_BYTES_MAX`], or its removal.
+#[derive(Debug, Clone)]
+pub(crate) struct ColdWrite {
+    pub(crate) key: StoredKey,
+    pub(crate) value: Option<Stored>,
+}
+
+/// The state in memory. One thread owns it.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    // INVARIANT: what is here is newer than anything under the same key in `recent` or in the index. The index may keep
+    // an older value of a hot entity; nobody sees it, and a removal reaches the index too.
+    hot: BTreeMap<StoredKey, Stored>,
+    recent: BTreeMap<StoredKey, Recent>,
+    undo: Vec<Undo>,
+    /// Effects up to here may be gone from `recent`: what was read from the index before it had them is out of date.
+    forgotten: Position,
+    /// What the next tidying may forget.
+    forget_next: Position,
+}
+
+enum Found<'a> {
+    Here(&'a Stored),
+    Absent,
+    NotLoaded,
+}
+
+impl State {
+    /// The state in which a start begins: hot entities of a snapshot.
+    pub(crate) fn insert_hot(&mut self, key: StoredKey, stored: Stored) {
+        self.hot.insert(key, stored);
+    }
+
+    /// Applies a write and says what it does to the index, if anything.
+    pub(crate) fn apply(&mut self, write: Write, version: Position) -> Option<ColdWrite> {
+        let key = write.key.encode();
+        let may_be_cold = Entity::may_be_cold(write.key.kind());
+        let stored = write.entity.map(|entity| Stored { entity: Arc::new(entity), version });
+        let hot = match &stored {
+            Some(stored) if !may_be_cold || stored.entity.is_hot() => {
+                self.hot.insert(key.clone(), stored.clone())
+            }
+            _ => self.hot.remove(&key),
+        };
+        let in_memory = stored.as_ref().is_some_and(|stored| stored.entity.is_hot());
+        if !may_be_cold || in_memory {
+            let recent = self.recent.get(&key).cloned();
+            self.undo.push(Undo { key, hot, recent });
+            return None;
+        }
+        let recent = Recent { value: stored.clone(), position: version };
+        let recent = self.recent.insert(key.clone(), recent);
+        self.undo.push(Undo { key: key.clone(), hot, recent });
+        Some(ColdWrite { key, value: stored })
+    }
+
+    /// Applies a write of the journal at a start. What is cold is left to the index.
+    pub(crate) fn replay(&mut self, write: Write, version: Position) {
+        let key = write.key.encode();
+        match write.entity {
+            Some(entity) if entity.is_hot() => {
+                self.hot.insert(key, Stored { entity: Arc::new(entity), version })
+            }
+            _ => self.hot.remove(&key),
+        };
+    }
+
+    /// Keeps everything that was applied since the last call.
+    pub(crate) fn keep(&mut self) {
+        self.undo.clear();
+    }
+
+    /// Takes back everything that was applied since the last [`State::keep`].
+    pub(crate) fn take_back(&mut self) {
+        while let Some(Undo { key, hot, recent }) = self.undo.pop() {
+            put_back(&mut self.hot, key.clone(), hot);
+            put_back(&mut self.recent, key, recent);
+        }
+    }
+
+    /// Keeps a cold entity in memory that the index already has, for a permit whose ground it is.
+    pub(crate) fn pin(&mut self, key: &StoredKey, loaded: &Loaded) {
+        if self.hot.contains_key(key) || self.recent.contains_key(key) {
+            return;
+        }
+        if let Some((value, applied)) = loaded.0.get(key)
+            && *applied >= self.forgotten
+        {
+            let position = value.as_ref().map(|stored| stored.version).unwrap_or_default();
+            self.recent.insert(key.clone(), Recent { value: value.clone(), position });
+        }
+    }
+
+    /// Forgets effects that the index has had since the call before this one, but for `pinned` keys. What is read from
+    /// the index between two calls therefore stays valid for at least the time from one to the next.
+    pub(crate) fn forget(&mut self, applied: Position, pinned: impl Fn(&StoredKey) -> bool) {
+        let limit = std::mem::replace(&mut self.forget_next, applied);
+        self.recent.retain(|key, recent| recent.position > limit || pinned(key));
+        self.forgotten = limit;
+    }
+
+    /// Those of the keys that a decision could not see.
+    pub(crate) fn missing(&self, keys: &[Key], loaded: &Loaded) -> Vec<Key> {
+        keys.iter().filter(|key| self.find(key, loaded).is_err()).cloned().collect()
+    }
+
+    /// The entities of a kind in memory after a key, in order, with keys that are known to be gone; and the last key up
+    /// to which this is complete, when `limit` entities were found before the end.
+    pub(crate) fn range(&self, kind: Kind, after: Option<&StoredKey>, limit: usize) -> InMemory {
+        let bounds = kind_bounds(kind, after);
+        let mut merged: BTreeMap<StoredKey, Option<Stored>> = BTreeMap::new();
+        let mut hot = self.hot.range(bounds.clone()).peekable();
+        let mut recent = self.recent.range(bounds).peekable();
+        let mut live = 0;
+        while live < limit {
+            let take_hot = match (hot.peek(), recent.peek()) {
+                (None, None) => return InMemory { entries: merged, complete_to: None },
+                (Some(_), None) => true,
+                (None, Some(_)) => false,
+                (Some((hot, _)), Some((recent, _))) => hot <= recent,
+            };
+            if take_hot {
+                if let Some((key, stored)) = hot.next() {
+                    recent.next_if(|(other, _)| *other == key);
+                    merged.insert(key.clone(), Some(stored.clone()));
+                    live += 1;
+                }
+            } else if let Some((key, effect)) = recent.next() {
+                live += usize::from(effect.value.is_some());
+                merged.insert(key.clone(), effect.value.clone());
+            }
+        }
+        let complete_to = merged.last_key_value().map(|(key, _)| key.clone());
+        InMemory { entries: merged, complete_to }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn hot_entities(&self) -> &BTreeMap<StoredKey, Stored> {
+        &self.hot
+    }
+
+    fn find<'a>(&'a self, key: &Key, loaded: &'a Loaded) -> Result<Option<&'a Stored>, Need> {
+        let stored = key.encode();
+        match self.find_in_memory(&stored, key.kind()) {
+            Found::Here(found) => Ok(Some(found)),
+            Found::Absent => Ok(None),
+            Found::NotLoaded => match loaded.0.get(&stored) {
+                Some((value, applied)) if *applied >= self.forgotten => Ok(value.as_ref()),
+                _ => Err(Need(vec![key.clone()])),
+            },
+        }
+    }
+
+    fn find_in_memory(&self, key: &StoredKey, kind: Kind) -> Found<'_> {
+        if let Some(stored) = self.hot.get(key) {
+            return Found::Here(stored);
+        }
+        match self.recent.get(key) {
+            Some(Recent { value: Some(stored), .. }) => Found::Here(stored),
+            Some(Recent { value: None, .. }) => Found::Absent,
+            None if Entity::may_be_cold(kind) => Found::NotLoaded,
+            None => Found::Absent,
+        }
+    }
+}
+
+/// The part of a scan that memory answers.
+#[derive(Debug)]
+pub(crate) struct InMemory {
+    pub(crate) entries: BTreeMap<StoredKey, Option<Stored>>,
+    pub(crate) complete_to: Option<StoredKey>,
+}
+
+/// All stored keys of a kind, after one of them where one is given.
+pub(crate) fn kind_bounds(
+    kind: Kind,
+    after: Option<&StoredKey>,
+) -> (Bound<StoredKey>, Bound<StoredKey>) {
+    let start = match after {
+        Some(key) => Bound::Excluded(key.clone()),
+        None => Bound::Included(vec![kind as u8]),
+    };
+    (start, Bound::Excluded(vec![(kind as u8).saturating_add(1)]))
+}
+
+/// The state as one decision sees it.
+pub(crate) struct Present<'a> {
+    pub(crate) state: &'a State,
+    pub(crate) loaded: &'a Loaded,
+    pub(crate) now: Timestamp,
+}
+
+impl View for Present<'_> {
+    fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    fn entity(&self, key: &Key) -> Result<Option<Arc<Entity>>, Need> {
+        Ok(self.state.find(key, self.loaded)?.map(|stored| Arc::clone(&stored.entity)))
+    }
+
+    fn version(&self, key: &Key) -> Result<Option<Position>, Need> {
+        Ok(self.state.find(key, self.loaded)?.map(|stored| stored.version))
+    }
+}
+
+fn put_back<V>(map: &mut BTreeMap<StoredKey, V>, key: StoredKey, value: Option<V>) {
+    match value {
+        Some(value) => map.insert(key, value),
+        None => map.remove(&key),
+    };
+}
