@@ -304,6 +304,10 @@ fn parse_header(bytes: &[u8], expected: &str) -> Result<Header, JoseError> {
     if bytes.len() > MAX_HEADER_BYTES {
         return Err(refused(format!("it has {} bytes", bytes.len())));
     }
+    // serde would also read a struct from an array of its values.
+    if bytes.first() != Some(&b'{') {
+        return Err(refused("it is not a JSON object".to_owned()));
+    }
     let wire: WireHeader =
         serde_json::from_slice(bytes).map_err(|error| refused(printable(&error.to_string())))?;
     let algorithm = Algorithm::from_name(&wire.alg).map_err(JoseError::Algorithm)?;

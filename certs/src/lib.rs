@@ -22,3 +22,6 @@ pub mod seal;
 pub mod tls;
 pub mod trust;
 pub mod x509;
+
+#[cfg(test)]
+mod testing;

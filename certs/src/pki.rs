@@ -15,31 +15,33 @@
 use std::fmt;
 use std::fs;
 use std::io;
-use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject as _;
-use serde::{Deserialize, Serialize};
 
-use crate::files::{self, FileError};
-use crate::key::{KeyError, SigningKey, pkcs8_pem};
-use crate::path::PathError;
-use crate::seal::{NodeKey, SealError};
+use crate::files;
+use crate::key::{SigningKey, pkcs8_pem};
+use crate::seal::NodeKey;
 use crate::tls::provider;
-use crate::x509::{Certificate, Purpose, X509Error, printable};
+use crate::x509::{Certificate, Purpose};
 
 mod bundle;
+mod error;
+mod identity;
 mod issue;
+
+pub use error::PkiError;
+pub use identity::Identity;
+pub use issue::TRIAL_CA_NAME;
 
 use bundle::{Assembled, Chain, RoleKeys};
 use issue::NewKeys;
-pub use issue::TRIAL_CA_NAME;
 
-const IDENTITY_FILE: &str = "identity.json";
 const CERTIFICATES_FILE: &str = "certificates.pem";
 const TRIAL_CA_KEY_FILE: &str = "trial-ca.key";
 const TOKEN_KEY_FILE: &str = "token.key";
@@ -80,246 +82,6 @@ impl Role {
 impl fmt::Display for Role {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.file_stem())
-    }
-}
-
-/// Why a `pki/` directory cannot be made, completed or loaded.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PkiError {
-    /// The identity cannot be put into a certificate.
-    #[error("{what} `{value}` cannot be put into a certificate: {reason}")]
-    BadIdentity {
-        /// Which part.
-        what: &'static str,
-        /// As given.
-        value: String,
-        /// What is wrong.
-        reason: &'static str,
-    },
-    /// The directory holds a site already.
-    #[error("`{}` exists already and its keys are not replaced; move it away first", path.display())]
-    Exists {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// The directory cannot be made or read.
-    #[error("cannot {action} `{}`", path.display())]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// The path.
-        path: PathBuf,
-        /// What the operating system said.
-        #[source]
-        source: io::Error,
-    },
-    /// A private file is missing, exposed or unwritable.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// `identity.json` is not what `init` wrote.
-    #[error("`{}` is not an identity of this release: {reason}", path.display())]
-    BadIdentityFile {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-    /// A key file holds no usable key.
-    #[error("`{}` holds no usable key: {reason}", path.display())]
-    BadKey {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-    /// The authority's answer has not been installed.
-    #[error(
-        "`{}` does not exist: have your authority sign the requests (`*.csr`), then run `sekisho pki install`",
-        path.display()
-    )]
-    NotInstalled {
-        /// The missing file.
-        path: PathBuf,
-    },
-    /// A certificate cannot be read.
-    #[error(transparent)]
-    X509(#[from] X509Error),
-    /// No certificate is for this key.
-    #[error("no certificate is for `{role}.key`; ask the authority for the answer to `{role}.csr`")]
-    MissingCertificate {
-        /// Which one.
-        role: Role,
-    },
-    /// A leaf for none of our keys.
-    #[error("certificate `{subject}` is for none of the keys here; leave it out")]
-    ForeignCertificate {
-        /// The certificate's subject.
-        subject: String,
-    },
-    /// The certificate is for the right key and bad.
-    #[error("the {role} certificate is refused: {reason}")]
-    Refused {
-        /// Which one.
-        role: Role,
-        /// What is wrong with it.
-        reason: PathError,
-    },
-    /// The certificate does not name the participant.
-    #[error(
-        "the {role} certificate does not name `{expected}` as a URI in its subject alternative name, so no \
-         partner could tell whose it is; it names {found}"
-    )]
-    WrongParticipant {
-        /// Which one.
-        role: Role,
-        /// Our participant id.
-        expected: String,
-        /// Its URIs.
-        found: String,
-    },
-    /// The server certificate lacks a name under which partners dial.
-    #[error("the server certificate does not name `{name}`, which `identity.json` lists")]
-    MissingName {
-        /// The DNS name or address.
-        name: String,
-    },
-    /// There is no trial authority here.
-    #[error("`{}` has no trial authority; send new requests to your own authority instead", path.display())]
-    NoTrialCa {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// The libraries could not make a key, a certificate or a request.
-    #[error("cannot make {what}: {reason}")]
-    NotMade {
-        /// What.
-        what: &'static str,
-        /// Why.
-        reason: String,
-    },
-}
-
-impl From<rcgen::Error> for PkiError {
-    fn from(error: rcgen::Error) -> Self {
-        Self::NotMade { what: "a certificate", reason: error.to_string() }
-    }
-}
-
-impl From<KeyError> for PkiError {
-    fn from(error: KeyError) -> Self {
-        Self::NotMade { what: "the signing key", reason: error.to_string() }
-    }
-}
-
-impl From<SealError> for PkiError {
-    fn from(error: SealError) -> Self {
-        Self::NotMade { what: "a node key", reason: error.to_string() }
-    }
-}
-
-/// Who the site is: what its certificates must say.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Identity {
-    version: u32,
-    participant: String,
-    name: String,
-    dns_names: Vec<String>,
-    addresses: Vec<IpAddr>,
-}
-
-impl Identity {
-    const VERSION: u32 = 1;
-
-    /// An identity: the participant id (a URI, such as `did:web:example.org`), the display name, and the
-    /// DNS names and addresses under which partners dial the site.
-    ///
-    /// # Errors
-    /// When a part cannot be put into a certificate.
-    pub fn new(
-        participant: &str,
-        name: &str,
-        dns_names: &[String],
-        addresses: &[IpAddr],
-    ) -> Result<Self, PkiError> {
-        let identity = Self {
-            version: Self::VERSION,
-            participant: participant.to_owned(),
-            name: name.to_owned(),
-            dns_names: dns_names.iter().map(|name| name.to_ascii_lowercase()).collect(),
-            addresses: addresses.to_vec(),
-        };
-        identity.check()?;
-        Ok(identity)
-    }
-
-    /// The participant id.
-    #[must_use]
-    pub fn participant(&self) -> &str {
-        &self.participant
-    }
-
-    /// The display name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The DNS names of the server certificate.
-    #[must_use]
-    pub fn dns_names(&self) -> &[String] {
-        &self.dns_names
-    }
-
-    /// The addresses of the server certificate.
-    #[must_use]
-    pub fn addresses(&self) -> &[IpAddr] {
-        &self.addresses
-    }
-
-    fn check(&self) -> Result<(), PkiError> {
-        let bad = |what, value: &str, reason| PkiError::BadIdentity {
-            what,
-            value: printable(value),
-            reason,
-        };
-        let scheme = self.participant.split_once(':').map_or("", |(scheme, _)| scheme);
-        let graphic = self.participant.bytes().all(|byte| byte.is_ascii_graphic());
-        if !graphic || !scheme.starts_with(|first: char| first.is_ascii_alphabetic()) {
-            let reason = "it must be a URI, such as `did:web:example.org` or `urn:…`";
-            return Err(bad("participant id", &self.participant, reason));
-        }
-        // RFC 5280 appendix A.1 gives a common name 64 characters.
-        if self.name.is_empty() || self.name.chars().count() > 64 {
-            return Err(bad("name", &self.name, "it must have 1 to 64 characters"));
-        }
-        if self.name.chars().any(char::is_control) {
-            return Err(bad("name", &self.name, "it has control characters"));
-        }
-        for name in &self.dns_names {
-            if name.contains('*') || rustls_pki_types::DnsName::try_from(name.as_str()).is_err() {
-                return Err(bad("DNS name", name, "it is not the DNS name of one host"));
-            }
-        }
-        Ok(())
-    }
-
-    fn load(directory: &Path) -> Result<Self, PkiError> {
-        let path = directory.join(IDENTITY_FILE);
-        let bytes = fs::read(&path).map_err(|source| PkiError::Io {
-            action: "read",
-            path: path.clone(),
-            source,
-        })?;
-        let bad = |reason: String| PkiError::BadIdentityFile { path: path.clone(), reason };
-        let identity: Self =
-            serde_json::from_slice(&bytes).map_err(|error| bad(error.to_string()))?;
-        if identity.version != Self::VERSION {
-            return Err(bad(format!("its version is {}", identity.version)));
-        }
-        identity.check()?;
-        Ok(identity)
     }
 }
 
@@ -624,8 +386,11 @@ fn create(
         _ => Path::new("."),
     };
     fs::create_dir_all(parent).map_err(io("create the directory above"))?;
-    // A temporary directory has mode 0700.
-    let new = tempfile::Builder::new().prefix(".pki-").tempdir_in(parent).map_err(io("create"))?;
+    let new = tempfile::Builder::new()
+        .prefix(".pki-")
+        .permissions(fs::Permissions::from_mode(0o700))
+        .tempdir_in(parent)
+        .map_err(io("create"))?;
     fill(new.path())?;
     fs::rename(new.path(), directory).map_err(io("create"))?;
     // The guard's path is gone; there is nothing left for it to remove.
@@ -634,10 +399,7 @@ fn create(
 }
 
 fn write_common(directory: &Path, identity: &Identity, keys: &NewKeys) -> Result<(), PkiError> {
-    let mut json = serde_json::to_vec_pretty(identity)
-        .map_err(|error| PkiError::NotMade { what: "identity.json", reason: error.to_string() })?;
-    json.push(b'\n');
-    files::replace_public(&directory.join(IDENTITY_FILE), &json)?;
+    identity.store(directory)?;
     for role in Role::ALL {
         let path = directory.join(format!("{role}.key"));
         files::create_private(&path, keys.private_pem(role).as_bytes())?;

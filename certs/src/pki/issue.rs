@@ -139,7 +139,7 @@ pub(super) fn renewed_certificates(
 }
 
 /// What a certificate for this role says: in a request and in a trial certificate alike.
-fn leaf_params(role: Role, identity: &Identity) -> Result<CertificateParams, PkiError> {
+pub(super) fn leaf_params(role: Role, identity: &Identity) -> Result<CertificateParams, PkiError> {
     let mut params = CertificateParams::default();
     params.distinguished_name =
         distinguished_name(&format!("{} {role}", short(identity.name())), identity.name());
