@@ -2,8 +2,10 @@
 
 pub mod clock;
 pub mod config;
+pub mod data;
 pub mod exit;
 pub mod net;
+pub mod objects;
 pub mod partners;
 pub mod policies;
 pub mod site;
