@@ -37,7 +37,8 @@
 //! The hash that chains the frames covers a body only through its SHA-256. So a body can be blanked
 //! in place (its kind set to 2, its bytes to zero) while the chain and every proof still hold, and
 //! nothing but the intended bytes can stand in its place. A body that may be guessed needs its own
-//! salt inside. An unknown version, flag or kind is refused as written by a later release.
+//! salt inside. An unknown version, flag or kind is refused as written by a later release; the first
+//! 32 bytes and the place of the frame's hash are the same in every version.
 //!
 //! The journal's bytes are numbered through all segments: the file `<offset>.seg`, twenty digits,
 //! begins with the frame at that offset, and ends where the next file begins.

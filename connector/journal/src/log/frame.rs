@@ -119,6 +119,11 @@ impl Header {
             Some((version, flags, journal, header))
         };
         let (version, flags, journal, header) = fields(&mut cursor).ok_or(Defect::NoFrame)?;
+        // A write that ended in the midst of the header leaves zeros at its end; what is in such a
+        // header says nothing. Every version keeps a hash, never zero, in this place.
+        if header.hash == Hash([0; 32]) {
+            return Err(Defect::NoFrame);
+        }
         if version != VERSION {
             return Err(Defect::Version { version });
         }

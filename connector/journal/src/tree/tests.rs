@@ -86,7 +86,7 @@ fn what_exceeds_the_common_size_is_cut_off() {
         std::fs::OpenOptions::new().write(true).open(path).unwrap().set_len(length).unwrap();
         let mut tree = open(directory.path());
         assert_eq!(tree.size(), expected);
-        tree.append(&hashes[expected as usize..]).unwrap();
+        tree.append(&hashes[usize::try_from(expected).unwrap()..]).unwrap();
         assert_eq!(tree.root(1_000).unwrap(), root(&hashes));
     }
 }

@@ -106,7 +106,7 @@ fn end(life: &Life, model: &Model) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60_000))]
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
     #[test]
     fn acknowledged_frames_outlast_every_stop(
         seed in any::<u64>(),

@@ -79,7 +79,8 @@ fn an_audit_names_the_first_bad_place() {
 
 #[test]
 fn missing_and_foreign_files_are_refused() {
-    let changes: [(&str, fn(&[(PathBuf, u64)])); 4] = [
+    type Change = fn(&[(PathBuf, u64)]);
+    let changes: [(&str, Change); 4] = [
         ("the first is missing", |files| std::fs::remove_file(&files[0].0).unwrap()),
         ("one between is missing", |files| std::fs::remove_file(&files[1].0).unwrap()),
         ("one does not belong", |files| {
@@ -207,6 +208,28 @@ fn the_rest_of_an_interrupted_write_is_cut_off_once() {
     assert_eq!(path.metadata().unwrap().len(), size);
     let (_, recovery, found) = open(directory.path(), SEGMENT);
     assert_eq!((recovery.torn, found), (None, frames));
+}
+
+#[test]
+fn a_write_may_end_at_any_byte() {
+    let directory = tempfile::tempdir().unwrap();
+    let frames = journal_of(directory.path(), 3);
+    let (path, _) = segments(directory.path())[0].clone();
+    let whole = std::fs::read(&path).unwrap();
+    let (start, end) =
+        [frames[2].offset, frames[2].mark.end].map(|at| usize::try_from(at).unwrap()).into();
+    let content_end = whole.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    assert!(content_end > start + 120);
+    for cut in start..=end {
+        let mut content = whole.clone();
+        content[cut..].fill(0);
+        std::fs::write(&path, content).unwrap();
+        let (_, recovery, found) = open(directory.path(), SEGMENT);
+        let expected = if cut < content_end { 2 } else { 3 };
+        assert_eq!(found, frames[..expected], "cut at {cut}");
+        assert_eq!(recovery.torn.is_some(), start < cut && cut < content_end, "cut at {cut}");
+        assert_eq!(std::fs::read(&path).unwrap().len(), whole.len());
+    }
 }
 
 proptest! {

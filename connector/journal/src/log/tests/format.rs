@@ -6,6 +6,10 @@ use sha2::{Digest, Sha256};
 
 use super::*;
 
+fn length(bytes: &[u8]) -> u32 {
+    u32::try_from(bytes.len()).unwrap()
+}
+
 /// A frame with one record that has a body, built without the code under test.
 fn frame_by_hand(
     offset: u64,
@@ -21,7 +25,7 @@ fn frame_by_hand(
     records.extend(6_u32.to_be_bytes());
     records.extend(b"effect");
     records.push(1);
-    records.extend((body.len() as u32).to_be_bytes());
+    records.extend(length(body).to_be_bytes());
     records.extend(Sha256::digest(body));
 
     let mut frame = b"SEKISHOJ".to_vec();
@@ -29,8 +33,8 @@ fn frame_by_hand(
     frame.extend(ID);
     frame.extend(sequence.to_be_bytes());
     frame.extend(offset.to_be_bytes());
-    frame.extend((records.len() as u32).to_be_bytes());
-    frame.extend((1 + body.len() as u32).to_be_bytes());
+    frame.extend(length(&records).to_be_bytes());
+    frame.extend((1 + length(body)).to_be_bytes());
     frame.extend(previous);
     let hash = Sha256::new().chain_update(&frame).chain_update(&records).finalize();
     frame.extend(hash);

@@ -94,7 +94,8 @@ fn records_outside_the_limits_are_refused() {
             other => panic!("{other:?}"),
         }
     }
-    let large = Record { effect: vec![0; FRAME_BYTES_MAX as usize], ..good.clone() };
+    let large =
+        Record { effect: vec![0; usize::try_from(FRAME_BYTES_MAX).unwrap()], ..good.clone() };
     let refused = journal.append(&[large], Essential::No);
     assert!(matches!(refused, Err(AppendError::TooLarge { .. })));
     assert_eq!(journal.mark(), before);
