@@ -60,9 +60,16 @@ impl fmt::Display for Diagnostic {
         writeln!(formatter, "{margin} |")?;
         writeln!(formatter, "{number} | {excerpt}")?;
         let indent: String = (excerpt.chars().take(column.saturating_sub(1)))
-            .map(|character| if character == '\t' { '\t' } else { ' ' })
+            .map(|character| match character {
+                '\t' => '\t',
+                // As wide as what it stands under.
+                wide if is_wide(wide) => '\u{3000}',
+                _ => ' ',
+            })
             .collect();
-        write!(formatter, "{margin} | {indent}{}", "^".repeat(*length))?;
+        let covered = excerpt.chars().skip(column.saturating_sub(1)).take(*length);
+        let wide = covered.filter(|character| is_wide(*character)).count();
+        write!(formatter, "{margin} | {indent}{}", "^".repeat(length + wide))?;
         if !help.is_empty() {
             write!(formatter, "\n{margin} = help: {help}")?;
         }
@@ -71,3 +78,11 @@ impl fmt::Display for Diagnostic {
 }
 
 impl std::error::Error for Diagnostic {}
+
+/// Whether terminals show a character in two columns (Unicode Annex 11, `W` and `F`; emoji aside).
+const fn is_wide(character: char) -> bool {
+    matches!(character,
+        '\u{1100}'..='\u{115F}' | '\u{2E80}'..='\u{A4CF}' | '\u{AC00}'..='\u{D7A3}'
+        | '\u{F900}'..='\u{FAFF}' | '\u{FE30}'..='\u{FE6F}' | '\u{FF00}'..='\u{FF60}'
+        | '\u{FFE0}'..='\u{FFE6}')
+}

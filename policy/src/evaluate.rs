@@ -1,7 +1,8 @@
 //! May this subject do this, now? A pure function of policy, request and state of the world.
 //!
 //! The meaning is that of the W3C ODRL Formal Semantics with a closed world: what no permission grants is denied. It is
-//! stricter in one point: a rule with any part that is not understood never grants, and if it prohibits it always prohibits.
+//! stricter in one point: a rule with any part that is not understood never grants, and if it prohibits it always prohibits. Only
+//! a part outside of all permissions and prohibitions makes the whole policy deny.
 //!
 //! A fact is judged in the phases where it exists. Before that, a constraint on it *applies later*: it neither refuses the
 //! catalog entry nor the negotiation, and it is judged before the first byte. From [`Phase::Transfer`] on nothing applies later.
@@ -342,21 +343,44 @@ pub fn evaluate(policy: &Policy, request: &Request<'_>, world: &World<'_>) -> Ev
     for purpose in others {
         let other = for_purpose(policy, request, world, Some(purpose));
         let until = earliest(answer.until, other.until);
+        let (mut all, more) = (answer.obligations.clone(), other.obligations.clone());
+        all.extend(more.into_iter().filter(|duty| !answer.obligations.contains(duty)));
         if answer.is_permit() {
             answer = other;
         }
-        answer.until = until;
+        (answer.until, answer.obligations) = (until, all);
     }
     answer
+}
+
+/// Whether conditions hold for a purpose when every other fact is left open: [`Status::AppliesLater`] says that they may.
+pub(crate) fn judge_purpose(
+    constraints: &[crate::odrl::Constraint],
+    purpose: &str,
+    purposes: &Purposes,
+) -> Status {
+    let declared = [purpose.to_owned()];
+    let request =
+        Request { action: "use", target: "", purposes: &declared, phase: Phase::Negotiation };
+    let subject = Subject::default();
+    let world = World {
+        now: Timestamp::UNIX_EPOCH,
+        subject: &subject,
+        earlier_uses: None,
+        previous_use: PreviousUse::Unknown,
+        agreed_at: None,
+        performed: &[],
+        purposes,
+    };
+    let mut scope = constraint::Scope::new(&request, &world, Some(purpose)).only_purpose();
+    let reports = scope.all(constraints);
+    constraint::conjunction(reports.iter().map(|report| report.status))
 }
 
 /// What makes a policy unfit for the request as a whole, whatever its rules.
 fn unfit(policy: &Policy, request: &Request<'_>, world: &World<'_>) -> Option<Ground> {
     if let Some(part) = policy.not_understood.first() {
-        return Some(Ground::NotUnderstood {
-            clause: format!("{}: {}", part.member, part.source),
-            reason: part.reason.clone(),
-        });
+        return Some(rule::part_ground(part));
     }
     if let Some(profile) = policy.profiles.iter().find(|profile| !is_known_profile(profile)) {
         return Some(Ground::NotUnderstood {
@@ -411,7 +435,7 @@ fn for_purpose(
         .collect();
     let mut obligations: Vec<_> =
         policy.obligations.iter().filter_map(|duty| rule::obligation(&mut scope, duty)).collect();
-    let ground = denial(policy, request, &permissions, &prohibitions, &obligations);
+    let ground = denial(&mut scope, policy, &permissions, &prohibitions, &obligations);
     let conditions = permissions
         .iter()
         .filter(|report| report.concerns == Status::Satisfied)
@@ -429,8 +453,8 @@ fn for_purpose(
 
 /// The reason to deny, or none.
 fn denial(
+    scope: &mut constraint::Scope<'_>,
     policy: &Policy,
-    request: &Request<'_>,
     permissions: &[RuleReport],
     prohibitions: &[RuleReport],
     obligations: &[DutyReport],
@@ -439,7 +463,7 @@ fn denial(
         return Some(ground);
     }
     if policy.conflict == Conflict::Invalid {
-        let conflict = rule::contradiction(policy, permissions, prohibitions);
+        let conflict = rule::contradiction(scope, policy, permissions, prohibitions);
         if conflict.is_some() {
             return conflict;
         }
@@ -452,10 +476,10 @@ fn denial(
     if let Some(report) = prohibitions.iter().find(stands) {
         return Some(rule::prohibition_ground(policy, report));
     }
-    if permissions.iter().any(|report| rule::grants(report, request.phase)) {
+    if permissions.iter().any(|report| rule::grants(report, scope.request.phase)) {
         return None;
     }
-    Some(rule::missing_permission(policy, request, permissions))
+    Some(rule::missing_permission(policy, scope.request, permissions))
 }
 
 fn earliest(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {

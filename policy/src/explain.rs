@@ -88,7 +88,7 @@ fn change(report: &ConstraintReport) -> &'static str {
     match operand {
         "purpose" => "declare a purpose that it names",
         "dateTime" => "ask within the time that it names",
-        "count" => "the agreed number of uses is spent; negotiate anew",
+        "count" => "the agreed number of uses is spent",
         "elapsedTime" => "the agreed period is over; negotiate anew",
         "delayPeriod" | "timeInterval" => "ask again when the period has passed",
         "spatial" => "it is judged by the region registered for the participant; ask the provider",

@@ -1,27 +1,7 @@
 //! Policy files: TOML with ODRL terms, readable by a person who has never seen ODRL.
 //!
 //! ```toml
-//! title = "Carbon footprint for reporting"
-//!
-//! [who]
-//! groups = ["customers"]
-//!
-//! [what]
-//! tags = ["cfp"]
-//!
-//! [[permit]]
-//! actions = ["use"]
-//! when = ["purpose isAnyOf [cfp-reporting]", "dateTime lt 2027-01-01T00:00:00+09:00", "count lteq 10"]
-//!
-//! [[prohibit]]
-//! actions = ["distribute"]
-//!
-//! [[duty]]
-//! action = "delete"
-//! within = "P30D"
-//!
-//! [offer]
-//! handling = "auto"
+#![doc = include_str!("file/example.toml")]
 //! ```
 //!
 //! `when` lists conditions that must all hold; a group in braces is one condition: `{ any-of = […] }`, `{ one-of = […] }`,

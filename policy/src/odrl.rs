@@ -13,6 +13,8 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 pub(crate) use read::canonical_region;
+#[cfg(test)]
+pub(crate) use tests::nearly_policy;
 
 pub use crate::vocabulary::{LeftOperand, Operator};
 use jiff::{SpanFieldwise, Timestamp};
@@ -291,6 +293,15 @@ impl Atomic {
     #[must_use]
     pub fn written_text(&self) -> String {
         read::text(&self.written).map_or_else(|| self.written.to_string(), str::to_owned)
+    }
+}
+
+impl NotUnderstood {
+    /// The part as `member: JSON`, cut where it is long.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        let source: String = self.source.to_string().chars().take(200).collect();
+        format!("{}: {source}", self.member)
     }
 }
 

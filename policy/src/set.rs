@@ -204,17 +204,19 @@ impl RuleSet {
 
     /// The policies under which a dataset is offered, by name: those that name its identifier or one of its tags, and those that
     /// were assigned to it by name. Looks only at those.
-    pub fn policies_for<'a>(
-        &'a self,
+    pub fn policies_for<'t>(
+        &self,
         dataset: &str,
-        tags: impl IntoIterator<Item = &'a str>,
-        assigned: impl IntoIterator<Item = &'a str>,
-    ) -> Vec<&'a Arc<CompiledPolicy>> {
+        tags: impl IntoIterator<Item = &'t str>,
+        assigned: impl IntoIterator<Item = &'t str>,
+    ) -> Vec<&Arc<CompiledPolicy>> {
         let mut names: BTreeSet<&str> = BTreeSet::new();
         let named = self.inner.by_dataset.get(dataset);
         let tagged = tags.into_iter().filter_map(|tag| self.inner.by_tag.get(tag));
         names.extend(named.into_iter().chain(tagged).flatten().map(String::as_str));
-        names.extend(assigned);
+        let assigned =
+            assigned.into_iter().filter_map(|name| self.inner.policies.get_key_value(name));
+        names.extend(assigned.map(|(name, _)| name.as_str()));
         names.into_iter().filter_map(|name| self.inner.policies.get(name)).collect()
     }
 }

@@ -1,14 +1,18 @@
 //! Terms between two parties, as the JSON that DSP 2025-1 carries: offers, their narrowing by a declared purpose, agreements,
 //! and whether a requested offer is what was offered.
 
-#[cfg(test)]
-mod tests;
-
-use crate::evaluate::{Phase, PreviousUse, Request, Subject, World, evaluate};
-use crate::odrl::{Constraint, LeftOperand, Operator, Policy, ReadError, RightOperand};
+use crate::evaluate::{Status, judge_purpose};
+use crate::odrl::{
+    Conflict, Constraint, LeftOperand, Operator, Policy, ReadError, RightOperand, Rule,
+};
 use crate::set::Purposes;
+use crate::vocabulary;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
+
+mod compare;
+#[cfg(test)]
+mod tests;
 
 /// Members that say whom and what terms are about, not what they are.
 const BOOKKEEPING: [&str; 8] =
@@ -80,17 +84,6 @@ pub struct Parties<'a> {
     pub target: &'a str,
     /// When it was agreed.
     pub timestamp: Timestamp,
-}
-
-/// The terms of an offer under another head: `@id`, `@type`, and the members given.
-fn with_head(terms: &Value, head: Map<String, Value>) -> Value {
-    let mut object = head;
-    for (name, member) in terms.as_object().into_iter().flatten() {
-        if !BOOKKEEPING.contains(&name.as_str()) {
-            object.insert(name.clone(), member.clone());
-        }
-    }
-    Value::Object(object)
 }
 
 /// An offer as it stands in a catalog: without target (DSP 2025-1, dataset schema).
@@ -191,49 +184,29 @@ pub fn with_declared_purpose(
     Ok(narrowed)
 }
 
-/// Whether a purpose alone stands in the way: every other condition of the policy is left out of the question.
+/// Whether some permission may hold for the purpose, and no prohibition of its action holds by the purpose alone.
 fn allows_purpose(policy: &Policy, purpose: &str, purposes: &Purposes) -> bool {
-    let mut bare = policy.clone();
-    bare.assignee = None;
-    let about_purpose = |constraints: &mut Vec<Constraint>| {
-        constraints.retain(|constraint| mentions_purpose(constraint));
+    let status = |rule: &Rule| judge_purpose(&rule.constraints, purpose, purposes);
+    let prohibited = |permission: &Rule| {
+        policy.conflict != Conflict::Perm
+            && policy.prohibitions.iter().any(|prohibition| {
+                status(prohibition) == Status::Satisfied && covers(prohibition, permission)
+            })
     };
-    bare.permissions.iter_mut().for_each(|rule| about_purpose(&mut rule.constraints));
-    bare.prohibitions.retain(|rule| {
-        !rule.constraints.is_empty() && rule.constraints.iter().all(mentions_purpose)
-    });
-    bare.obligations.clear();
-    let declared = [purpose.to_owned()];
-    let target = policy.target.clone().unwrap_or_default();
-    bare.permissions.iter().any(|rule| {
-        rule.actions.iter().any(|action| {
-            let request = Request {
-                action: &action.name,
-                target: rule.target.as_deref().unwrap_or(&target),
-                purposes: &declared,
-                phase: Phase::Negotiation,
-            };
-            let subject = Subject::default();
-            let world = World {
-                now: Timestamp::UNIX_EPOCH,
-                subject: &subject,
-                earlier_uses: None,
-                previous_use: PreviousUse::Unknown,
-                agreed_at: None,
-                performed: &[],
-                purposes,
-            };
-            evaluate(&bare, &request, &world).is_permit()
-        })
+    policy.permissions.iter().any(|permission| {
+        matches!(status(permission), Status::Satisfied | Status::AppliesLater)
+            && !prohibited(permission)
     })
 }
 
-fn mentions_purpose(constraint: &Constraint) -> bool {
-    match constraint {
-        Constraint::Atomic(atomic) => atomic.left == LeftOperand::Purpose,
-        Constraint::Logical(logical) => logical.operands.iter().all(mentions_purpose),
-        Constraint::NotUnderstood(_) => true,
-    }
+/// Whether a prohibition forbids everything that a permission permits.
+fn covers(prohibition: &Rule, permission: &Rule) -> bool {
+    permission.actions.iter().all(|permitted| {
+        prohibition
+            .actions
+            .iter()
+            .any(|prohibited| vocabulary::is_included_in(&permitted.name, &prohibited.name))
+    })
 }
 
 /// Whether requested terms are the offered ones. The order of rules and constraints, prefixes, and whom and what the terms are
@@ -246,10 +219,19 @@ pub fn same_terms(offered: &Value, requested: &Value) -> Result<(), Difference> 
         Policy::from_json(value).map_err(|source| Difference::Unreadable { which, source })
     };
     let (offered, requested) = (read("offered", offered)?, read("requested", requested)?);
-    crate::terms::compare::policies(&offered, &requested)
+    compare::policies(&offered, &requested)
 }
 
-mod compare;
+/// The terms of an offer under another head: `@id`, `@type`, and the members given.
+fn with_head(terms: &Value, head: Map<String, Value>) -> Value {
+    let mut object = head;
+    for (name, member) in terms.as_object().into_iter().flatten() {
+        if !BOOKKEEPING.contains(&name.as_str()) {
+            object.insert(name.clone(), member.clone());
+        }
+    }
+    Value::Object(object)
+}
 
 fn list(names: &[String]) -> String {
     if names.is_empty() {

@@ -14,6 +14,8 @@ pub(super) struct Scope<'a> {
     pub(super) request: &'a Request<'a>,
     pub(super) world: &'a World<'a>,
     purpose: Option<&'a str>,
+    /// Leave every fact but the purpose open.
+    only_purpose: bool,
     until: Option<Timestamp>,
 }
 
@@ -29,7 +31,12 @@ impl<'a> Scope<'a> {
         world: &'a World<'a>,
         purpose: Option<&'a str>,
     ) -> Self {
-        Self { request, world, purpose, until: None }
+        Self { request, world, purpose, only_purpose: false, until: None }
+    }
+
+    /// An evaluation that leaves every fact but the purpose open.
+    pub(super) fn only_purpose(self) -> Self {
+        Self { only_purpose: true, ..self }
     }
 
     pub(super) fn until(&self) -> Option<Timestamp> {
@@ -89,6 +96,9 @@ impl<'a> Scope<'a> {
     }
 
     fn atomic(&mut self, atomic: &Atomic) -> Finding {
+        if self.only_purpose && atomic.left != LeftOperand::Purpose {
+            return later("it is not about the purpose");
+        }
         match (&atomic.right, atomic.left) {
             (RightOperand::Instant(bound), _) => self.instant(atomic.operator, *bound),
             (RightOperand::Number(limit), _) => self.count(atomic, *limit),
@@ -139,8 +149,10 @@ impl<'a> Scope<'a> {
         }
         let anchor = match (left, self.world.previous_use, self.world.agreed_at) {
             (LeftOperand::TimeInterval, PreviousUse::Never, _) => {
+                // Without a use before, any time has passed.
+                let operator = period(left, operator);
                 return Finding {
-                    status: Status::Satisfied,
+                    status: decided(holds(operator, Ordering::Greater)),
                     found: "this is the first use".to_owned(),
                 };
             }
@@ -151,12 +163,7 @@ impl<'a> Scope<'a> {
             (_, _, Some(at)) => at,
             (_, _, None) => return undecidable("the time of the agreement is not known"),
         };
-        // `eq` on these operands states the period itself (vocabulary 4.5): use within it, or not before it is over.
-        let operator = match (left, operator) {
-            (LeftOperand::ElapsedTime, Operator::Eq) => Operator::Lteq,
-            (_, Operator::Eq) => Operator::Gteq,
-            (_, operator) => operator,
-        };
+        let operator = period(left, operator);
         match after(anchor, span) {
             Some(bound) => {
                 let status = self.compare_now(operator, bound);
@@ -273,6 +280,15 @@ fn holds(operator: Operator, order: Ordering) -> bool {
 pub(super) fn after(anchor: Timestamp, span: Span) -> Option<Timestamp> {
     let end = anchor.to_zoned(TimeZone::UTC).checked_add(span).ok()?;
     Some(end.timestamp())
+}
+
+/// `eq` on a period states the period itself (vocabulary 4.5): use within it, or not before it is over.
+const fn period(left: LeftOperand, operator: Operator) -> Operator {
+    match (left, operator) {
+        (LeftOperand::ElapsedTime, Operator::Eq) => Operator::Lteq,
+        (_, Operator::Eq) => Operator::Gteq,
+        (_, operator) => operator,
+    }
 }
 
 fn is_region_within(narrow: &str, wide: &str) -> bool {

@@ -1,11 +1,11 @@
 //! Judges rules and duties, and finds the clause that decides.
 
 use super::constraint::{Scope, after, conjunction};
-use super::{
-    ConstraintReport, DutyReport, DutyState, Ground, Phase, Request, RuleKind, RuleReport, Status,
-};
+use super::{DutyReport, DutyState, Ground, Phase, Request, RuleKind, RuleReport, Status};
 use crate::file::expression;
-use crate::odrl::{Action, Constraint, Duty, LeftOperand, Operator, Policy, RightOperand, Rule};
+use crate::odrl::{
+    Action, Constraint, Duty, LeftOperand, NotUnderstood, Operator, Policy, RightOperand, Rule,
+};
 use crate::vocabulary;
 use jiff::Timestamp;
 
@@ -28,8 +28,13 @@ pub(super) fn judge(
         DutyState::Pending if !scope.is_transfer() => Status::AppliesLater,
         DutyState::Pending | DutyState::Violated => Status::Unsatisfied,
     });
-    let own =
-        if rule.not_understood.is_empty() { Status::Satisfied } else { Status::NotUnderstood };
+    let own = if rule.not_understood.is_empty()
+        && rule.duties.iter().all(|duty| unclear_duty(duty).is_none())
+    {
+        Status::Satisfied
+    } else {
+        Status::NotUnderstood
+    };
     let statuses = constraints.iter().map(|report| report.status).chain(duty_statuses).chain([own]);
     let active = conjunction(statuses);
     let concerns = concerns(scope, kind, rule);
@@ -46,11 +51,10 @@ pub(super) fn judge(
 
 /// Whether a rule is about the requested action, dataset and subject.
 fn concerns(scope: &mut Scope<'_>, kind: RuleKind, rule: &Rule) -> Status {
-    let target = rule.target.as_ref().is_none_or(|target| target == scope.request.target);
-    let party = rule.assignee.as_ref().map_or(Status::Satisfied, |party| scope.party(party));
-    if !target {
+    if !is_addressed(scope, rule) {
         return Status::Unsatisfied;
     }
+    let party = rule.assignee.as_ref().map_or(Status::Satisfied, |party| scope.party(party));
     let actions: Vec<Status> =
         rule.actions.iter().map(|action| covers(scope, kind, action)).collect();
     let action =
@@ -59,6 +63,12 @@ fn concerns(scope: &mut Scope<'_>, kind: RuleKind, rule: &Rule) -> Status {
             .find(|status| actions.contains(status))
             .unwrap_or(Status::Unsatisfied);
     conjunction([party, action].into_iter())
+}
+
+/// Whether a rule speaks of this dataset and may speak of this subject, whatever the action.
+fn is_addressed(scope: &mut Scope<'_>, rule: &Rule) -> bool {
+    rule.target.as_ref().is_none_or(|target| target == scope.request.target)
+        && rule.assignee.as_ref().is_none_or(|party| scope.party(party) != Status::Unsatisfied)
 }
 
 /// Whether an action of a rule covers the requested one, its refinements included.
@@ -86,44 +96,44 @@ pub(super) fn obligation(scope: &mut Scope<'_>, duty: &Duty) -> Option<DutyRepor
     Some(judge_duty(scope, duty, false))
 }
 
+/// An obligation past its deadline is violated; so is a condition of a permission, which the formal semantics would call inactive:
+/// a permission must not come to hold by waiting.
 fn judge_duty(scope: &mut Scope<'_>, duty: &Duty, is_condition: bool) -> DutyReport {
-    let deadline = deadline(scope, duty);
-    let conditions: Vec<ConstraintReport> = duty
-        .constraints
-        .iter()
-        .filter(|c| !is_deadline(c))
-        .flat_map(|c| scope.all(std::slice::from_ref(c)))
-        .collect();
-    let understood = duty.not_understood.is_empty()
-        && duty.consequences.iter().all(|consequence| consequence.not_understood.is_empty())
-        && duty
-            .actions
-            .iter()
-            .all(|action| vocabulary::is_action(&action.name) && action.refinements.is_empty());
+    let deadlines: Vec<Deadline> =
+        duty.constraints.iter().filter_map(|constraint| deadline(scope, constraint)).collect();
+    let mut conditions = Vec::new();
+    for constraint in duty.constraints.iter().filter(|constraint| !is_deadline(constraint)) {
+        conditions.extend(scope.all(std::slice::from_ref(constraint)));
+    }
     let target = duty.target.as_deref().unwrap_or(scope.request.target);
     let done = duty.actions.iter().all(|action| {
         scope.world.performed.iter().any(|performed| {
             performed.action == action.name
                 && performed.target == target
                 && performed.at <= scope.world.now
-                && deadline.is_none_or(|deadline| performed.at <= deadline)
+                && deadlines.iter().all(|deadline| deadline.is_met_at(performed.at))
         })
     });
+    let overdue = deadlines.iter().any(|deadline| !deadline.is_met_at(scope.world.now));
     let state = match conjunction(conditions.iter().map(|report| report.status)) {
-        _ if !understood => DutyState::NotUnderstood,
+        _ if unclear_duty(duty).is_some() => DutyState::NotUnderstood,
         Status::NotUnderstood => DutyState::NotUnderstood,
         Status::Unsatisfied => DutyState::Inactive,
         _ if done => DutyState::Fulfilled,
-        _ if deadline.is_some_and(|deadline| deadline < scope.world.now) => DutyState::Violated,
+        _ if overdue => DutyState::Violated,
         _ => DutyState::Pending,
     };
     DutyReport {
         clause: expression::write_duty(duty),
         actions: action_names(&duty.actions),
         state,
-        deadline,
+        deadline: deadlines.iter().map(|deadline| deadline.end).min(),
         is_condition,
     }
+}
+
+fn is_known_duty(action: &Action) -> bool {
+    vocabulary::is_action(&action.name) && action.refinements.is_empty()
 }
 
 /// Whether a constraint of a duty says until when, rather than whether, it must be done.
@@ -140,18 +150,31 @@ fn is_deadline(constraint: &Constraint) -> bool {
     }
 }
 
-/// The earliest instant by which a duty must be done; unknown while there is no agreement to count from.
-fn deadline(scope: &Scope<'_>, duty: &Duty) -> Option<Timestamp> {
-    let ends = duty.constraints.iter().filter(|constraint| is_deadline(constraint));
-    ends.filter_map(|constraint| {
-        let Constraint::Atomic(atomic) = constraint else { return None };
-        match &atomic.right {
-            RightOperand::Instant(end) => Some(*end),
-            RightOperand::Duration(span) => after(scope.world.agreed_at?, span.0),
-            _ => None,
-        }
-    })
-    .min()
+/// Until when a duty must be done.
+struct Deadline {
+    end: Timestamp,
+    /// Whether doing it at the very end is in time.
+    inclusive: bool,
+}
+
+impl Deadline {
+    fn is_met_at(&self, at: Timestamp) -> bool {
+        at < self.end || self.inclusive && at == self.end
+    }
+}
+
+/// The deadline that a constraint of a duty sets; not known while there is no agreement to count from.
+fn deadline(scope: &Scope<'_>, constraint: &Constraint) -> Option<Deadline> {
+    let Constraint::Atomic(atomic) = constraint else { return None };
+    if !is_deadline(constraint) {
+        return None;
+    }
+    let end = match &atomic.right {
+        RightOperand::Instant(end) => *end,
+        RightOperand::Duration(span) => after(scope.world.agreed_at?, span.0)?,
+        RightOperand::Number(_) | RightOperand::Terms(_) => return None,
+    };
+    Some(Deadline { end, inclusive: atomic.operator != Operator::Lt })
 }
 
 /// Whether a permission grants the request in this phase.
@@ -177,66 +200,65 @@ pub(super) fn is_unclear(report: &RuleReport) -> bool {
         && (report.concerns == Status::NotUnderstood || report.active == Status::NotUnderstood)
 }
 
-/// The first permission and prohibition that are both active for this subject and dataset and whose actions overlap.
+/// The first permission and prohibition that are both active for this subject and dataset and whose actions overlap. A prohibition
+/// counts unless it is known not to be active.
 pub(super) fn contradiction(
+    scope: &mut Scope<'_>,
     policy: &Policy,
     permissions: &[RuleReport],
     prohibitions: &[RuleReport],
 ) -> Option<Ground> {
-    for (permission, granted) in permissions.iter().zip(&policy.permissions) {
-        if permission.active != Status::Satisfied {
+    let active = |report: &RuleReport| report.active == Status::Satisfied;
+    let standing =
+        |report: &RuleReport| !matches!(report.active, Status::Unsatisfied | Status::AppliesLater);
+    let mut forbidding: Vec<(usize, &Rule)> = (prohibitions.iter().zip(&policy.prohibitions))
+        .filter(|(report, _)| standing(report))
+        .map(|(report, rule)| (report.index, rule))
+        .collect();
+    forbidding.retain(|(_, rule)| is_addressed(scope, rule));
+    if forbidding.is_empty() {
+        return None;
+    }
+    for (report, granted) in permissions.iter().zip(&policy.permissions) {
+        if !active(report) || !is_addressed(scope, granted) {
             continue;
         }
-        for (prohibition, forbidden) in prohibitions.iter().zip(&policy.prohibitions) {
-            let active = matches!(prohibition.active, Status::Satisfied | Status::Undecidable);
-            if active && same_scope(granted, forbidden) && actions_overlap(granted, forbidden) {
-                return Some(Ground::Conflict {
-                    permission: permission.index,
-                    prohibition: prohibition.index,
-                });
+        for (prohibition, forbidden) in &forbidding {
+            if actions_overlap(scope, granted, forbidden) {
+                let (permission, prohibition) = (report.index, *prohibition);
+                return Some(Ground::Conflict { permission, prohibition });
             }
         }
     }
     None
 }
 
-/// Whether two rules may speak of the same dataset and party: a rule that names none speaks of all.
-fn same_scope(granted: &Rule, forbidden: &Rule) -> bool {
-    let targets = [&granted.target, &forbidden.target];
-    let assignees = [&granted.assignee, &forbidden.assignee];
-    let target = matches!(targets, [Some(one), Some(other)] if one != other);
-    // A group may contain a participant, so only two equal kinds of name could tell parties apart; that is left to `concerns`.
-    let refined =
-        assignees.iter().any(|party| party.as_ref().is_some_and(|p| !p.refinements.is_empty()));
-    !target && !refined
-}
-
-fn actions_overlap(granted: &Rule, forbidden: &Rule) -> bool {
-    granted.actions.iter().any(|permitted| {
-        forbidden.actions.iter().any(|prohibited| {
-            vocabulary::overlap(&permitted.name, &prohibited.name)
-                && permitted.refinements.is_empty()
-                && prohibited.refinements.is_empty()
-        })
+fn actions_overlap(scope: &mut Scope<'_>, granted: &Rule, forbidden: &Rule) -> bool {
+    let mut applies = |action: &Action| {
+        let refinements = scope.all(&action.refinements);
+        let status = conjunction(refinements.iter().map(|report| report.status));
+        !matches!(status, Status::Unsatisfied | Status::AppliesLater)
+    };
+    let granted: Vec<&Action> = granted.actions.iter().filter(|a| applies(a)).collect();
+    let forbidden: Vec<&Action> = forbidden.actions.iter().filter(|a| applies(a)).collect();
+    granted.iter().any(|permitted| {
+        forbidden.iter().any(|prohibited| vocabulary::overlap(&permitted.name, &prohibited.name))
     })
 }
 
+/// The first obligation that is not understood, among those that bind the subject.
 pub(super) fn unclear_obligation(policy: &Policy, obligations: &[DutyReport]) -> Option<Ground> {
     let report = obligations.iter().find(|report| report.state == DutyState::NotUnderstood)?;
-    let part = policy.obligations.iter().find_map(|duty| duty.not_understood.first());
-    Some(Ground::NotUnderstood {
+    let named = policy.obligations.iter().find_map(unclear_duty);
+    Some(named.unwrap_or_else(|| Ground::NotUnderstood {
         clause: report.clause.clone(),
-        reason: part.map_or_else(
-            || "is a duty this connector does not know".to_owned(),
-            |part| format!("has the member `{}`, which {}", part.member, part.reason),
-        ),
-    })
+        reason: "is a duty this connector does not know".to_owned(),
+    }))
 }
 
 pub(super) fn prohibition_ground(policy: &Policy, report: &RuleReport) -> Ground {
     let rule = policy.prohibitions.get(report.index);
-    if let Some(ground) = rule.filter(|_| is_unclear(report)).and_then(|rule| unclear(rule, report))
-    {
+    if let Some(ground) = rule.filter(|_| is_unclear(report)).and_then(unclear) {
         return ground;
     }
     Ground::Prohibited {
@@ -257,7 +279,7 @@ pub(super) fn missing_permission(
         if report.concerns == Status::Unsatisfied {
             continue;
         }
-        if let Some(ground) = unclear(rule, report) {
+        if let Some(ground) = unclear(rule) {
             return ground;
         }
         if let Some(failed) = report.constraints.iter().find(|c| fails(c.status)) {
@@ -277,22 +299,55 @@ fn fails(status: Status) -> bool {
 }
 
 /// The part of a rule that is not understood.
-fn unclear(rule: &Rule, report: &RuleReport) -> Option<Ground> {
-    if let Some(part) = rule.not_understood.first() {
-        return Some(Ground::NotUnderstood {
-            clause: format!("{}: {}", part.member, part.source),
-            reason: part.reason.clone(),
-        });
+fn unclear(rule: &Rule) -> Option<Ground> {
+    let refinements = rule.actions.iter().map(|action| &action.refinements);
+    let party = rule.assignee.iter().map(|party| &party.refinements);
+    let constraints = refinements.chain(party).chain([&rule.constraints]).flatten();
+    let part = rule.not_understood.first().or_else(|| part_of(constraints));
+    if let Some(part) = part {
+        return Some(part_ground(part));
     }
-    if let Some(action) = rule.actions.iter().find(|action| !vocabulary::is_action(&action.name)) {
-        return Some(Ground::NotUnderstood {
-            clause: format!("action: {}", action.name),
-            reason: "is not an action of the ODRL vocabulary".to_owned(),
-        });
+    let action = rule.actions.iter().find(|action| !vocabulary::is_action(&action.name));
+    action.map(action_ground).or_else(|| rule.duties.iter().find_map(unclear_duty))
+}
+
+fn unclear_duty(duty: &Duty) -> Option<Ground> {
+    let refinements = duty.actions.iter().flat_map(|action| &action.refinements);
+    let part = duty.not_understood.first().or_else(|| part_of(duty.constraints.iter()));
+    if let Some(part) = part.or_else(|| part_of(refinements)) {
+        return Some(part_ground(part));
     }
-    let failed = report.constraints.iter().find(|c| c.status == Status::NotUnderstood)?;
-    let reason = failed.found.strip_prefix("the condition ").unwrap_or(&failed.found);
-    Some(Ground::NotUnderstood { clause: failed.clause.clone(), reason: reason.to_owned() })
+    if let Some(action) = duty.actions.iter().find(|action| !is_known_duty(action)) {
+        return Some(action_ground(action));
+    }
+    duty.consequences.iter().find_map(unclear_duty)
+}
+
+/// The first part that is not understood in conditions and their operands.
+fn part_of<'a>(constraints: impl Iterator<Item = &'a Constraint>) -> Option<&'a NotUnderstood> {
+    let mut pending: Vec<&Constraint> = constraints.collect();
+    pending.reverse();
+    while let Some(constraint) = pending.pop() {
+        match constraint {
+            Constraint::NotUnderstood(part) => return Some(part),
+            Constraint::Logical(logical) => pending.extend(logical.operands.iter().rev()),
+            Constraint::Atomic(_) => {}
+        }
+    }
+    None
+}
+
+pub(super) fn part_ground(part: &NotUnderstood) -> Ground {
+    Ground::NotUnderstood { clause: part.shown(), reason: part.reason.clone() }
+}
+
+fn action_ground(action: &Action) -> Ground {
+    let reason = if vocabulary::is_action(&action.name) {
+        "is a duty with refinements, which this connector cannot track"
+    } else {
+        "is not an action of the ODRL vocabulary"
+    };
+    Ground::NotUnderstood { clause: format!("action: {}", action.name), reason: reason.to_owned() }
 }
 
 fn action_names(actions: &[Action]) -> Vec<String> {

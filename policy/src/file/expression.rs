@@ -203,7 +203,7 @@ impl<'a> Words<'a> {
             return Ok(rest.get(..end).unwrap_or_default().to_owned());
         }
         let (span, word) = self
-            .take_while(|c| !c.is_whitespace() && !(in_list && matches!(c, ',' | ']')) && c != '[');
+            .take_while(|c| !(c.is_whitespace() || c == '[' || in_list && matches!(c, ',' | ']')));
         if word.is_empty() {
             return Err(error(
                 span.start..span.start + 1,

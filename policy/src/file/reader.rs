@@ -61,6 +61,14 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A text, or a date as TOML writes it, without quotes.
+    pub(super) fn text_or_date(&mut self, table: &DeTable<'_>, key: &str) -> Option<Text> {
+        match table.get(key).map(|value| (value.span(), value.get_ref())) {
+            Some((span, DeValue::Datetime(date))) => Some(Text { value: date.to_string(), span }),
+            _ => self.text(table, key),
+        }
+    }
+
     pub(super) fn flag(&mut self, table: &DeTable<'_>, key: &str) -> bool {
         let Some(value) = table.get(key) else { return false };
         match value.get_ref() {
@@ -161,6 +169,8 @@ impl<'a> Reader<'a> {
     pub(super) fn within(&self, text: &Text, range: Range<usize>) -> Range<usize> {
         let raw = self.text.get(text.span.clone()).unwrap_or_default();
         match raw.find(&text.value) {
+            // An empty text is found before its quotes.
+            Some(_) if text.value.is_empty() => text.span.clone(),
             Some(start) => {
                 let base = text.span.start + start;
                 base + range.start..base + range.end

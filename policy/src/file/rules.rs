@@ -18,8 +18,18 @@ use toml::de::{DeTable, DeValue};
 const MAX_GROUPS: usize = 8;
 
 pub(super) fn policy_file(reader: &mut Reader<'_>, root: &DeTable<'_>) -> PolicyFile {
-    let keys =
-        ["title", "description", "who", "what", "permit", "prohibit", "duty", "offer", "conflict"];
+    let keys = [
+        "title",
+        "description",
+        "who",
+        "what",
+        "valid",
+        "permit",
+        "prohibit",
+        "duty",
+        "offer",
+        "conflict",
+    ];
     reader.known(root, "a policy file", &keys);
     let title = reader.text(root, "title");
     if title.is_none() && !root.contains_key("title") {
@@ -67,6 +77,11 @@ fn audience(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Audience {
         };
         reader.finding(group.span.clone(), message, help);
     }
+    if !anyone_registered && partners.is_empty() && groups.is_empty() {
+        let help =
+            "add partners = [\"…\"], groups = [\"…\"] or anyone-registered = true under [who]";
+        reader.finding(0..0, "[who] names nobody, so nobody would see the offer", help);
+    }
     Audience { anyone_registered, partners, groups: named(groups) }
 }
 
@@ -93,7 +108,11 @@ fn handling(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Handling {
 }
 
 fn terms(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Policy {
-    let permissions = rules(reader, root, "permit", "requires");
+    let mut permissions = rules(reader, root, "permit", "requires");
+    let validity = validity(reader, root);
+    for rule in &mut permissions {
+        rule.constraints.extend(validity.iter().cloned());
+    }
     let prohibitions = rules(reader, root, "prohibit", "remedy");
     let obligations: Vec<Duty> = reader
         .tables(root, "duty")
@@ -145,16 +164,16 @@ fn rules(reader: &mut Reader<'_>, root: &DeTable<'_>, section: &str, duty_key: &
     let mut rules = Vec::new();
     for (span, table) in reader.tables(root, section) {
         reader.known(table, &format!("[[{section}]]"), &["actions", "when", duty_key]);
-        let actions = actions(reader, table, "actions");
-        if actions.is_empty() && reader.list(table, "actions").is_empty() {
+        let listed = actions(reader, table, "actions");
+        if listed.is_empty() && reader.list(table, "actions").is_empty() {
             let message = format!("this [[{section}]] names no action");
             reader.finding(span, message, "add actions = [\"use\"]");
         }
         let constraints = conditions(reader, table);
-        let duties: Vec<Duty> = (actions_of_duties(reader, table, duty_key).into_iter())
+        let duties: Vec<Duty> = (actions(reader, table, duty_key).into_iter())
             .map(|action| Duty { actions: vec![action], ..Duty::default() })
             .collect();
-        rules.extend(actions.into_iter().map(|action| Rule {
+        rules.extend(listed.into_iter().map(|action| Rule {
             actions: vec![action],
             constraints: constraints.clone(),
             duties: duties.clone(),
@@ -162,10 +181,6 @@ fn rules(reader: &mut Reader<'_>, root: &DeTable<'_>, section: &str, duty_key: &
         }));
     }
     rules
-}
-
-fn actions_of_duties(reader: &mut Reader<'_>, table: &DeTable<'_>, key: &str) -> Vec<Action> {
-    actions(reader, table, key)
 }
 
 fn actions(reader: &mut Reader<'_>, table: &DeTable<'_>, key: &str) -> Vec<Action> {
@@ -208,15 +223,37 @@ fn deadline(
     key: &str,
     left: LeftOperand,
 ) -> Option<Constraint> {
-    let text = reader.text(table, key)?;
-    match Atomic::new(left, Operator::Lteq, &json!(text.value)) {
+    let help =
+        "`within` counts from the agreement, like \"P30D\"; `by` is an instant with its zone";
+    bound(reader, table, key, (left, Operator::Lteq), help)
+}
+
+/// A key that is one comparison, such as `until`.
+fn bound(
+    reader: &mut Reader<'_>,
+    table: &DeTable<'_>,
+    key: &str,
+    (left, operator): (LeftOperand, Operator),
+    help: &str,
+) -> Option<Constraint> {
+    let text = reader.text_or_date(table, key)?;
+    match Atomic::new(left, operator, &json!(text.value)) {
         Ok(atomic) => Some(Constraint::Atomic(atomic)),
         Err(reason) => {
-            let help = "`within` counts from the agreement, like \"P30D\"; `by` is an instant with its zone";
-            reader.finding(text.span, reason, help);
+            reader.finding(text.span, format!("`{key}` {reason}"), help);
             None
         }
     }
+}
+
+/// The time in which everything permitted is permitted: from its first instant, and before its last.
+fn validity(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Vec<Constraint> {
+    let Some(valid) = reader.table(root, "valid") else { return Vec::new() };
+    reader.known(valid, "[valid]", &["from", "until"]);
+    let help = "write an instant with its zone, like 2027-01-01T00:00:00+09:00";
+    let from = bound(reader, valid, "from", (LeftOperand::DateTime, Operator::Gteq), help);
+    let until = bound(reader, valid, "until", (LeftOperand::DateTime, Operator::Lt), help);
+    from.into_iter().chain(until).collect()
 }
 
 fn conditions(reader: &mut Reader<'_>, table: &DeTable<'_>) -> Vec<Constraint> {

@@ -1,1 +1,331 @@
-//! Tests.
+//! Policy files: what they compile to, and what a person reads when one is wrong.
+
+use super::*;
+use crate::set::Purpose;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+const COMPLETE: &str = r#"
+title = "部品Bのカーボンフットプリント"
+description = "For reporting to the authorities."
+conflict = "prohibit"
+
+[who]
+partners = ["did:web:a.example"]
+groups = ["customers"]
+
+[what]
+datasets = ["urn:example:cfp"]
+tags = ["cfp"]
+
+[valid]
+from = 2026-04-01T00:00:00+09:00
+until = "2027-04-01T00:00:00+09:00"
+
+[[permit]]
+actions = ["use", "print"]
+requires = ["obtainConsent"]
+when = [
+  "purpose isAnyOf [cfp-reporting, 'carbon accounting']",
+  { any-of = ["spatial isAnyOf [JP, DE]", { one-of = ["count lteq 10", "elapsedTime lteq P30D"] }] },
+]
+
+[[prohibit]]
+actions = ["distribute"]
+when = ["recipient isNoneOf [customers]"]
+remedy = ["delete"]
+
+[[duty]]
+action = "delete"
+within = "P30D"
+otherwise = ["compensate"]
+
+[offer]
+handling = "manual"
+"#;
+
+fn read_text(name: &str, bytes: &[u8]) -> Result<PolicyFile, Vec<Diagnostic>> {
+    let members = BTreeSet::from(["did:web:a.example".to_owned()]);
+    let groups = Groups::from([("customers".to_owned(), members)]);
+    let names = ["cfp-reporting", "carbon accounting"];
+    let purposes = names
+        .into_iter()
+        .map(|name| (name.to_owned(), Purpose::default()))
+        .collect::<BTreeMap<_, _>>();
+    let purposes = Purposes::new(purposes).unwrap();
+    read(name, bytes, &Words { groups: &groups, purposes: &purposes })
+}
+
+#[test]
+fn a_complete_file_compiles_to_odrl() {
+    let file = read_text("cfp.toml", COMPLETE.as_bytes()).unwrap();
+    let from_until = [
+        json!({ "leftOperand": "dateTime", "operator": "gteq", "rightOperand": "2026-04-01T00:00:00+09:00" }),
+        json!({ "leftOperand": "dateTime", "operator": "lt", "rightOperand": "2027-04-01T00:00:00+09:00" }),
+    ];
+    let conditions = json!([
+        { "leftOperand": "purpose", "operator": "isAnyOf", "rightOperand": ["cfp-reporting", "carbon accounting"] },
+        { "or": [
+            { "leftOperand": "spatial", "operator": "isAnyOf", "rightOperand": ["JP", "DE"] },
+            { "xone": [
+                { "leftOperand": "count", "operator": "lteq", "rightOperand": "10" },
+                { "leftOperand": "elapsedTime", "operator": "lteq", "rightOperand": "P30D" },
+            ] },
+        ] },
+        from_until[0],
+        from_until[1],
+    ]);
+    let consent = json!([{ "action": "obtainConsent" }]);
+    let expected = json!({
+        "@type": "Set",
+        "conflict": "prohibit",
+        "permission": [
+            { "action": "use", "constraint": conditions, "duty": consent },
+            { "action": "print", "constraint": conditions, "duty": consent },
+        ],
+        "prohibition": [{
+            "action": "distribute",
+            "constraint": [{ "leftOperand": "recipient", "operator": "isNoneOf", "rightOperand": ["customers"] }],
+            "remedy": [{ "action": "delete" }],
+        }],
+        "obligation": [{
+            "action": "delete",
+            "constraint": [{ "leftOperand": "elapsedTime", "operator": "lteq", "rightOperand": "P30D" }],
+            "consequence": [{ "action": "compensate" }],
+        }],
+    });
+    assert_eq!(file.terms.to_json(), expected);
+    // What was compiled is what is read from the wire.
+    assert_eq!(Policy::from_json(&expected).unwrap(), file.terms);
+    assert_eq!(file.title, "部品Bのカーボンフットプリント");
+    assert_eq!(file.handling, Handling::Manual);
+    assert_eq!(file.tags, BTreeSet::from(["cfp".to_owned()]));
+    assert!(!file.audience.anyone_registered);
+}
+
+#[test]
+fn the_example_of_the_documentation_compiles() {
+    let file = read_text("example.toml", include_bytes!("example.toml")).unwrap();
+    assert_eq!(file.terms.permissions[0].constraints.len(), 3);
+    assert_eq!(file.terms.conflict, crate::odrl::Conflict::Prohibit);
+}
+
+#[test]
+fn line_ends_and_byte_order_mark_do_not_matter() {
+    let plain = read_text("p.toml", COMPLETE.as_bytes()).unwrap();
+    let crlf = COMPLETE.replace('\n', "\r\n");
+    assert_eq!(read_text("p.toml", crlf.as_bytes()).unwrap(), plain);
+    let marked = [&[0xEF, 0xBB, 0xBF], COMPLETE.as_bytes()].concat();
+    assert_eq!(read_text("p.toml", &marked).unwrap(), plain);
+}
+
+#[test]
+fn another_encoding_is_named() {
+    let table: [(&[u8], &str); 4] = [
+        (b"\xFF\xFEt\0i\0", "UTF-16"),
+        (b"title = \"\x95\x94\x95i\"", "Shift_JIS"),
+        (b"title = \"\xC9\xF4\xC9\xCA\"", "EUC-JP"),
+        (b"title = \"\xFF\"", "not UTF-8"),
+    ];
+    for (bytes, name) in table {
+        let findings = read_text("p.toml", bytes).unwrap_err();
+        assert!(findings[0].message.contains(name), "{:?}", findings[0]);
+    }
+}
+
+/// A right file but for one line.
+fn with(line: &str) -> String {
+    format!(
+        "title = \"t\"\n[who]\nanyone-registered = true\n[[permit]]\nactions = [\"use\"]\n{line}\n"
+    )
+}
+
+#[test]
+fn a_finding_has_its_place_and_its_remedy() {
+    // The line, line number, column, length, a word of the message, a word of the help.
+    let table = [
+        ("when = [\"cuont lteq 10\"]", 6, 10, 5, "`cuont`", "did you mean `count`?"),
+        ("when = [\"count lesseq 10\"]", 6, 16, 6, "`lesseq`", "lteq"),
+        ("when = [\"count lteq ten\"]", 6, 21, 3, "`ten`", "count lteq 10"),
+        ("when = [\"count lteq\"]", 6, 20, 1, "no value", "count lteq 10"),
+        ("when = [\"count\"]", 6, 15, 1, "no operator", "known are"),
+        ("when = [\"\"]", 6, 9, 2, "empty", "count lteq 10"),
+        ("when = [\"count lteq 10 20\"]", 6, 24, 2, "`20` follows", "one condition"),
+        ("when = [\"spatial isAnyOf [JP, XX]\"]", 6, 26, 8, "`XX`", "ISO 3166|spatial isAnyOf"),
+        ("when = [\"spatial isAnyOf [JP\"]", 6, 26, 3, "not closed", "]"),
+        ("when = [\"purpose eq 'a\"]", 6, 21, 2, "quote", "'"),
+        ("when = [\"dateTime lt 2027-01-01\"]", 6, 22, 10, "zone", "dateTime lt 2027"),
+        (
+            "when = [\"purpose isAnyOf [cfp-reportin]\"]",
+            6,
+            27,
+            12,
+            "not a purpose",
+            "did you mean `cfp-reporting`?",
+        ),
+        ("when = [{ any-of = [] }]", 6, 9, 15, "lists no condition", "remove"),
+        (
+            "when = [{ any-of = [\"count lteq 1\"], one-of = [\"count lteq 1\"] }]",
+            6,
+            9,
+            56,
+            "one key",
+            "exactly one",
+        ),
+        ("when = [3]", 6, 9, 1, "not a number", "count lteq 10"),
+        ("wen = []", 6, 1, 3, "`wen` is not a key", "did you mean `when`?"),
+        ("requires = [\"obtainconsent\"]", 6, 13, 15, "not an ODRL action", "obtainConsent"),
+        ("[[duty]]\nwithin = \"P1D\"", 6, 1, 8, "names no action", "delete"),
+        ("[[duty]]\naction = \"delete\"\nwithin = \"30 days\"", 8, 10, 9, "`30 days`", "P30D"),
+        ("[valid]\nuntil = 2027-01-01", 7, 9, 10, "zone", "2027-01-01T"),
+        ("[offer]\nhandling = \"maybe\"", 7, 12, 7, "`maybe`", "manual"),
+        ("[other]", 6, 2, 5, "`other`", "offer"),
+        ("when = \"count lteq 10\"", 6, 8, 15, "must be a list", "[\""),
+        ("when = [", 6, 9, 1, "", "TOML"),
+    ];
+    for (line, number, column, length, message, help) in table {
+        let findings = read_text("p.toml", with(line).as_bytes()).unwrap_err();
+        let finding = &findings[0];
+        assert_eq!((finding.line, finding.column), (number, column), "{finding}");
+        assert!(finding.message.contains(message), "{finding}");
+        assert!(help.split('|').any(|help| finding.help.contains(help)), "{finding}");
+        if !message.is_empty() {
+            assert_eq!(finding.length, length, "{finding}");
+        }
+    }
+}
+
+#[test]
+fn all_findings_come_at_once() {
+    let text = "titel = \"t\"\n[who]\ngroups = [\"custmers\"]\n[[permit]]\nactions = [\"yuse\"]\n";
+    let findings = read_text("p.toml", text.as_bytes()).unwrap_err();
+    let messages: Vec<_> = findings.iter().map(|finding| finding.message.as_str()).collect();
+    assert_eq!(
+        messages,
+        [
+            "`titel` is not a key of a policy file",
+            "the policy has no title",
+            "no partner is in a group `custmers`",
+            "`yuse` is not an ODRL action",
+        ]
+    );
+}
+
+#[test]
+fn a_finding_is_rendered_like_a_compilers() {
+    let text = with("when = [\"purpose eq '部品' x\"]");
+    let findings = read_text("cfp.toml", text.as_bytes()).unwrap_err();
+    let expected = "\
+error: `x` follows the value
+ --> cfp.toml:6:26
+  |
+6 | when = [\"purpose eq '部品' x\"]
+  |                      \u{3000}\u{3000}  ^
+  = help: write one condition an entry; several values as [A, B]; a value with spaces in single quotes";
+    assert_eq!(findings[0].to_string(), expected);
+}
+
+#[test]
+fn groups_have_a_depth() {
+    let mut group = "\"count lteq 1\"".to_owned();
+    for _ in 0..MAX_DEPTH_TRIED {
+        group = format!("{{ any-of = [{group}] }}");
+    }
+    let findings = read_text("p.toml", with(&format!("when = [{group}]")).as_bytes()).unwrap_err();
+    assert!(findings[0].message.contains("deep"), "{}", findings[0]);
+}
+
+const MAX_DEPTH_TRIED: usize = 12;
+
+#[test]
+fn an_odrl_file_is_taken_as_it_is() {
+    let odrl = json!({
+        "@context": "http://www.w3.org/ns/odrl.jsonld",
+        "@type": "Offer",
+        "uid": "urn:example:policy",
+        "dct:title": "From elsewhere",
+        "target": "urn:example:cfp",
+        "assignee": "customers",
+        "permission": [{ "action": "use" }],
+    });
+    let file = read_text("p.jsonld", odrl.to_string().as_bytes()).unwrap();
+    assert_eq!(file.title, "From elsewhere");
+    assert_eq!(file.datasets, BTreeSet::from(["urn:example:cfp".to_owned()]));
+    assert!(file.audience.groups.contains("customers") && !file.audience.anyone_registered);
+    assert_eq!(
+        file.terms.to_json(),
+        json!({ "@type": "Set", "permission": [{ "action": "use" }] })
+    );
+}
+
+#[test]
+fn an_odrl_file_with_a_clause_that_cannot_be_honoured_is_refused() {
+    let refused = |value: Value| {
+        let findings = read_text("p.json", value.to_string().as_bytes()).unwrap_err();
+        findings[0].message.clone()
+    };
+    let mood = json!({ "leftOperand": "mood", "operator": "eq", "rightOperand": "good" });
+    let table = [
+        (json!({ "permission": [{ "action": "use", "constraint": [mood] }] }), "mood"),
+        (json!({ "permission": [{ "action": "teleport" }] }), "teleport"),
+        (json!({ "permission": [{ "action": "use" }], "profile": "urn:unknown" }), "urn:unknown"),
+        (json!({ "permission": [{ "action": "use", "target": "urn:x" }] }), "own target"),
+        (json!({ "permission": [] }), "neither permission"),
+    ];
+    for (value, named) in table {
+        let message = refused(value);
+        assert!(message.contains(named), "{message}");
+    }
+    let findings = read_text("p.json", b"{\n  \"permission\": [}").unwrap_err();
+    assert_eq!(findings[0].line, 2);
+    assert!(read_text("p.yaml", b"title: x").is_err());
+}
+
+fn constraint_strategy() -> impl Strategy<Value = String> {
+    let value = "[a-zA-Z0-9:/.#_-]{1,12}";
+    let named = prop_oneof![Just("purpose"), Just("recipient")];
+    let operator = prop_oneof![Just("isAnyOf"), Just("isNoneOf"), Just("isAllOf")];
+    prop_oneof![
+        (named.clone(), value).prop_map(|(left, value)| format!("{left} eq {value}")),
+        (named, operator, prop::collection::vec(value, 1..4)).prop_map(
+            |(left, operator, values)| format!("{left} {operator} [{}]", values.join(", "))
+        ),
+        any::<u64>().prop_map(|number| format!("count lteq {number}")),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn an_expression_comes_back_as_it_went(text in constraint_strategy()) {
+        let read = expression::parse(&text).unwrap();
+        prop_assert_eq!(expression::write(&read), text);
+    }
+
+    #[test]
+    fn no_expression_panics(text in "(count|purpose|.{0,8}) (lteq|isAnyOf|.{0,4}) ?[\\[']?.{0,12}") {
+        if let Err(error) = expression::parse(&text) {
+            prop_assert!(error.span.start <= error.span.end);
+        }
+    }
+
+    #[test]
+    fn no_file_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        for name in ["p.toml", "p.json", "p"] {
+            let _ = read_text(name, &bytes).map_err(|findings| findings[0].to_string());
+        }
+    }
+
+    #[test]
+    fn no_broken_file_panics(start in 0..900_usize, end in 0..900_usize, inserted in ".{0,3}") {
+        let mut text = COMPLETE.to_owned();
+        let (start, end) = (start.min(end).min(text.len()), start.max(end).min(text.len()));
+        if text.is_char_boundary(start) && text.is_char_boundary(end) {
+            text.replace_range(start..end, &inserted);
+            if let Err(findings) = read_text("p.toml", text.as_bytes()) {
+                prop_assert!(!findings.is_empty());
+                prop_assert!(findings.iter().all(|finding| !finding.to_string().is_empty()));
+            }
+        }
+    }
+}

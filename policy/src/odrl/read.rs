@@ -7,8 +7,11 @@ use super::{
 use crate::vocabulary::short;
 use jiff::{Span, Timestamp};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 type Object = Map<String, Value>;
+type Members<'a> = BTreeMap<&'a str, &'a Value>;
 
 pub(super) fn policy(value: &Value) -> Result<Policy, ReadError> {
     within_limits(value)?;
@@ -28,8 +31,8 @@ pub(super) fn policy(value: &Value) -> Result<Policy, ReadError> {
         obligations: Vec::new(),
         not_understood: Vec::new(),
     };
-    for (name, member) in object {
-        policy_member(&mut policy, short(name), member)?;
+    for (name, member) in members(object, &mut policy.not_understood) {
+        policy_member(&mut policy, name, member)?;
     }
     if policy.permissions.is_empty()
         && policy.prohibitions.is_empty()
@@ -44,7 +47,7 @@ pub(super) fn policy(value: &Value) -> Result<Policy, ReadError> {
 fn policy_member(policy: &mut Policy, name: &str, member: &Value) -> Result<(), ReadError> {
     let unknown = &mut policy.not_understood;
     match name {
-        "@id" | "uid" => match text(member) {
+        "@id" => match text(member) {
             Some(uid) => uid.clone_into(&mut policy.uid),
             None => unknown.push(not_understood(name, "is not an identifier", member)),
         },
@@ -105,10 +108,10 @@ fn rules(place: &str, duty_member: &str, value: &Value) -> Result<Vec<Rule>, Rea
 
 fn rule(object: &Object, duty_member: &str) -> Result<Rule, ReadError> {
     let mut rule = Rule::default();
-    for (name, member) in object {
+    for (name, member) in members(object, &mut rule.not_understood) {
         let unknown = &mut rule.not_understood;
-        match short(name) {
-            "@id" | "uid" => rule.uid = text(member).map(str::to_owned),
+        match name {
+            "@id" => rule.uid = text(member).map(str::to_owned),
             "action" => rule.actions = actions(member, unknown),
             "target" => rule.target = asset("target", member, unknown),
             "assigner" => rule.assigner = party("assigner", member, unknown),
@@ -138,10 +141,10 @@ fn duties(place: &str, value: &Value) -> Result<Vec<Duty>, ReadError> {
 
 fn duty(object: &Object) -> Result<Duty, ReadError> {
     let mut duty = Duty::default();
-    for (name, member) in object {
+    for (name, member) in members(object, &mut duty.not_understood) {
         let unknown = &mut duty.not_understood;
-        match short(name) {
-            "@id" | "uid" => duty.uid = text(member).map(str::to_owned),
+        match name {
+            "@id" => duty.uid = text(member).map(str::to_owned),
             "action" => duty.actions = actions(member, unknown),
             "target" => duty.target = asset("target", member, unknown),
             "assignee" => duty.assignee = party("assignee", member, unknown),
@@ -252,36 +255,45 @@ pub(super) fn constraint(value: &Value) -> Constraint {
         })
     };
     let Some(object) = value.as_object() else { return unknown("is not an object".to_owned()) };
-    let read = match connective(object) {
-        Ok(Some((connective, operands))) => logical(object, connective, operands),
-        Ok(None) => comparison(object),
+    let mut repeated = Vec::new();
+    let members = members(object, &mut repeated);
+    if let Some(part) = repeated.first() {
+        return unknown(format!("has the member `{}`, which {}", part.member, part.reason));
+    }
+    let read = match connective(&members) {
+        Ok(Some((connective, operands))) => logical(&members, connective, operands),
+        Ok(None) => comparison(&members),
         Err(reason) => Err(reason),
     };
     read.unwrap_or_else(unknown)
 }
 
-fn connective(object: &Object) -> Result<Option<(Connective, &Value)>, String> {
+fn connective<'a>(members: &Members<'a>) -> Result<Option<(Connective, &'a Value)>, String> {
     let mut found = None;
-    for (name, member) in object {
-        let connective = match short(name) {
+    for (name, member) in members {
+        let connective = match *name {
             "and" => Connective::And,
             "andSequence" => Connective::AndSequence,
             "or" => Connective::Or,
             "xone" => Connective::Xone,
             _ => continue,
         };
-        if found.replace((connective, member)).is_some() {
+        if found.replace((connective, *member)).is_some() {
             return Err("has more than one logical operator".to_owned());
         }
     }
     Ok(found)
 }
 
-fn logical(object: &Object, connective: Connective, value: &Value) -> Result<Constraint, String> {
+fn logical(
+    members: &Members<'_>,
+    connective: Connective,
+    value: &Value,
+) -> Result<Constraint, String> {
     let mut uid = None;
-    for (name, member) in object {
-        match short(name) {
-            "@id" | "uid" => uid = text(member).map(str::to_owned),
+    for (name, member) in members {
+        match *name {
+            "@id" => uid = text(member).map(str::to_owned),
             "@type" => {}
             other if other == connective.term() => {}
             other => return Err(format!("has the member `{other}` beside a logical operator")),
@@ -298,16 +310,16 @@ fn logical(object: &Object, connective: Connective, value: &Value) -> Result<Con
     Ok(Constraint::Logical(Logical { connective, operands, uid }))
 }
 
-fn comparison(object: &Object) -> Result<Constraint, String> {
+fn comparison(members: &Members<'_>) -> Result<Constraint, String> {
     let (mut left, mut operator, mut right, mut uid, mut status) = (None, None, None, None, 0);
     let mut data_type = None;
-    for (name, member) in object {
-        match short(name) {
+    for (name, member) in members {
+        match *name {
             "leftOperand" => left = text(member),
             "operator" => operator = text(member),
-            "rightOperand" => right = Some(member),
+            "rightOperand" => right = Some(*member),
             "dataType" => data_type = text(member),
-            "@id" | "uid" => uid = text(member).map(str::to_owned),
+            "@id" => uid = text(member).map(str::to_owned),
             "@type" => {}
             "status" => status = number(member).ok_or("has a `status` that is no whole number")?,
             other => return Err(format!("has the member `{other}`, which is not known here")),
@@ -358,9 +370,9 @@ pub(super) fn atomic(
     }
     let right = match (left, values) {
         (LeftOperand::DateTime, [value]) => RightOperand::Instant(instant(value)?),
-        (LeftOperand::Count, [value]) => RightOperand::Number(
-            number(value).ok_or_else(|| format!("`{}` is not a whole number", shown(value)))?,
-        ),
+        (LeftOperand::Count, [value]) => {
+            RightOperand::Number(number(value).ok_or_else(|| wrong(value, "a whole number"))?)
+        }
         (
             LeftOperand::ElapsedTime | LeftOperand::DelayPeriod | LeftOperand::TimeInterval,
             [value],
@@ -375,7 +387,7 @@ pub(super) fn atomic(
                     text(value)
                         .filter(|name| !name.is_empty())
                         .map(str::to_owned)
-                        .ok_or_else(|| format!("`{}` is not a name", shown(value)))
+                        .ok_or_else(|| wrong(value, "a name"))
                 })
                 .collect::<Result<_, _>>()?,
         ),
@@ -407,29 +419,25 @@ fn fits_type(left: LeftOperand, data_type: &str) -> bool {
 }
 
 fn instant(value: &Value) -> Result<Timestamp, String> {
-    let written =
-        text(value).ok_or_else(|| format!("`{}` is not a date and time", shown(value)))?;
-    let plain = !written.contains('[') && written.contains('T');
-    plain.then(|| written.parse().ok()).flatten().ok_or_else(|| {
-        format!(
-            "`{written}` is not a date and time with a zone; write it like 2027-01-01T00:00:00+09:00"
-        )
-    })
+    // The text form that jiff reads is wider than xsd:dateTime.
+    let written = text(value).filter(|written| !written.contains('[') && written.contains('T'));
+    written
+        .and_then(|written| written.parse().ok())
+        .ok_or_else(|| wrong(value, "an instant with its zone, like 2027-01-01T00:00:00+09:00"))
 }
 
 fn duration(value: &Value) -> Result<Span, String> {
-    let written = text(value).ok_or_else(|| format!("`{}` is not a duration", shown(value)))?;
-    let span: Option<Span> = written.starts_with('P').then(|| written.parse().ok()).flatten();
-    // A span in the past or one that leaves the calendar cannot be a condition on the time since an agreement.
-    span.filter(|span| !span.is_negative())
-        .ok_or_else(|| format!("`{written}` is not a duration; write it like P30D, PT12H or P1Y"))
+    let written = text(value).filter(|written| written.starts_with('P'));
+    written
+        .and_then(|written| written.parse::<Span>().ok())
+        .filter(|span| !span.is_negative())
+        .ok_or_else(|| wrong(value, "a duration like P30D, PT12H or P1Y"))
 }
 
 fn region(value: &Value) -> Result<String, String> {
-    let written = text(value).ok_or_else(|| format!("`{}` is not a region", shown(value)))?;
-    canonical_region(written).ok_or_else(|| {
-        format!("`{written}` is not an ISO 3166 code; write it like JP, DE or JP-13")
-    })
+    text(value)
+        .and_then(canonical_region)
+        .ok_or_else(|| wrong(value, "an ISO 3166 code like JP, DE or JP-13"))
 }
 
 /// The ISO 3166 alpha-2 or subdivision code of a region in any of its forms.
@@ -477,17 +485,39 @@ fn list(value: &Value) -> &[Value] {
     }
 }
 
+/// The members of an object by the short names of their terms. A term given twice under two spellings with two values, such as
+/// `permission` and `odrl:permission`, counts once, and the other is not understood: which of them counts is not defined.
+fn members<'a>(object: &'a Object, unknown: &mut Vec<NotUnderstood>) -> Members<'a> {
+    let meaning = |name: &'a str| match short(name) {
+        "uid" => "@id",
+        name => name,
+    };
+    let (plain, spelt): (Vec<_>, Vec<_>) =
+        object.iter().partition(|(name, _)| meaning(name) == name.as_str());
+    let mut members: BTreeMap<&str, &Value> =
+        plain.into_iter().map(|(name, member)| (name.as_str(), member)).collect();
+    for (name, member) in spelt {
+        match members.entry(meaning(name)) {
+            Entry::Vacant(place) => drop(place.insert(member)),
+            Entry::Occupied(place) if *place.get() == member => {}
+            Entry::Occupied(_) => unknown.push(not_understood(name, "is given twice", member)),
+        }
+    }
+    members
+}
+
 fn not_understood(member: &str, reason: &str, source: &Value) -> NotUnderstood {
     NotUnderstood { member: member.to_owned(), reason: reason.to_owned(), source: source.clone() }
 }
 
-/// A short form of a value for an error message.
-fn shown(value: &Value) -> String {
-    let mut shown: String = value.to_string().chars().take(80).collect();
-    if shown.chars().count() == 80 {
-        shown.push('…');
+/// Why a right operand does not fit.
+fn wrong(value: &Value, expected: &str) -> String {
+    let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let mut short: String = shown.chars().take(80).collect();
+    if short.len() < shown.len() {
+        short.push('…');
     }
-    shown
+    format!("compares with `{short}`, which is not {expected}")
 }
 
 /// Refuses what is too deep or too large, without recursion.

@@ -138,6 +138,10 @@ fn write_list<T>(object: &mut Object, name: &str, items: &[T], write: impl Fn(&T
 /// Parts that were not understood stand again where they stood, so that the other side sees them too.
 fn write_unknown(object: &mut Object, parts: &[NotUnderstood]) {
     for part in parts.iter().filter(|part| !part.source.is_null()) {
-        object.entry(part.member.clone()).or_insert_with(|| part.source.clone());
+        match object.get_mut(&part.member) {
+            Some(Value::Array(present)) => present.push(part.source.clone()),
+            Some(present) => *present = json!([present.take(), part.source]),
+            None => drop(object.insert(part.member.clone(), part.source.clone())),
+        }
     }
 }

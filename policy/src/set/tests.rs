@@ -1,1 +1,144 @@
-//! Tests.
+//! Sets: what rules, who sees it, and that it comes back the same.
+
+use super::*;
+use serde_json::json;
+
+fn policy_text(who: &str, what: &str, count: u32) -> Vec<u8> {
+    format!(
+        "title = \"t\"\n[who]\n{who}\n[what]\n{what}\n[[permit]]\nactions = [\"use\"]\nwhen = [\"count lteq {count}\"]\n"
+    )
+    .into_bytes()
+}
+
+fn source(name: &str, bytes: Vec<u8>) -> Source {
+    Source { name: name.to_owned(), bytes }
+}
+
+fn groups() -> Groups {
+    Groups::from([("customers".to_owned(), BTreeSet::from(["did:web:a.example".to_owned()]))])
+}
+
+fn compile(sources: &[Source]) -> RuleSet {
+    RuleSet::compile(sources, &groups(), &Purposes::default()).unwrap()
+}
+
+fn three() -> Vec<Source> {
+    vec![
+        source(
+            "named.toml",
+            policy_text("partners = [\"did:web:a.example\"]", "datasets = [\"urn:d\"]", 1),
+        ),
+        source("tagged.toml", policy_text("groups = [\"customers\"]", "tags = [\"cfp\"]", 2)),
+        source("plain.toml", policy_text("anyone-registered = true", "", 3)),
+    ]
+}
+
+fn subject(participant: &str, groups: BTreeSet<String>) -> Subject {
+    Subject { participant: participant.to_owned(), groups, ..Subject::default() }
+}
+
+#[test]
+fn policies_are_found_by_dataset_tag_and_name() {
+    let set = compile(&three());
+    let names = |dataset: &str, tags: &[&str], assigned: &[&str]| -> Vec<String> {
+        let found = set.policies_for(dataset, tags.iter().copied(), assigned.iter().copied());
+        found.into_iter().map(|policy| policy.name.clone()).collect()
+    };
+    assert_eq!(names("urn:d", &[], &[]), ["named"]);
+    assert_eq!(
+        names("urn:d", &["cfp"], &["plain", "named", "missing"]),
+        ["named", "plain", "tagged"]
+    );
+    assert!(names("urn:other", &["other"], &[]).is_empty());
+}
+
+#[test]
+fn only_the_audience_sees_an_offer() {
+    let set = compile(&three());
+    let customer = subject("did:web:a.example", set.groups_of("did:web:a.example"));
+    let stranger = subject("did:web:c.example", set.groups_of("did:web:c.example"));
+    let visible = |subject: &Subject| -> Vec<&str> {
+        set.policies().filter(|p| p.is_visible_to(subject)).map(|p| p.name.as_str()).collect()
+    };
+    assert_eq!(visible(&customer), ["named", "plain", "tagged"]);
+    assert_eq!(visible(&stranger), ["plain"]);
+}
+
+#[test]
+fn an_offer_is_known_by_its_terms_and_dataset() {
+    let set = compile(&three());
+    let policy = set.policy("plain").unwrap();
+    let offer = policy.offer_for("urn:d", "did:web:b.example");
+    assert_eq!(offer["@type"], "Offer");
+    assert_eq!(offer["assigner"], "did:web:b.example");
+    assert!(offer.get("target").is_none() && offer.get("obligation").is_none());
+    assert_eq!(policy.message_offer_for("urn:d", "did:web:b.example")["target"], "urn:d");
+    assert_ne!(policy.offer_id("urn:d"), policy.offer_id("urn:e"));
+    assert_eq!(
+        policy.offer_id("urn:d"),
+        compile(&three()).policy("plain").unwrap().offer_id("urn:d")
+    );
+    let edited = compile(&[source("plain.toml", policy_text("anyone-registered = true", "", 4))]);
+    assert_ne!(policy.offer_id("urn:d"), edited.policy("plain").unwrap().offer_id("urn:d"));
+    // Who sees it is not part of the terms.
+    let moved = compile(&[source("plain.toml", policy_text("groups = [\"customers\"]", "", 3))]);
+    assert_eq!(policy.hash, moved.policy("plain").unwrap().hash);
+}
+
+#[test]
+fn a_set_comes_back_from_its_stored_form() {
+    let set = compile(&three());
+    let stored = serde_json::to_value(&set).unwrap();
+    let again: RuleSet = serde_json::from_value(stored.clone()).unwrap();
+    assert_eq!(again.hash(), set.hash());
+    assert_eq!(again.policies().count(), 3);
+    let mut later = stored.clone();
+    later["version"] = json!(2);
+    assert!(serde_json::from_value::<RuleSet>(later).is_err());
+    let mut broken = stored;
+    broken["files"]["plain.toml"] = json!("title = 1");
+    assert!(serde_json::from_value::<RuleSet>(broken).is_err());
+}
+
+#[test]
+fn every_part_changes_the_hash() {
+    let set = compile(&three());
+    let fewer = compile(&three()[..2]);
+    let mut more = groups();
+    more.insert("suppliers".to_owned(), BTreeSet::new());
+    let regrouped = RuleSet::compile(&three(), &more, &Purposes::default()).unwrap();
+    let hashes =
+        BTreeSet::from([set.hash(), fewer.hash(), regrouped.hash(), RuleSet::empty().hash()]);
+    assert_eq!(hashes.len(), 4);
+}
+
+#[test]
+fn one_bad_file_refuses_the_set_and_all_findings_are_told() {
+    let mut sources = three();
+    sources.push(source("bad.toml", b"title = 1\n".to_vec()));
+    sources.push(source("plain.jsonld", br#"{"permission":[{"action":"use"}]}"#.to_vec()));
+    let findings = RuleSet::compile(&sources, &groups(), &Purposes::default()).unwrap_err();
+    assert!(findings.iter().any(|finding| finding.file == "bad.toml"));
+    assert!(findings.iter().any(|finding| finding.message.contains("two policies named `plain`")));
+}
+
+#[test]
+fn purposes_form_a_hierarchy_without_cycles() {
+    let purposes = |listed: &[(&str, &[&str])]| {
+        let listed = listed.iter().map(|(name, wider)| {
+            let part_of = wider.iter().map(|name| (*name).to_owned()).collect();
+            ((*name).to_owned(), Purpose { title: String::new(), part_of })
+        });
+        Purposes::new(listed.collect())
+    };
+    let known = purposes(&[("a", &["b"]), ("b", &["c"]), ("c", &[]), ("d", &["b", "c"])]).unwrap();
+    assert!(known.is_within("a", "c") && known.is_within("d", "c") && known.is_within("x", "x"));
+    assert!(!known.is_within("c", "a") && !known.is_within("a", "d"));
+    assert!(known.knows("a") && !known.knows("x") && Purposes::default().knows("x"));
+    let cycle = purposes(&[("a", &["b"]), ("b", &["c"]), ("c", &["a"])]);
+    assert!(matches!(cycle, Err(PurposesError::Cycle { .. })));
+    assert!(matches!(purposes(&[("a", &["x"])]), Err(PurposesError::Unknown { .. })));
+    let read: Purposes =
+        serde_json::from_value(json!({ "a": { "part-of": ["b"] }, "b": {} })).unwrap();
+    assert!(read.is_within("a", "b"));
+}
