@@ -134,7 +134,34 @@ pub fn content_digest(value: &Value) -> Result<[u8; 32], DigestError> {
 /// # Errors
 /// When `value` has a number that RFC 8785 cannot keep exactly; never for a value from [`read`].
 pub fn canonical(value: &Value) -> Result<Vec<u8>, DigestError> {
+    // serde_jcs rounds such numbers without a word, so that two different texts would have one form.
+    if let Some(number) = first_inexact(value) {
+        return Err(DigestError { reason: format!("the number {number} cannot be kept exactly") });
+    }
     serde_jcs::to_vec(value).map_err(|error| DigestError { reason: error.to_string() })
+}
+
+/// The first number of `value` that RFC 8785 would round.
+fn first_inexact(value: &Value) -> Option<&Number> {
+    match value {
+        Value::Number(number) if !is_exact(number) => Some(number),
+        Value::Array(items) => items.iter().find_map(first_inexact),
+        Value::Object(members) => members.values().find_map(first_inexact),
+        _ => None,
+    }
+}
+
+/// Whether every I-JSON reader keeps the number: a fraction, or an integer of at most 2^53 - 1 (RFC 7493, 2.2).
+fn is_exact(number: &Number) -> bool {
+    const MAX_INTEGER: u64 = (1 << 53) - 1;
+    const MAX_INTEGER_AS_FLOAT: f64 = 9_007_199_254_740_991.0;
+    let integer = number.as_u64().or_else(|| number.as_i64().map(i64::unsigned_abs));
+    match integer {
+        Some(integer) => integer <= MAX_INTEGER,
+        None => number
+            .as_f64()
+            .is_some_and(|float| float.abs() <= MAX_INTEGER_AS_FLOAT || float.fract() != 0.0),
+    }
 }
 
 /// A place in a JSON text, linked to the places around it so that a path costs nothing until an error names it.
@@ -212,6 +239,14 @@ impl Reader {
         }
         Ok(())
     }
+
+    fn number<E: de::Error>(&mut self, number: Number) -> Result<Value, E> {
+        if is_exact(&number) {
+            Ok(Value::Number(number))
+        } else {
+            Err(self.refuse(JsonFault::InexactNumber))
+        }
+    }
 }
 
 struct ValueSeed<'r>(&'r mut Reader);
@@ -245,24 +280,17 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
     }
 
     fn visit_i64<E: de::Error>(self, value: i64) -> Result<Value, E> {
-        if value.unsigned_abs() > MAX_EXACT_INTEGER {
-            return Err(self.0.refuse(JsonFault::InexactNumber));
-        }
-        Ok(Value::Number(value.into()))
+        self.0.number(value.into())
     }
 
     fn visit_u64<E: de::Error>(self, value: u64) -> Result<Value, E> {
-        if value > MAX_EXACT_INTEGER {
-            return Err(self.0.refuse(JsonFault::InexactNumber));
-        }
-        Ok(Value::Number(value.into()))
+        self.0.number(value.into())
     }
 
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<Value, E> {
-        // An integer too large for 64 bits arrives here too, rounded.
-        let exact = value.abs() < MAX_EXACT_FLOAT || value.fract() != 0.0;
-        match Number::from_f64(value).filter(|_| exact) {
-            Some(number) => Ok(Value::Number(number)),
+        // An integer too large for 64 bits arrives here too, rounded; it is not exact either way.
+        match Number::from_f64(value) {
+            Some(number) => self.0.number(number),
             None => Err(self.0.refuse(JsonFault::InexactNumber)),
         }
     }
@@ -294,10 +322,6 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
         Ok(Value::Object(members))
     }
 }
-
-/// 2^53 - 1: the largest integer that I-JSON (RFC 7493, 2.2) promises to keep.
-const MAX_EXACT_INTEGER: u64 = (1 << 53) - 1;
-const MAX_EXACT_FLOAT: f64 = 9_007_199_254_740_992.0;
 
 #[cfg(test)]
 mod tests;

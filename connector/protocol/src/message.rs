@@ -157,6 +157,9 @@ pub enum WireFault {
     /// A list without entries where one is required.
     #[error("it has no entry")]
     Empty,
+    /// A policy without any rule: it permits nothing, and the schema forbids it.
+    #[error("it has neither a permission nor a prohibition")]
+    NoRule,
     /// Not an identifier.
     #[error("{0}")]
     Id(IdError),

@@ -5,10 +5,14 @@
 //! the peer sends a message that is legal only after it. Nothing here waits for anything, so two nodes cannot
 //! deadlock. Repeats are recognised before this module is asked, by message id.
 
+mod stored;
+
 use std::fmt;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+use stored::Stored;
 
 /// Which side of a process a node is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -141,7 +145,7 @@ pub enum Rejection<M: Machine> {
         sender: Role,
         /// The acknowledged state; nothing before the process exists.
         state: Option<M::State>,
-        /// What that sender could have sent.
+        /// What that sender may send instead.
         legal: Vec<M::Message>,
     },
     /// It crossed our own message, which prevails (400 for a peer).
@@ -306,28 +310,28 @@ impl<M: Machine> Process<M> {
     ///
     /// Once an attempt to send our pending message began, a message that is legal only after it acknowledges it. When
     /// two cross, terminate beats complete beats suspend beats start, else the provider's wins: the loser accepts and
-    /// drops its own.
+    /// drops its own. Two that end the process the same way do not contend: each side accepts.
     ///
     /// # Errors
     /// [`Rejection::Illegal`], or [`Rejection::Crossed`] when our own message prevails. Both leave the process as it is.
     pub fn receive(self, message: M::Message) -> Result<Received<M>, Rejection<M>> {
         let sender = self.role.peer();
-        // A message to a process that exists is never its first, so it is legal from no state but a known one.
-        let before = self.state.and_then(|state| M::next(Some(state), message, sender));
-        let after = self
-            .pending
-            .filter(|pending| pending.attempted)
-            .and_then(|pending| M::next(Some(pending.target), message, sender));
-
-        match (before, after) {
-            (None, None) => Err(illegal::<M>(self.state, message, sender)),
-            (None, Some(next)) => Ok(Received {
-                process: Self { state: Some(next), ..self }.without_pending(),
-                acknowledged_own: true,
-                dropped_own: false,
-            }),
-            (Some(next), _) => self.receive_before_own(message, next),
+        match self.judge(message) {
+            Judgement::Accepted(received) => Ok(received),
+            Judgement::Crossed { own } => Err(Rejection::Crossed { message, sender, own }),
+            Judgement::Illegal => {
+                let legal = self.receivable();
+                Err(Rejection::Illegal { message, sender, state: self.state, legal })
+            }
         }
+    }
+
+    /// The messages that [`Process::receive`] would take from the peer now.
+    #[must_use]
+    pub fn receivable(&self) -> Vec<M::Message> {
+        let is_taken =
+            |message: &M::Message| matches!(self.judge(*message), Judgement::Accepted(_));
+        M::MESSAGES.iter().copied().filter(is_taken).collect()
     }
 
     /// The peer acts as though the process were in `claimed`: a request for data under it, a transfer request under an
@@ -347,39 +351,68 @@ impl<M: Machine> Process<M> {
         }
     }
 
-    /// `message` is legal in the acknowledged state, so the peer may not have seen our pending one.
-    fn receive_before_own(
-        self,
-        message: M::Message,
-        next: M::State,
-    ) -> Result<Received<M>, Rejection<M>> {
+    /// What `message` from the peer does. A message to a process that exists is never its first, so without an
+    /// acknowledged state it can only follow our own.
+    fn judge(self, message: M::Message) -> Judgement<M> {
+        let sender = self.role.peer();
+        let before = self.state.and_then(|state| M::next(Some(state), message, sender));
         let Some(own) = self.pending else {
-            let process = Self { state: Some(next), ..self };
-            return Ok(Received { process, acknowledged_own: false, dropped_own: false });
+            return match before {
+                Some(next) => Judgement::Accepted(Received {
+                    process: Self { state: Some(next), ..self },
+                    acknowledged_own: false,
+                    dropped_own: false,
+                }),
+                None => Judgement::Illegal,
+            };
         };
         if !own.attempted {
-            return Ok(self.receive_before_attempt(own, next));
+            return before.map_or(Judgement::Illegal, |next| {
+                Judgement::Accepted(self.receive_before_attempt(own, message, next))
+            });
         }
-        if self.own_prevails(own.message, message) {
-            return Err(Rejection::Crossed { message, sender: self.role.peer(), own: own.message });
+        match (before, M::next(Some(own.target), message, sender)) {
+            (None, None) => Judgement::Illegal,
+            (None, Some(next)) => Judgement::Accepted(Received {
+                process: Self { state: Some(next), ..self }.without_pending(),
+                acknowledged_own: true,
+                dropped_own: false,
+            }),
+            // Legal without our message, so the peer may not have seen it: they crossed.
+            (Some(next), _)
+                if !Self::agree(own, next) && self.own_prevails(own.message, message) =>
+            {
+                Judgement::Crossed { own: own.message }
+            }
+            (Some(next), _) => Judgement::Accepted(Received {
+                process: Self { state: Some(next), ..self }.without_pending(),
+                acknowledged_own: false,
+                dropped_own: true,
+            }),
         }
-        let process = Self { state: Some(next), ..self }.without_pending();
-        Ok(Received { process, acknowledged_own: false, dropped_own: true })
     }
 
-    /// Our pending message was decided in a state that is gone, and the peer never saw it. Only a termination means the
-    /// same in any state.
-    fn receive_before_attempt(self, own: Pending<M>, next: M::State) -> Received<M> {
-        let keeps_own = own.message == M::TERMINATION && !M::is_terminal(next);
-        Received {
-            process: Self {
-                state: Some(next),
-                pending: self.pending.filter(|_| keeps_own),
-                ..self
-            },
-            acknowledged_own: false,
-            dropped_own: !keeps_own,
-        }
+    /// The peer never saw our pending message, which was decided in a state that is gone. It stays where it prevails
+    /// and is still legal: an offer or a start would now mean something else, the wish to stop or end does not.
+    fn receive_before_attempt(
+        self,
+        own: Pending<M>,
+        message: M::Message,
+        next: M::State,
+    ) -> Received<M> {
+        let moved = Self { state: Some(next), pending: None, ..self };
+        let kept = self.own_prevails(own.message, message).then(|| moved.with_pending(own.message));
+        let process = match kept {
+            Some(Ok(process)) => process,
+            _ => moved,
+        };
+        Received { process, acknowledged_own: false, dropped_own: process.pending.is_none() }
+    }
+
+    /// Whether a crossing message ends the process as our own would. There is nothing to contend, and a peer that has
+    /// ended it already would refuse ours.
+    fn agree(own: Pending<M>, next: M::State) -> bool {
+        own.target == next && M::is_terminal(next)
     }
 
     fn own_prevails(&self, own: M::Message, theirs: M::Message) -> bool {
@@ -405,74 +438,11 @@ impl<M: Machine> Process<M> {
     }
 }
 
-/// The stored form: what cannot be derived.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(bound = "", deny_unknown_fields)]
-struct Stored<M: Machine> {
-    role: Role,
-    state: Option<M::State>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pending: Option<M::Message>,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    attempted: bool,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    termination_queued: bool,
-}
-
-impl<M: Machine> From<Process<M>> for Stored<M> {
-    fn from(process: Process<M>) -> Self {
-        Self {
-            role: process.role,
-            state: process.state,
-            pending: process.pending.map(|pending| pending.message),
-            attempted: process.pending.is_some_and(|pending| pending.attempted),
-            termination_queued: process.termination_queued,
-        }
-    }
-}
-
-impl<M: Machine> TryFrom<Stored<M>> for Process<M> {
-    type Error = StoredError;
-
-    fn try_from(stored: Stored<M>) -> Result<Self, StoredError> {
-        let pending = match stored.pending {
-            None => None,
-            Some(message) => Some(Pending {
-                message,
-                target: M::next(stored.state, message, stored.role).ok_or_else(|| {
-                    StoredError::Pending {
-                        message: message.to_string(),
-                        state: state_name::<M>(stored.state),
-                    }
-                })?,
-                attempted: stored.attempted,
-            }),
-        };
-        if pending.is_none() && stored.state.is_none() {
-            return Err(StoredError::Empty);
-        }
-        let can_queue = pending.is_some_and(|own| own.attempted && own.message != M::TERMINATION);
-        if stored.termination_queued && !can_queue {
-            return Err(StoredError::Queued);
-        }
-        Ok(Self {
-            role: stored.role,
-            state: stored.state,
-            pending,
-            termination_queued: stored.termination_queued,
-        })
-    }
-}
-
-/// Why stored bytes are not a process: they were not written by this module.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-enum StoredError {
-    #[error("the stored process has {message} pending, which is not legal in state {state}")]
-    Pending { message: String, state: String },
-    #[error("the stored process has neither a state nor a pending message")]
-    Empty,
-    #[error("the stored process has a termination queued behind nothing")]
-    Queued,
+/// What a message from the peer does to a process.
+enum Judgement<M: Machine> {
+    Accepted(Received<M>),
+    Crossed { own: M::Message },
+    Illegal,
 }
 
 fn legal<M: Machine>(state: Option<M::State>, sender: Role) -> Vec<M::Message> {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::wire::{Members, Node, put, term};
+use super::wire::{Members, Node, put, put_list, term};
 use super::{WireError, WireFault};
 use crate::id::{AgreementId, DatasetId, OfferId, ParticipantId};
 
@@ -57,7 +57,8 @@ pub struct AgreementTerms {
 }
 
 impl CatalogOffer {
-    /// An offer to send with the rules of `policy`, an ODRL policy in compact form.
+    /// An offer to send with the rules of `policy`, an ODRL policy in compact form. A target of the policy is left out:
+    /// the dataset that has the offer is its target.
     ///
     /// # Errors
     /// When the rules do not fit the official schema.
@@ -65,7 +66,7 @@ impl CatalogOffer {
         let mut members = Members::new();
         put(&mut members, "@id", id.as_str());
         put(&mut members, "@type", "Offer");
-        put_rules(&mut members, policy, &[], "Offer")?;
+        put_rules(&mut members, policy, None, "Offer")?;
         Ok(Self { id: id.clone(), document: Value::Object(members) })
     }
 
@@ -105,7 +106,7 @@ impl MessageOffer {
         put(&mut members, "@id", id.as_str());
         put(&mut members, "@type", "Offer");
         put(&mut members, "target", target.as_str());
-        put_rules(&mut members, policy, &[target.as_str()], "Offer")?;
+        put_rules(&mut members, policy, Some(target.as_str()), "Offer")?;
         Ok(Self { id: id.clone(), target: target.clone(), document: Value::Object(members) })
     }
 
@@ -150,7 +151,7 @@ impl Agreement {
         put(&mut members, "assigner", terms.assigner.as_str());
         put(&mut members, "assignee", terms.assignee.as_str());
         put(&mut members, "timestamp", &terms.timestamp.to_string());
-        put_rules(&mut members, policy, &[terms.target.as_str()], "Agreement")?;
+        put_rules(&mut members, policy, Some(terms.target.as_str()), "Agreement")?;
         Ok(Self {
             id: terms.id.clone(),
             target: terms.target.clone(),
@@ -249,7 +250,8 @@ fn read_timestamp(node: &Node<'_>) -> Result<Timestamp, WireError> {
 }
 
 /// The members that `new` writes itself.
-const OWN_MEMBERS: [&str; 9] = [
+const OWN_MEMBERS: [&str; 10] = [
+    "profile",
     "@context",
     "@id",
     "@type",
@@ -282,22 +284,28 @@ const OPERATORS: [&str; 13] = [
 fn put_rules(
     members: &mut Members,
     policy: &Value,
-    targets: &[&str],
+    target: Option<&str>,
     name: &'static str,
 ) -> Result<(), WireError> {
     let node = Node::root(policy, name);
-    if let (Some(target), [expected]) = (node.optional("target")?, targets) {
-        check_target(&target, expected)?;
+    let own_target = node.optional("target")?;
+    if let (Some(own), Some(expected)) = (&own_target, target) {
+        check_target(own, expected)?;
     }
-    let target = targets.first().copied();
+    let own_target = own_target.map(|own| own.id_text()).transpose()?;
+    let target = target.or(own_target);
     for key in ["permission", "prohibition", "obligation"] {
-        let rules = node.list(key, |rule| rule_to_send(rule, target))?;
-        super::wire::put_list(members, key, rules);
+        let rules = node.list(key, |rule| rules_to_send(rule, target))?;
+        put_list(members, key, rules.into_iter().flatten());
     }
     if !members.contains_key("permission") && !members.contains_key("prohibition") {
-        return Err(
-            node.refuse(WireFault::ExactlyOne { members: "`permission`, `prohibition` or both" })
-        );
+        return Err(node.refuse(WireFault::NoRule));
+    }
+    // One profile is a plain string, which every reader of the schema takes.
+    match node.list("profile", |profile| profile.scalar())?.as_slice() {
+        [] => {}
+        [profile] => put(members, "profile", profile),
+        profiles => put_list(members, "profile", profiles.iter().map(|name| name.as_str().into())),
     }
     for (key, value) in node.members()? {
         if !OWN_MEMBERS.contains(&key.as_str()) && !value.is_null() {
@@ -315,19 +323,39 @@ fn check_target(node: &Node<'_>, expected: &str) -> Result<(), WireError> {
     }
 }
 
-fn rule_to_send(rule: &Node<'_>, target: Option<&str>) -> Result<Value, WireError> {
+/// A rule with several actions is short for several rules (ODRL IM 2.7.1); the schema has one action each.
+fn rules_to_send(rule: &Node<'_>, target: Option<&str>) -> Result<Vec<Value>, WireError> {
     let mut members = rule.members()?.clone();
     if let Some(own) = rule.optional("target")? {
-        // A rule of a dataset's offer that names a target is about something else, unless it repeats the dataset.
+        // A rule that names a target is about something else, unless it repeats the dataset.
         check_target(&own, target.unwrap_or_default())?;
         members.shift_remove("target");
     }
-    put(&mut members, "action", rule.required("action")?.id_text()?);
-    replace_list(&mut members, rule, "constraint", constraint_to_send)?;
+    replace_list(&mut members, rule, "constraint", |constraint| {
+        Ok(vec![constraint_to_send(constraint)?])
+    })?;
     for key in ["duty", "remedy", "consequence"] {
-        replace_list(&mut members, rule, key, |duty| rule_to_send(duty, target))?;
+        replace_list(&mut members, rule, key, |duty| rules_to_send(duty, target))?;
     }
-    Ok(Value::Object(members))
+    let actions = rule.required("action")?;
+    let rules: Vec<Value> = actions
+        .items()
+        .map(|action| {
+            let mut members = members.clone();
+            put(&mut members, "action", action_to_send(&action)?);
+            Ok(Value::Object(members))
+        })
+        .collect::<Result<_, WireError>>()?;
+    if rules.is_empty() { Err(actions.refuse(WireFault::Empty)) } else { Ok(rules) }
+}
+
+/// An action is a plain string on the wire, so one with a refinement would lose it.
+fn action_to_send<'a>(action: &Node<'a>) -> Result<&'a str, WireError> {
+    if action.value().as_object().is_some_and(|members| members.keys().any(|key| key != "@id")) {
+        let expected = "an action without refinement, which is all that DSP 2025-1 can carry";
+        return Err(action.refuse(WireFault::Kind { expected, found: "an object" }));
+    }
+    action.id_text()
 }
 
 fn constraint_to_send(constraint: &Node<'_>) -> Result<Value, WireError> {
@@ -350,7 +378,9 @@ fn constraint_to_send(constraint: &Node<'_>) -> Result<Value, WireError> {
             }
         }
         [connective] => {
-            replace_list(&mut members, constraint, connective, constraint_to_send)?;
+            replace_list(&mut members, constraint, connective, |operand| {
+                Ok(vec![constraint_to_send(operand)?])
+            })?;
             if !members.contains_key(*connective) {
                 return Err(constraint.required(connective)?.refuse(WireFault::Empty));
             }
@@ -368,9 +398,9 @@ fn replace_list(
     members: &mut Members,
     node: &Node<'_>,
     key: &str,
-    to_send: impl Fn(&Node<'_>) -> Result<Value, WireError>,
+    to_send: impl Fn(&Node<'_>) -> Result<Vec<Value>, WireError>,
 ) -> Result<(), WireError> {
-    let entries = node.list(key, to_send)?;
+    let entries: Vec<Value> = node.list(key, to_send)?.into_iter().flatten().collect();
     if entries.is_empty() {
         members.shift_remove(key);
     } else {
