@@ -76,7 +76,7 @@ pub enum CardError {
 
 /// The identifiers of an operator in the Ouranos Ecosystem (ODS).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct OdsIdentifiers {
     /// The operator's identifier.
     pub operator_id: String,

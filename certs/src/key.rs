@@ -113,9 +113,9 @@ impl SigningKey {
     /// When the text is not PEM, or the key not Ed25519, or its public half does not match.
     pub fn from_pem(pem: &[u8]) -> Result<Self, KeyError> {
         let der = PrivatePkcs8KeyDer::from_pem_slice(pem).map_err(|_| KeyError::NotPkcs8Pem)?;
-        let der = Zeroizing::new(der.secret_pkcs8_der().to_vec());
-        let pair =
-            Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der).map_err(|_| KeyError::NotEd25519)?;
+        let der = Zeroizing::new(der);
+        let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der.secret_pkcs8_der())
+            .map_err(|_| KeyError::NotEd25519)?;
         let document = pair.to_pkcs8v1().map_err(|_| KeyError::NotEd25519)?;
         Ok(Self { pair, pkcs8: Zeroizing::new(document.as_ref().to_vec()) })
     }

@@ -123,7 +123,7 @@ pub(crate) struct Authorities {
 /// A path that was found.
 #[derive(Debug)]
 pub(crate) struct Path {
-    /// The first instant at which it may no longer hold: the earliest end of a certificate or list of it.
+    /// The last second at which it surely holds: the earliest end of a certificate or list of it.
     pub(crate) valid_until: Timestamp,
     /// The authorities between the leaf and the anchor, the leaf's issuer first.
     pub(crate) intermediates: Vec<Certificate>,
@@ -227,7 +227,7 @@ impl Authorities {
         let valid_until = members()
             .chain([anchor])
             .map(Certificate::not_after)
-            .chain(lists.map(RevocationList::next_update))
+            .chain(lists.map(RevocationList::valid_until))
             .min()?;
         Some(Path { valid_until, intermediates, anchor: anchor.clone() })
     }

@@ -219,7 +219,7 @@ pub fn create_with_trial_ca(
 ) -> Result<(), PkiError> {
     let keys = NewKeys::generate()?;
     let authority_key = issue::new_tls_key()?;
-    let certificates = issue::trial_certificates(identity, &keys.public()?, &authority_key, now)?;
+    let certificates = issue::trial_certificates(identity, &keys.public(), &authority_key, now)?;
     create(directory, |new| {
         write_common(new, identity, &keys)?;
         files::create_private(
@@ -311,7 +311,7 @@ pub fn renew_trial(directory: &Path, now: Timestamp) -> Result<Installed, PkiErr
         fs::read(&path).map_err(|source| PkiError::Io { action: "read", path, source })?;
     let authority = Certificate::bundle(&present)?
         .into_iter()
-        .find(issue::is_trial_ca)
+        .find(|one| one.is_ca() && one.spki_der() == issue::public_key(&authority_key))
         .ok_or_else(|| PkiError::NoTrialCa { path: directory.to_owned() })?;
     let certificates =
         issue::renewed_certificates(&identity, &keys, &authority, &authority_key, now)?;

@@ -6,8 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 use rcgen::string::Ia5String;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, SanType, SerialNumber,
-    SubjectPublicKeyInfo,
+    Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PublicKeyData as _,
+    SanType, SerialNumber, SubjectPublicKeyInfo,
 };
 use rustls_pki_types::PrivatePkcs8KeyDer;
 use zeroize::Zeroizing;
@@ -47,13 +47,12 @@ impl NewKeys {
         })
     }
 
-    pub(super) fn public(&self) -> Result<RoleKeys, PkiError> {
-        use rcgen::PublicKeyData as _;
-        Ok(RoleKeys {
+    pub(super) fn public(&self) -> RoleKeys {
+        RoleKeys {
             signing: self.signing.verifying_key().spki_der(),
-            server: self.server.subject_public_key_info(),
-            client: self.client.subject_public_key_info(),
-        })
+            server: public_key(&self.server),
+            client: public_key(&self.client),
+        }
     }
 
     pub(super) fn private_pem(&self, role: Role) -> Zeroizing<String> {
@@ -91,6 +90,11 @@ pub(super) fn tls_key_from_pem(pem: &[u8]) -> Result<KeyPair, String> {
     let text = std::str::from_utf8(pem).map_err(|error| error.to_string())?;
     KeyPair::from_pkcs8_pem_and_sign_algo(text, &PKCS_ECDSA_P256_SHA256)
         .map_err(|error| error.to_string())
+}
+
+/// The public half of a key, as SubjectPublicKeyInfo in DER.
+pub(super) fn public_key(key: &KeyPair) -> Vec<u8> {
+    key.subject_public_key_info()
 }
 
 /// Whether an anchor is a trial authority, ours or a partner's.
@@ -164,8 +168,9 @@ pub(super) fn leaf_params(role: Role, identity: &Identity) -> Result<Certificate
 
 fn distinguished_name(common_name: &str, organization: &str) -> DistinguishedName {
     let mut name = DistinguishedName::new();
-    name.push(DnType::OrganizationName, organization);
+    // The common name first: it says what the certificate is, and long names are cut where shown.
     name.push(DnType::CommonName, common_name);
+    name.push(DnType::OrganizationName, organization);
     name
 }
 

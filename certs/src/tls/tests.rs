@@ -176,6 +176,35 @@ enum Failure {
     Server(rustls::Error),
 }
 
+/// What the client is told when the server gives up.
+fn told(stranger: &Arc<Stranger>, trust: &SharedTrust) -> rustls::Error {
+    let server = server_config(site(ALPHA), trust.clone(), SERVER_ALPN, clock()).unwrap();
+    let name = ServerName::try_from("any.name").unwrap();
+    let mut client = ClientConnection::new(stranger.client(), name).unwrap();
+    let mut server = ServerConnection::new(server).unwrap();
+    loop {
+        let mut wire = Vec::new();
+        while client.wants_write() {
+            client.write_tls(&mut wire).unwrap();
+        }
+        let mut rest = wire.as_slice();
+        while !rest.is_empty() {
+            server.read_tls(&mut rest).unwrap();
+            // The reason is ours; here only what goes out on the wire matters.
+            let _ = server.process_new_packets();
+        }
+        let mut wire = Vec::new();
+        while server.wants_write() {
+            server.write_tls(&mut wire).unwrap();
+        }
+        assert!(!wire.is_empty(), "the handshake came to an end without an alert");
+        client.read_tls(&mut wire.as_slice()).unwrap();
+        if let Err(error) = client.process_new_packets() {
+            return error;
+        }
+    }
+}
+
 impl Failure {
     fn reason(&self) -> &TrustError {
         let (Self::Client(error) | Self::Server(error)) = self;
@@ -271,6 +300,29 @@ fn strangers_are_told_no_names_of_authorities() {
     let failure = dial_us(&stranger, &trust(&[partner(BETA, &authority)])).err().unwrap();
     assert!(matches!(failure.reason(), TrustError::Unregistered { .. }));
     assert_eq!(*stranger.hints.lock().unwrap(), Some(0));
+}
+
+#[test]
+fn every_refusal_looks_the_same_from_outside() {
+    let a = Authority::new("a");
+    let trust = trust(&[partner(BETA, &a)]);
+    let expired = a.leaf(&[BETA], |params| {
+        crate::testing::set_dates(params, now() - days(9), now() - days(1));
+    });
+    let minted = Authority::new("b").leaf(&[BETA], |_| ());
+    let unregistered = a.leaf(&[GAMMA], |_| ());
+    for leaf in [expired, minted, unregistered] {
+        let alert = rustls::AlertDescription::CertificateUnknown;
+        let stranger = Stranger::with(&leaf, &[]);
+        assert_eq!(told(&stranger, &trust), rustls::Error::AlertReceived(alert));
+        // As an asynchronous acceptor hands it over, the reason is still found.
+        let (Failure::Client(error) | Failure::Server(error)) =
+            dial_us(&stranger, &trust).err().unwrap();
+        let wrapped = std::io::Error::new(std::io::ErrorKind::InvalidData, error);
+        assert!(TrustError::in_handshake(&wrapped).is_some());
+    }
+    let other = std::io::Error::other("unrelated");
+    assert!(TrustError::in_handshake(&other).is_none());
 }
 
 #[test]

@@ -3,6 +3,7 @@ use crate::testing::{Authority, Leaf, days, dns, now};
 
 const BETA: &str = "did:web:beta.example";
 const GAMMA: &str = "did:web:gamma.example";
+const SECOND: jiff::SignedDuration = jiff::SignedDuration::from_secs(1);
 
 fn material(participant: &str, authority: &Authority) -> PartnerMaterial {
     PartnerMaterial {
@@ -157,8 +158,11 @@ fn one_partners_lists_bind_only_itself() {
     assert!(
         matches!(judged, TrustError::Refused { reason, .. } if matches!(*reason, PathError::Revoked { .. }))
     );
-    assert_eq!(client(&store, &current).unwrap().valid_until, now() + days(2));
+    assert_eq!(client(&store, &current).unwrap().valid_until, now() + days(2) - SECOND);
     assert!(client(&store, &b.leaf(&[GAMMA], |_| ())).is_ok());
+    let last = [current.certificate.der().clone()];
+    assert!(store.check_client(&last, now() + days(2) - SECOND).is_ok());
+    assert!(store.check_client(&last, now() + days(2)).is_err());
     let stale =
         store.check_client(&[current.certificate.der().clone()], now() + days(3)).unwrap_err();
     assert!(

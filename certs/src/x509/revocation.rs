@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rustls_pki_types::CertificateRevocationListDer;
 use rustls_pki_types::pem::PemObject as _;
 use webpki::{CertRevocationList, OwnedCertRevocationList};
@@ -92,6 +92,12 @@ impl RevocationList {
     #[must_use]
     pub fn next_update(&self) -> Timestamp {
         self.next_update
+    }
+
+    /// The last second for which the list is current: the one before [`Self::next_update`].
+    #[must_use]
+    pub fn valid_until(&self) -> Timestamp {
+        self.next_update.checked_sub(SignedDuration::from_secs(1)).unwrap_or(Timestamp::MIN)
     }
 
     /// The list's bytes.
