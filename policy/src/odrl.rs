@@ -4,6 +4,7 @@
 //! rule are ignored, but a rule, constraint, operator, operand or action that is not understood stays in the model as
 //! [`NotUnderstood`], so that evaluation denies and names it.
 
+mod operand;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -12,7 +13,7 @@ mod write;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-pub(crate) use read::canonical_region;
+pub(crate) use operand::canonical_region;
 #[cfg(test)]
 pub(crate) use tests::nearly_policy;
 
@@ -286,13 +287,13 @@ impl Atomic {
     /// # Errors
     /// The reason why the operand, operator and value do not fit.
     pub fn new(left: LeftOperand, operator: Operator, right: &Value) -> Result<Self, String> {
-        read::atomic(left, operator, right)
+        operand::atomic(left, operator, right)
     }
 
     /// The right operand as it was written, when it is one text.
     #[must_use]
     pub fn written_text(&self) -> String {
-        read::text(&self.written).map_or_else(|| self.written.to_string(), str::to_owned)
+        operand::text(&self.written).map_or_else(|| self.written.to_string(), str::to_owned)
     }
 }
 
