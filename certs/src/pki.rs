@@ -125,14 +125,14 @@ impl fmt::Debug for TlsIdentity {
 /// The participant's signing key with its certificate chain.
 #[derive(Debug)]
 pub struct SigningIdentity {
-    key: SigningKey,
+    key: Arc<SigningKey>,
     chain: Chain,
 }
 
 impl SigningIdentity {
-    /// The key.
+    /// The key; who signs for long (the journal, say) keeps a clone.
     #[must_use]
-    pub fn key(&self) -> &SigningKey {
+    pub fn key(&self) -> &Arc<SigningKey> {
         &self.key
     }
 
@@ -198,7 +198,7 @@ impl SitePki {
         Ok(Self {
             trial: issue::is_trial_ca(&server.anchor),
             identity,
-            signing: SigningIdentity { key: signing_key, chain: signing },
+            signing: SigningIdentity { key: Arc::new(signing_key), chain: signing },
             server: server_key.with(server),
             client: client_key.with(client),
             token_key: load_node_key(&directory.join(TOKEN_KEY_FILE))?,

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::testing::{Authority, Leaf, days, dns, now};
 
@@ -284,4 +286,41 @@ fn shared_trust_is_replaced_as_a_whole() {
     shared.replace(store(&[material(BETA, &a)]));
     assert_eq!((before.generation(), other.load().generation()), (0, 7));
     assert!(other.load().partner(BETA).is_some() && other.load().partner(GAMMA).is_none());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever names partners register and a leaf carries, it selects the one partner that registered
+    /// any of them, and nobody when there are none or several.
+    #[test]
+    fn selection_is_by_exactly_one_owner(
+        owners in proptest::collection::btree_map(0..12_u8, 0..3_usize, 3..12),
+        carried in proptest::collection::btree_set(0..12_u8, 0..4),
+    ) {
+        let name = |number: &u8| format!("urn:name:{number}");
+        let a = Authority::new("a");
+        let materials: Vec<_> = (0..3_usize)
+            .filter(|partner| owners.values().any(|owner| owner == partner))
+            .map(|partner| PartnerMaterial {
+                participant: partner.to_string(),
+                san_uris: owners.iter().filter(|(_, owner)| **owner == partner).map(|(n, _)| name(n)).collect(),
+                ..material("", &a)
+            })
+            .collect();
+        let uris: Vec<_> = carried.iter().map(name).collect();
+        let leaf = a.leaf(&uris.iter().map(String::as_str).collect::<Vec<_>>(), |_| ());
+        let expected: BTreeSet<_> = carried.iter().filter_map(|number| owners.get(number)).collect();
+        match client(&store(&materials), &leaf) {
+            Ok(checked) => {
+                prop_assert_eq!(expected.len(), 1);
+                prop_assert_eq!(checked.participant.to_string(), expected.first().unwrap().to_string());
+            }
+            Err(TrustError::Unregistered { .. }) => prop_assert!(expected.is_empty()),
+            Err(TrustError::Ambiguous { participants, .. }) => {
+                prop_assert!(expected.len() > 1 && participants.len() == expected.len());
+            }
+            Err(other) => prop_assert!(false, "{}", other),
+        }
+    }
 }
