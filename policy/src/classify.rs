@@ -107,7 +107,7 @@ impl Report {
 
     fn action(&mut self, place: &str, action: &Action) {
         let (class, note) = match action.name.as_str() {
-            "use" | "transfer" | "read" | "reproduce" => {
+            "use" | "read" | "reproduce" => {
                 (Class::Enforced, "decided before data leaves this node")
             }
             name if vocabulary::is_action(name) => (

@@ -22,7 +22,8 @@ pub enum LeftOperand {
     Spatial,
     /// The subject: participant, its groups, its node, application or person. Judged in every phase.
     Recipient,
-    /// Time since the agreement. Judged from the transfer on.
+    /// Time since the agreement. ODRL counts from the first use, which is never earlier: this is the stricter reading, and both sides
+    /// know the instant. Judged from the transfer on.
     ElapsedTime,
     /// Time since the agreement before the first use. Judged from the transfer on.
     DelayPeriod,
@@ -170,7 +171,8 @@ impl Operator {
     }
 }
 
-/// Every action of the ODRL 2.2 common vocabulary with the action it is included in (vocabulary 4.3).
+/// Every action of the ODRL 2.2 common vocabulary with the action it is included in (vocabulary 4.3). Those that it calls deprecated
+/// are left out, except `share`, which the information model uses. `transfer` is of ownership; a pull of data is `use`.
 const ACTIONS: &[(&str, Option<&str>)] = &[
     ("use", None),
     ("transfer", None),
@@ -217,7 +219,7 @@ const ACTIONS: &[(&str, Option<&str>)] = &[
     ("watermark", Some("use")),
 ];
 
-/// Actions that cannot be done without another (IM 2.4, `implies`).
+/// Actions that cannot be done without another (IM 2.4, `implies`); the one of the information model's own example.
 const IMPLIES: &[(&str, &str)] = &[("share", "distribute")];
 
 /// Whether the action is of the vocabulary.

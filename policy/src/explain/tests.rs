@@ -79,6 +79,18 @@ fn a_policy_reads_as_plain_sentences() {
 }
 
 #[test]
+fn a_policy_reads_as_plain_japanese() {
+    assert_eq!(
+        plain(&policy(), Language::Japanese),
+        "許可: use。条件: 受領者の登録地域が KP のいずれでもないこと、かつ、利用回数が 10 以下であること、かつ、\
+         次の少なくとも一つを満たす(申告された利用目的が cfp-reporting であること、\
+         日時が 2026-01-01T00:00:00+09:00 より前であること)(事前に行うこと: obtainConsent)。\n\
+         禁止: sell。\n\
+         義務: delete。条件: 合意からの経過時間が P30D 以下であること(行わない場合: compensate)。"
+    );
+}
+
+#[test]
 fn every_clause_has_its_class() {
     use crate::classify::{By, Class, classify};
     let classes: Vec<_> =
