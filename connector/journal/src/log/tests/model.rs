@@ -143,22 +143,30 @@ impl Disk {
         self.names.clone_from(&names);
         self.durable_names = names;
         for file in self.files.values_mut() {
-            let mut disk = std::mem::take(&mut file.durable);
-            for change in std::mem::take(&mut file.pending) {
-                match change {
-                    Change::Length(length) if self.random.coin() => disk.resize(length, 0),
-                    Change::Length(_) => {}
-                    Change::Write(offset, bytes) => {
-                        for (start, piece) in sectors(offset, &bytes) {
-                            if self.random.coin() {
-                                put(&mut disk, start, piece);
-                            }
+            file.settle(|| self.random.coin());
+            file.now.clone_from(&file.durable);
+        }
+    }
+}
+
+impl File {
+    /// Brings to the disk what is pending and `reaches` it. What a failed sync gave up does not.
+    fn settle(&mut self, mut reaches: impl FnMut() -> bool) {
+        for change in std::mem::take(&mut self.pending) {
+            match change {
+                Change::Length(length) => {
+                    if reaches() {
+                        self.durable.resize(length, 0);
+                    }
+                }
+                Change::Write(offset, bytes) => {
+                    for (start, piece) in sectors(offset, &bytes) {
+                        if reaches() {
+                            put(&mut self.durable, start, piece);
                         }
                     }
                 }
             }
-            file.now.clone_from(&disk);
-            file.durable = disk;
         }
     }
 }
@@ -300,10 +308,7 @@ impl FileLayer for Model {
             let stopped = disk.until_stop == Some(0) && result.is_err();
             let file = disk.file(*file);
             match &result {
-                Ok(()) => {
-                    file.durable.clone_from(&file.now);
-                    file.pending.clear();
-                }
+                Ok(()) => file.settle(|| true),
                 // As Linux does: the pages count as written from now on, and are not.
                 Err(_) if !stopped => file.pending.clear(),
                 Err(_) => {}
