@@ -1,11 +1,17 @@
 //! May this subject do this, now? A pure function of policy, request and state of the world.
 //!
-//! The meaning is that of the W3C ODRL Formal Semantics with a closed world: what no permission grants is denied. It is
-//! stricter in one point: a rule with any part that is not understood never grants, and if it prohibits it always prohibits. Only
-//! a part outside of all permissions and prohibitions makes the whole policy deny.
+//! The meaning is that of the W3C ODRL Formal Semantics with a closed world: what no permission
+//! grants is denied. Three points are ours:
 //!
-//! A fact is judged in the phases where it exists. Before that, a constraint on it *applies later*: it neither refuses the
-//! catalog entry nor the negotiation, and it is judged before the first byte. From [`Phase::Transfer`] on nothing applies later.
+//! - A rule with any part that is not understood never grants, and if it prohibits it always
+//!   prohibits. A part outside of all permissions and prohibitions makes the whole policy deny.
+//! - A duty before a permission that is past its deadline leaves the permission inactive for good.
+//! - A purpose, region or subject counts as each of its wider terms, whatever the operator:
+//!   prohibiting a purpose prohibits all that is part of it.
+//!
+//! A fact is judged in the phases where it exists. Before that, a constraint on it *applies later*:
+//! it neither refuses the catalog entry nor the negotiation, and it is judged before the first
+//! byte. From [`Phase::Transfer`] on nothing applies later.
 //!
 //! | operand | catalog | negotiation | transfer, data |
 //! |---|---|---|---|
@@ -59,8 +65,9 @@ pub struct World<'a> {
     pub now: Timestamp,
     /// Who asks.
     pub subject: &'a Subject,
-    /// Uses granted before this one, for `count`: of the same partner, offer and dataset over all agreements. While data
-    /// flows, the use it belongs to is not counted again. `None` where it is not known: then `count` denies.
+    /// Uses granted before this one, for `count`: of the same partner, offer and dataset over all
+    /// agreements. While data flows, the use it belongs to is not counted again. `None` where it is
+    /// not known: then `count` denies.
     pub earlier_uses: Option<u64>,
     /// The use before this one, for `timeInterval`.
     pub previous_use: PreviousUse,
@@ -120,8 +127,8 @@ pub struct Evaluation {
     pub ground: Option<Ground>,
     /// What the subject must do, or must have done, with deadlines.
     pub obligations: Vec<DutyReport>,
-    /// One report for each rule, permissions first, in the order of the policy. With several purposes, those of the purpose that
-    /// decided.
+    /// One report for each rule, permissions first, in the order of the policy. With several
+    /// purposes, those of the purpose that decided.
     pub rules: Vec<RuleReport>,
     /// The first instant, later than the decision, at which time alone may change the answer.
     pub until: Option<Timestamp>,
@@ -323,8 +330,8 @@ impl Subject {
 
 /// Judges a request by a policy. Never panics; denies whatever is unknown.
 ///
-/// With several declared purposes each is judged as if it were the only one, and the answer is a permit only when every one is: data
-/// may be used for all of them.
+/// With several declared purposes each is judged as if it were the only one, and the answer is a
+/// permit only when every one is: data may be used for all of them.
 #[must_use]
 pub fn evaluate(policy: &Policy, request: &Request<'_>, world: &World<'_>) -> Evaluation {
     if let Some(ground) = unfit(policy, request, world) {
@@ -353,7 +360,8 @@ pub fn evaluate(policy: &Policy, request: &Request<'_>, world: &World<'_>) -> Ev
     answer
 }
 
-/// Whether conditions hold for a purpose when every other fact is left open: [`Status::AppliesLater`] says that they may.
+/// Whether conditions hold for a purpose when every other fact is left open:
+/// [`Status::AppliesLater`] says that they may.
 pub(crate) fn judge_purpose(
     constraints: &[crate::odrl::Constraint],
     purpose: &str,

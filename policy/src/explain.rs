@@ -1,7 +1,8 @@
 //! Says in plain words what a policy means and why it refused.
 //!
-//! A refusal has two texts. The partner who sees an offer has seen its policy, so it may be told the clause and what would change
-//! the answer, but no fact of ours: neither its groups, nor counts over other agreements. The administrator is told everything.
+//! A refusal has two texts. The partner who sees an offer has seen its policy, so it may be told
+//! the clause and what would change the answer, but no fact of ours: neither its groups, nor counts
+//! over other agreements. The administrator is told everything.
 
 use crate::evaluate::{ConstraintReport, Evaluation, Ground, RuleKind, Status};
 use crate::odrl::Policy;

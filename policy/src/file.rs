@@ -4,9 +4,10 @@
 #![doc = include_str!("file/example.toml")]
 //! ```
 //!
-//! `when` lists conditions that must all hold; a group in braces is one condition: `{ any-of = […] }`, `{ one-of = […] }`,
-//! `{ all-of = […] }`, `{ in-order = […] }`. Where a permission and a prohibition meet, the prohibition wins unless the file
-//! says otherwise with `conflict`.
+//! `when` lists conditions that must all hold. A group such as `{ any-of = [ ] }` is one condition;
+//! `one-of`, `all-of` and `in-order` are the others. `[valid]` bounds everything that is permitted
+//! by `from` and `until`. `requires` lists duties that must be done before. Where a permission and a
+//! prohibition meet, the prohibition wins unless the file says otherwise with `conflict`.
 
 pub mod expression;
 mod reader;

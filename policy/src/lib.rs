@@ -1,7 +1,7 @@
 //! Usage policies: the ODRL 2.2 model, policy files, evaluation, explanation.
 //!
-//! Everything here is a function of its arguments: the clock, the partner registry and what was done before are given
-//! as a [`evaluate::World`]. What is not understood denies, and says so.
+//! Everything here is a function of its arguments: the clock, the partner registry and what was
+//! done before are given as a [`evaluate::World`]. What is not understood denies, and says so.
 //!
 //! | module | what it is |
 //! |---|---|

@@ -1,8 +1,9 @@
 //! The ODRL 2.2 information model, as far as this connector understands it.
 //!
-//! Reading is tolerant where nothing is lost and strict where meaning is at stake: members of a policy that carry no
-//! rule are ignored, but a rule, constraint, operator, operand or action that is not understood stays in the model as
-//! [`NotUnderstood`], so that evaluation denies and names it.
+//! Reading is tolerant where nothing is lost and strict where meaning is at stake: members of a
+//! policy that carry no rule are ignored, but a rule, constraint, operator, operand or action that
+//! is not understood stays in the model as [`NotUnderstood`], so that evaluation denies and names
+//! it.
 
 mod operand;
 mod read;
@@ -101,8 +102,8 @@ pub struct Rule {
     pub assignee: Option<Party>,
     /// Conditions; all must hold.
     pub constraints: Vec<Constraint>,
-    /// For a permission: duties that must be fulfilled before (`duty`). For a prohibition: what an infringement costs
-    /// (`remedy`).
+    /// For a permission: duties that must be fulfilled before (`duty`). For a prohibition: what an
+    /// infringement costs (`remedy`).
     pub duties: Vec<Duty>,
     /// Members of the rule that are not understood.
     pub not_understood: Vec<NotUnderstood>,
@@ -244,10 +245,12 @@ pub enum ReadError {
 }
 
 impl Policy {
-    /// Reads the compact JSON-LD form, as DSP 2025-1 carries it; prefixed and full names of ODRL terms are accepted.
+    /// Reads the compact JSON-LD form, as DSP 2025-1 carries it; prefixed and full names of ODRL
+    /// terms are accepted.
     ///
     /// # Errors
-    /// When the value is no policy or exceeds the limits. What is merely not understood is no error: it is kept.
+    /// When the value is no policy or exceeds the limits. What is merely not understood is no
+    /// error: it is kept.
     pub fn from_json(value: &Value) -> Result<Self, ReadError> {
         read::policy(value)
     }

@@ -202,8 +202,8 @@ impl RuleSet {
         self.inner.policies.get(name)
     }
 
-    /// The policies under which a dataset is offered, by name: those that name its identifier or one of its tags, and those that
-    /// were assigned to it by name. Looks only at those.
+    /// The policies under which a dataset is offered, by name: those that name its identifier or
+    /// one of its tags, and those that were assigned to it by name. Looks only at those.
     pub fn policies_for<'t>(
         &self,
         dataset: &str,
@@ -323,15 +323,15 @@ impl CompiledPolicy {
         })
     }
 
-    /// Whether a participant may know of the offer. This decides what its catalog shows and what it may negotiate; the rules of the
-    /// policy are judged besides.
+    /// Whether a participant may know of the offer. This decides what its catalog shows and what it
+    /// may negotiate; the rules of the policy are judged besides.
     #[must_use]
     pub fn is_visible_to(&self, subject: &Subject) -> bool {
         self.audience.includes(subject)
     }
 
-    /// The identifier of the offer on a dataset. It follows from the policy's name, its terms and the dataset: an edited policy is
-    /// a new offer.
+    /// The identifier of the offer on a dataset. It follows from the policy's name, its terms and
+    /// the dataset: an edited policy is a new offer.
     #[must_use]
     pub fn offer_id(&self, dataset: &str) -> String {
         let mut digest = Sha256::new();

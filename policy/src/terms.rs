@@ -1,5 +1,5 @@
-//! Terms between two parties, as the JSON that DSP 2025-1 carries: offers, their narrowing by a declared purpose, agreements,
-//! and whether a requested offer is what was offered.
+//! Terms between two parties, as the JSON that DSP 2025-1 carries: offers, their narrowing by a
+//! declared purpose, agreements, and whether a requested offer is what was offered.
 
 use crate::evaluate::{Status, judge_purpose};
 use crate::odrl::{
@@ -125,8 +125,8 @@ pub fn agreement(offer: &Value, parties: &Parties<'_>) -> Value {
     )
 }
 
-/// The purposes that the permissions of an offer name with `eq`, `isA`, `isPartOf` or `isAnyOf`, in order and once each. An offer
-/// repeated unchanged declares all of them.
+/// The purposes that the permissions of an offer name with `eq`, `isA`, `isPartOf` or `isAnyOf`, in
+/// order and once each. An offer repeated unchanged declares all of them.
 #[must_use]
 pub fn named_purposes(policy: &Policy) -> Vec<String> {
     let mut purposes = Vec::new();
@@ -184,7 +184,8 @@ pub fn with_declared_purpose(
     Ok(narrowed)
 }
 
-/// Whether some permission may hold for the purpose, and no prohibition of its action holds by the purpose alone.
+/// Whether some permission may hold for the purpose, and no prohibition of its action holds by the
+/// purpose alone.
 fn allows_purpose(policy: &Policy, purpose: &str, purposes: &Purposes) -> bool {
     let status = |rule: &Rule| judge_purpose(&rule.constraints, purpose, purposes);
     let prohibited = |permission: &Rule| {
@@ -209,8 +210,8 @@ fn covers(prohibition: &Rule, permission: &Rule) -> bool {
     })
 }
 
-/// Whether requested terms are the offered ones. The order of rules and constraints, prefixes, and whom and what the terms are
-/// about do not matter; the order within `andSequence` does.
+/// Whether requested terms are the offered ones. The order of rules and constraints, prefixes, and
+/// whom and what the terms are about do not matter; the order within `andSequence` does.
 ///
 /// # Errors
 /// The first [`Difference`].

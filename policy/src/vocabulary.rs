@@ -1,9 +1,11 @@
-//! The terms of ODRL that this connector knows: actions and how they include each other, left operands, operators.
+//! The terms of ODRL that this connector knows: actions and how they include each other, left
+//! operands, operators.
 
 /// Namespace of the ODRL 2.2 vocabulary.
 pub const ODRL: &str = "http://www.w3.org/ns/odrl/2/";
 
-/// The short name of an ODRL term given in any of its spellings; names of other vocabularies stay as they are.
+/// The short name of an ODRL term given in any of its spellings; names of other vocabularies stay
+/// as they are.
 #[must_use]
 pub fn short(name: &str) -> &str {
     name.strip_prefix(ODRL).or_else(|| name.strip_prefix("odrl:")).unwrap_or(name)
@@ -22,8 +24,8 @@ pub enum LeftOperand {
     Spatial,
     /// The subject: participant, its groups, its node, application or person. Judged in every phase.
     Recipient,
-    /// Time since the agreement. ODRL counts from the first use, which is never earlier: this is the stricter reading, and both sides
-    /// know the instant. Judged from the transfer on.
+    /// Time since the agreement. ODRL counts from the first use, which is never earlier: this is
+    /// the stricter reading, and both sides know the instant. Judged from the transfer on.
     ElapsedTime,
     /// Time since the agreement before the first use. Judged from the transfer on.
     DelayPeriod,
@@ -171,8 +173,9 @@ impl Operator {
     }
 }
 
-/// Every action of the ODRL 2.2 common vocabulary with the action it is included in (vocabulary 4.3). Those that it calls deprecated
-/// are left out, except `share`, which the information model uses. `transfer` is of ownership; a pull of data is `use`.
+/// Every action of the ODRL 2.2 common vocabulary with the action it is included in (vocabulary
+/// 4.3). Those that it calls deprecated are left out, except `share`, which the information model
+/// uses. `transfer` is of ownership; a pull of data is `use`.
 const ACTIONS: &[(&str, Option<&str>)] = &[
     ("use", None),
     ("transfer", None),
@@ -219,7 +222,8 @@ const ACTIONS: &[(&str, Option<&str>)] = &[
     ("watermark", Some("use")),
 ];
 
-/// Actions that cannot be done without another (IM 2.4, `implies`); the one of the information model's own example.
+/// Actions that cannot be done without another (IM 2.4, `implies`); the one of the information
+/// model's own example.
 const IMPLIES: &[(&str, &str)] = &[("share", "distribute")];
 
 /// Whether the action is of the vocabulary.
@@ -243,8 +247,8 @@ pub fn is_included_in(narrow: &str, wide: &str) -> bool {
     false
 }
 
-/// Whether permitting one action and prohibiting the other contradict each other (IM 2.10): they are equal, one includes the
-/// other, or the permitted one implies the prohibited one.
+/// Whether permitting one action and prohibiting the other contradict each other (IM 2.10): they
+/// are equal, one includes the other, or the permitted one implies the prohibited one.
 #[must_use]
 pub fn overlap(permitted: &str, prohibited: &str) -> bool {
     is_included_in(permitted, prohibited)

@@ -85,7 +85,8 @@ impl<'a> Scope<'a> {
         let operands = self.all(&logical.operands);
         let statuses = operands.iter().map(|report| report.status);
         let status = match logical.connective {
-            // The order of `andSequence` is one of establishing; a state of the world has no order left, so all must hold.
+            // The order of `andSequence` is one of establishing; a state of the world has no order
+            // left, so all must hold.
             Connective::And | Connective::AndSequence => conjunction(statuses),
             Connective::Or => disjunction(statuses),
             Connective::Xone => exactly_one(statuses),
@@ -244,7 +245,8 @@ impl<'a> Scope<'a> {
     }
 }
 
-/// Compares a fact that has a name and wider names: `within` says whether it is (part of) a term, `contains` the reverse.
+/// Compares a fact that has a name and wider names: `within` says whether it is (part of) a term,
+/// `contains` the reverse.
 fn named(
     operator: Operator,
     terms: &[String],

@@ -96,8 +96,8 @@ pub(super) fn obligation(scope: &mut Scope<'_>, duty: &Duty) -> Option<DutyRepor
     Some(judge_duty(scope, duty, false))
 }
 
-/// An obligation past its deadline is violated; so is a condition of a permission, which the formal semantics would call inactive:
-/// a permission must not come to hold by waiting.
+/// An obligation past its deadline is violated; so is a condition of a permission, which the formal
+/// semantics would call inactive: a permission must not come to hold by waiting.
 fn judge_duty(scope: &mut Scope<'_>, duty: &Duty, is_condition: bool) -> DutyReport {
     let deadlines: Vec<Deadline> =
         duty.constraints.iter().filter_map(|constraint| deadline(scope, constraint)).collect();
@@ -200,8 +200,8 @@ pub(super) fn is_unclear(report: &RuleReport) -> bool {
         && (report.concerns == Status::NotUnderstood || report.active == Status::NotUnderstood)
 }
 
-/// The first permission and prohibition that are both active for this subject and dataset and whose actions overlap. A prohibition
-/// counts unless it is known not to be active.
+/// The first permission and prohibition that are both active for this subject and dataset and whose
+/// actions overlap. A prohibition counts unless it is known not to be active.
 pub(super) fn contradiction(
     scope: &mut Scope<'_>,
     policy: &Policy,
@@ -267,7 +267,8 @@ pub(super) fn prohibition_ground(policy: &Policy, report: &RuleReport) -> Ground
     }
 }
 
-/// The clearest reason why no permission grants: one that covers the request and names the condition that fails.
+/// The clearest reason why no permission grants: one that covers the request and names the
+/// condition that fails.
 pub(super) fn missing_permission(
     policy: &Policy,
     request: &Request<'_>,

@@ -1,5 +1,5 @@
-//! Policies as sentences. Terms that bind, such as actions and purposes, stay as they are written in the policy; what stands around
-//! them is of the language.
+//! Policies as sentences. Terms that bind, such as actions and purposes, stay as they are written
+//! in the policy; what stands around them is of the language.
 
 use crate::odrl::{
     Action, Atomic, Connective, Constraint, Duty, LeftOperand, Operator, Policy, RightOperand, Rule,

@@ -141,8 +141,8 @@ fn terms(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Policy {
     }
 }
 
-/// ODRL's default would void every policy that permits `use` and prohibits part of it, so a file with prohibitions says
-/// explicitly that they win.
+/// ODRL's default would void every policy that permits `use` and prohibits part of it, so a file
+/// with prohibitions says explicitly that they win.
 fn conflict(reader: &mut Reader<'_>, root: &DeTable<'_>, permits_only: bool) -> Conflict {
     let default = if permits_only { Conflict::Invalid } else { Conflict::Prohibit };
     let Some(text) = reader.text(root, "conflict") else { return default };

@@ -1,4 +1,5 @@
-//! Reads the comparison itself: a right operand gets the type that its left operand needs, or the reason why it cannot.
+//! Reads the comparison itself: a right operand gets the type that its left operand needs, or the
+//! reason why it cannot.
 
 use super::{Atomic, LeftOperand, Operator, RightOperand};
 use jiff::{Span, Timestamp};

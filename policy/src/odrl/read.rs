@@ -75,7 +75,8 @@ fn policy_member(policy: &mut Policy, name: &str, member: &Value) -> Result<(), 
         "permission" => policy.permissions = rules(name, "duty", member)?,
         "prohibition" => policy.prohibitions = rules(name, "remedy", member)?,
         "obligation" => policy.obligations = duties(name, member)?,
-        // Shorthands that spread over all rules (IM 2.7.1), and parents that would add rules: their meaning must not be lost.
+        // Shorthands that spread over all rules (IM 2.7.1), and parents that would add rules: their
+        // meaning must not be lost.
         "inheritFrom" | "action" | "constraint" | "duty" | "remedy" | "refinement" => unknown
             .push(not_understood(name, "is not supported at the level of the policy", member)),
         _ => {}
@@ -342,8 +343,9 @@ fn comparison(members: &Members<'_>) -> Result<Constraint, String> {
     Ok(Constraint::Atomic(atomic))
 }
 
-/// The members of an object by the short names of their terms. A term given twice under two spellings with two values, such as
-/// `permission` and `odrl:permission`, counts once, and the other is not understood: which of them counts is not defined.
+/// The members of an object by the short names of their terms. A term given twice under two
+/// spellings with two values, such as `permission` and `odrl:permission`, counts once, and the
+/// other is not understood: which of them counts is not defined.
 fn members<'a>(object: &'a Object, unknown: &mut Vec<NotUnderstood>) -> Members<'a> {
     let meaning = |name: &'a str| match short(name) {
         "uid" => "@id",

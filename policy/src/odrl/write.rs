@@ -1,4 +1,5 @@
-//! Writes the model as compact JSON-LD in the form that DSP 2025-1 requires: lists always lists, empty ones left out.
+//! Writes the model as compact JSON-LD in the form that DSP 2025-1 requires: lists always lists,
+//! empty ones left out.
 
 use super::{Action, Conflict, Constraint, Duty, Kind, NotUnderstood, Party, Policy, Rule};
 use serde_json::{Map, Value, json};

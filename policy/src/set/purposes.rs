@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Purposes by name. A site that lists none allows any name in its policies, and no purpose is part of another.
+/// Purposes by name. A site that lists none allows any name in its policies, and no purpose is part
+/// of another.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "BTreeMap<String, Purpose>", into = "BTreeMap<String, Purpose>")]
 pub struct Purposes {

@@ -1,4 +1,5 @@
-//! Compares terms by meaning: each rule is brought into one canonical text, then the two bags of texts are compared.
+//! Compares terms by meaning: each rule is brought into one canonical text, then the two bags of
+//! texts are compared.
 
 use super::Difference;
 use crate::file::expression;
@@ -134,7 +135,8 @@ fn sorted(mut texts: Vec<String>) -> Vec<String> {
     texts
 }
 
-/// Two equal values give one text: every object here is built in one order, and parts of others are compared as they came.
+/// Two equal values give one text: every object here is built in one order, and parts of others are
+/// compared as they came.
 fn canonical(value: &Value) -> String {
     serde_jcs::to_string(value).unwrap_or_else(|_| value.to_string())
 }
