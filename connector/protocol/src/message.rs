@@ -63,6 +63,18 @@ pub struct Incoming<T> {
     pub document: Value,
 }
 
+impl<T> Incoming<T> {
+    /// The same envelope around something made from the message.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Incoming<U> {
+        Incoming {
+            message_id: self.message_id,
+            digest: self.digest,
+            message: change(self.message),
+            document: self.document,
+        }
+    }
+}
+
 /// The identifiers that both sides gave to one process.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Pids {

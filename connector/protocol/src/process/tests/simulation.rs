@@ -1,5 +1,8 @@
 //! Two sides that exchange messages over a network which loses requests and answers, repeats and lets messages cross, and
 //! that restart at any moment. Whatever happens, both end in one state.
+//!
+//! A request that was dropped while it was on its way may still arrive, but not later than the answer to the message that
+//! overtook it, which was sent after it.
 
 use proptest::prelude::*;
 
@@ -24,6 +27,8 @@ struct Side<M: Machine> {
     delivered: Vec<u64>,
     dropped: Vec<u64>,
     exchange: Option<Exchange<M>>,
+    /// A request that was dropped while it was on its way.
+    stray: Option<(u64, M::Message)>,
 }
 
 #[derive(Debug)]
@@ -39,6 +44,7 @@ enum Step {
     Attempt,
     Carry,
     CarryAndKeep,
+    CarryStray,
     Lose,
     Restart,
 }
@@ -49,6 +55,7 @@ fn steps() -> impl Strategy<Value = Vec<(bool, Step)>> {
         4 => Just(Step::Attempt),
         6 => Just(Step::Carry),
         1 => Just(Step::CarryAndKeep),
+        4 => Just(Step::CarryStray),
         2 => Just(Step::Lose),
         1 => Just(Step::Restart),
     ];
@@ -65,6 +72,7 @@ impl<M: Machine> Side<M> {
             delivered: Vec::new(),
             dropped: Vec::new(),
             exchange: None,
+            stray: None,
         }
     }
 
@@ -76,8 +84,10 @@ impl<M: Machine> Side<M> {
         } else {
             self.dropped.push(id)
         }
-        // Its exchange is given up: nobody waits for the answer any more.
-        self.exchange = None;
+        // Nobody waits for the answer any more, but the request cannot be called back.
+        if let Some(Exchange::Request { id, message }) = self.exchange.take() {
+            self.stray = Some((id, message));
+        }
         let queued = self.queued.take();
         if self.process.is_some_and(|process| process.pending().is_some()) {
             self.pending = Some(queued.expect("only a queued termination follows by itself"));
@@ -104,6 +114,7 @@ impl<M: Machine> Side<M> {
         let Some(process) = self.process else { return };
         if let (Some(pending), None) = (process.pending(), self.exchange) {
             self.process = Some(process.attempted());
+            self.stray = None;
             let id = self.pending.expect("what is pending has an id");
             self.exchange = Some(Exchange::Request { id, message: pending.message });
         }
@@ -167,6 +178,11 @@ impl<M: Machine> Network<M> {
             Step::Decide(choice) => own.decide(choice, role, id),
             Step::Attempt => own.attempt(),
             Step::Lose => own.exchange = None,
+            Step::CarryStray => {
+                if let Some((id, message)) = own.stray.take() {
+                    peer.receive(role.peer(), id, message);
+                }
+            }
             Step::Restart => own.restart(),
             Step::Carry | Step::CarryAndKeep => match own.exchange {
                 None => {}
@@ -178,6 +194,7 @@ impl<M: Machine> Network<M> {
                 }
                 Some(Exchange::Answer { id, accepted }) => {
                     assert_eq!(own.pending, Some(id));
+                    peer.stray = None;
                     let process = own.process.unwrap();
                     own.process =
                         Some(if accepted { process.acknowledged() } else { process.refused() });
