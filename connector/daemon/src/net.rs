@@ -15,6 +15,9 @@ mod shutdown;
 mod status_listener;
 mod unix_listener;
 
+#[cfg(test)]
+mod testing;
+
 pub use body::{Body, BodyError, BodyFailure, Pace, PacedReader, empty, full, read_body};
 pub use client::{Answer, DialLimits, PartnerClient, SendError, Step};
 pub use connection::{Connection, HttpVersion, Kill};

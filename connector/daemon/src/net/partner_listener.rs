@@ -240,6 +240,7 @@ impl<G: Gate, H: Handler<Connection>> Door<G, H> {
             limits: self.limits.http,
             activity,
             shutdown: &self.shutdown,
+            drains: true,
             kill: &kill,
             close: connection.close_token(),
         };

@@ -34,6 +34,8 @@ pub(super) struct Terms<'a> {
     pub(super) limits: HttpLimits,
     pub(super) activity: Arc<Activity>,
     pub(super) shutdown: &'a Shutdown,
+    /// Whether a drain closes the connection; a stop always does.
+    pub(super) drains: bool,
     pub(super) kill: &'a Kill,
     pub(super) close: &'a CancellationToken,
 }
@@ -50,7 +52,7 @@ pub(super) async fn serve<I, P, H>(
     P: Send + Sync + 'static,
     H: Handler<P>,
 {
-    let Terms { limits, activity, shutdown, kill, close } = terms;
+    let Terms { limits, activity, shutdown, drains, kill, close } = terms;
     activity.start(version);
     let builder = builder(version, &limits);
     let service = Requests { peer, handler, activity: Arc::clone(&activity), limits };
@@ -80,7 +82,7 @@ pub(super) async fn serve<I, P, H>(
                 watching = false;
             }
             () = close.cancelled(), if !finishing => {}
-            () = shutdown.draining(), if !finishing => {}
+            () = shutdown.draining(), if drains && !finishing => {}
         }
         if !finishing {
             connection.as_mut().graceful_shutdown();

@@ -110,7 +110,14 @@ impl Visit {
     ) {
         let (kill, close, activity) = (Kill::default(), CancellationToken::new(), Activity::new());
         let wire = Wire::new(self.socket, &activity, &kill);
-        let terms = Terms { limits, activity, shutdown: &shutdown, kill: &kill, close: &close };
+        let terms = Terms {
+            limits,
+            activity,
+            shutdown: &shutdown,
+            drains: false,
+            kill: &kill,
+            close: &close,
+        };
         let visitor = Arc::new(Visitor { remote: self.remote });
         serve(wire, HttpVersion::Http1, visitor, handler, terms).await;
     }

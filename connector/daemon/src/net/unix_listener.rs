@@ -123,7 +123,7 @@ async fn connection<H: Handler<LocalPeer>>(
     };
     let (kill, close, activity) = (Kill::default(), CancellationToken::new(), Activity::new());
     let wire = Wire::new(stream, &activity, &kill);
-    let terms = Terms { limits, activity, shutdown, kill: &kill, close: &close };
+    let terms = Terms { limits, activity, shutdown, drains: true, kill: &kill, close: &close };
     serve(wire, HttpVersion::Http1, Arc::new(peer), handler, terms).await;
 }
 
