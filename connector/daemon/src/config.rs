@@ -63,7 +63,8 @@ impl Config {
         variables: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, Problems> {
         let file = directory.join(FILE_NAME);
-        let text = std::fs::read_to_string(&file).map_err(|error| Problem::unreadable(&file, &error))?;
+        let text =
+            std::fs::read_to_string(&file).map_err(|error| Problem::unreadable(&file, &error))?;
         let config = Self::parse(&file, &text, variables)?;
         let socket = directory.join(&config.management.socket);
         let length = socket.as_os_str().len();
@@ -73,7 +74,9 @@ impl Config {
                 layers.place("management", "socket"),
                 "management.socket",
                 format!("the path `{}` has {length} bytes", socket.display()),
-                format!("a socket's path may have {MAX_SOCKET_PATH_BYTES}: give a shorter absolute path"),
+                format!(
+                    "a socket's path may have {MAX_SOCKET_PATH_BYTES}: give a shorter absolute path"
+                ),
             )));
         }
         Ok(config)
@@ -101,7 +104,8 @@ impl Config {
 
 /// The environment of this process, without what is not text.
 pub fn process_variables() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 /// The reference file with some keys set: what `init` writes. A value is given as TOML.
@@ -126,7 +130,8 @@ pub fn reference_with(values: &[(&str, &str, String)]) -> String {
 /// The key that a line of the reference sets or shows.
 fn key_of(line: &str) -> Option<&str> {
     let (key, _) = line.strip_prefix('#').unwrap_or(line).split_once(" = ")?;
-    let is_key = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    let is_key =
+        !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
     is_key.then_some(key)
 }
 
@@ -204,7 +209,12 @@ impl<'text> Layers<'text> {
             let place = Place::at(file, text, section.span().start);
             let name = section.get_ref().as_ref();
             let Some(keys) = value.get_ref().as_table() else {
-                problems.push(Problem::new(place, name, "is not a section", "keys stand under a `[section]` line"));
+                problems.push(Problem::new(
+                    place,
+                    name,
+                    "is not a section",
+                    "keys stand under a `[section]` line",
+                ));
                 continue;
             };
             layers.sections.insert(name.to_owned(), section.span());
@@ -243,7 +253,10 @@ impl<'text> Layers<'text> {
         for (section, span) in &self.sections {
             if !known.contains_key(section.as_str()) {
                 let place = Place::at(self.file, self.text, span.start);
-                let help = suggest(nearest(section, known.keys().copied()), "the reference file lists all sections");
+                let help = suggest(
+                    nearest(section, known.keys().copied()),
+                    "the reference file lists all sections",
+                );
                 problems.push(Problem::new(place, section, "no such section", help));
             }
         }
@@ -251,7 +264,10 @@ impl<'text> Layers<'text> {
             let Some(keys) = known.get(section.as_str()) else {
                 if !self.sections.contains_key(section) {
                     let place = self.place(section, key);
-                    let help = suggest(nearest(section, known.keys().copied()), "names are SEKISHO__SECTION__KEY");
+                    let help = suggest(
+                        nearest(section, known.keys().copied()),
+                        "names are SEKISHO__SECTION__KEY",
+                    );
                     problems.push(Problem::new(place, section, "no such section", help));
                 }
                 continue;
@@ -276,7 +292,10 @@ impl<'text> Layers<'text> {
             for (key, _) in keys.iter().filter(|(_, required)| **required) {
                 let path = ((*section).to_owned(), (*key).to_owned());
                 if !self.keys.contains_key(&path) && !self.variables.contains_key(&path) {
-                    let example = REFERENCE.lines().find(|line| key_of(line) == Some(key)).unwrap_or_default();
+                    let example = REFERENCE
+                        .lines()
+                        .find(|line| key_of(line) == Some(key))
+                        .unwrap_or_default();
                     problems.push(Problem::new(
                         self.place(section, key),
                         format!("{section}.{key}"),
@@ -296,17 +315,28 @@ impl<'text> Layers<'text> {
             REFERENCE_KEYS.keys.get(section).is_some_and(|keys| keys.contains_key(key))
         };
         let mut problems = Vec::new();
-        let mut judge = |section: &str, key: &str, place: Place, outcome: Result<Config, ConfigError>| {
-            if let Err(error) = outcome {
-                problems.push(Problem::new(place, format!("{section}.{key}"), innermost(error), ""));
-            }
-        };
+        let mut judge =
+            |section: &str, key: &str, place: Place, outcome: Result<Config, ConfigError>| {
+                if let Err(error) = outcome {
+                    problems.push(Problem::new(
+                        place,
+                        format!("{section}.{key}"),
+                        innermost(error),
+                        "",
+                    ));
+                }
+            };
         for ((section, key), (at, value)) in &self.keys {
             if known(section, key) {
                 let value = self.text.get(value.clone()).unwrap_or_default();
                 let alone = format!("[{section}]\n{key} = {value}\n");
                 let place = Place::at(self.file, self.text, at.start);
-                judge(section, key, place, layer(&[&REFERENCE_KEYS.complete, &alone], &BTreeMap::new()));
+                judge(
+                    section,
+                    key,
+                    place,
+                    layer(&[&REFERENCE_KEYS.complete, &alone], &BTreeMap::new()),
+                );
             }
         }
         for ((section, key), variable) in &self.variables {
@@ -352,7 +382,9 @@ fn layer(
 fn innermost(error: ConfigError) -> String {
     match error {
         ConfigError::At { error, .. } => innermost(*error),
-        ConfigError::Type { unexpected, expected, .. } => format!("is {unexpected}; give {expected}"),
+        ConfigError::Type { unexpected, expected, .. } => {
+            format!("is {unexpected}; give {expected}")
+        }
         other => other.to_string(),
     }
 }
@@ -384,7 +416,13 @@ fn check(config: &Config, layers: &Layers<'_>) -> Vec<Problem> {
         }
     };
     let listener = &config.partner_listener;
-    refuse(config.site.name.trim().is_empty(), "site", "name", "is empty", "give a name for people");
+    refuse(
+        config.site.name.trim().is_empty(),
+        "site",
+        "name",
+        "is empty",
+        "give a name for people",
+    );
     refuse(
         listener.bind.is_empty(),
         "partner_listener",
@@ -400,7 +438,8 @@ fn check(config: &Config, layers: &Layers<'_>) -> Vec<Problem> {
         "one partner cannot have more connections than all together",
     );
     refuse(
-        listener.max_concurrent_transfers_per_partner_count > listener.max_concurrent_transfers_count,
+        listener.max_concurrent_transfers_per_partner_count
+            > listener.max_concurrent_transfers_count,
         "partner_listener",
         "max_concurrent_transfers_per_partner_count",
         "is more than `max_concurrent_transfers_count`",
@@ -421,7 +460,9 @@ fn check(config: &Config, layers: &Layers<'_>) -> Vec<Problem> {
         "give `error`, `warn`, `info`, `debug`, `trace`, or such as `info,daemon::net=debug`",
     );
     for (key, directory) in directories(&config.site) {
-        let shared = directories(&config.site).into_iter().any(|(other, path)| other != key && path == directory);
+        let shared = directories(&config.site)
+            .into_iter()
+            .any(|(other, path)| other != key && path == directory);
         refuse(
             directory.as_os_str().is_empty() || shared,
             "site",

@@ -67,7 +67,9 @@ impl Exit {
             Self::CannotWrite => "an output file cannot be written",
             Self::TryAgain => "not now; the same command may work later",
             Self::RefusedByPolicy => "a usage policy refused",
-            Self::RefusedIdentity => "refused for who asks: unknown, suspended, wrong certificate or key",
+            Self::RefusedIdentity => {
+                "refused for who asks: unknown, suspended, wrong certificate or key"
+            }
             Self::Declined => "a question was answered with no",
             Self::Interrupted => "stopped by a signal",
         }

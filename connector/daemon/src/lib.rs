@@ -1,5 +1,6 @@
 //! The sekisho binary: daemon, listeners, data plane, management and command line.
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod data;

@@ -95,7 +95,12 @@ impl Registry {
         while let Err(error) = registry.trust_store(0, now) {
             let removed = registry.remove_named_by(&error);
             if removed.is_empty() {
-                problems.push(Problem::new(Place::File(directory.to_owned()), "", error.to_string(), ""));
+                problems.push(Problem::new(
+                    Place::File(directory.to_owned()),
+                    "",
+                    error.to_string(),
+                    "",
+                ));
                 registry.partners.clear();
             }
             problems.extend(removed);
@@ -107,7 +112,11 @@ impl Registry {
     ///
     /// # Errors
     /// When two claim the same name or pin, or an anchor expired since the file was read.
-    pub fn trust_store(&self, generation: u64, now: Timestamp) -> Result<TrustStore, RegistryError> {
+    pub fn trust_store(
+        &self,
+        generation: u64,
+        now: Timestamp,
+    ) -> Result<TrustStore, RegistryError> {
         let partners = self
             .iter()
             .map(|partner| Ok(PartnerTrust::new(&partner.material, now)?))
@@ -161,7 +170,12 @@ impl Registry {
             let is_named = named.contains(&partner.partner.participant.as_str());
             if is_named {
                 let place = Place::File(partner.path.clone());
-                problems.push(Problem::new(place, "identity", error.to_string(), "correct one of the files"));
+                problems.push(Problem::new(
+                    place,
+                    "identity",
+                    error.to_string(),
+                    "correct one of the files",
+                ));
             }
             !is_named
         });
@@ -204,7 +218,8 @@ fn rivals(partners: &BTreeMap<String, PartnerFile>) -> Vec<(Vec<String>, String)
         .into_iter()
         .filter(|(_, names)| names.len() > 1)
         .map(|(id, names)| {
-            let message = format!("several files register participant `{id}`: {}", names.join(", "));
+            let message =
+                format!("several files register participant `{id}`: {}", names.join(", "));
             (names, message)
         })
         .collect()

@@ -87,15 +87,26 @@ pub fn source(path: &Path, name: &str) -> Result<Source, Problem> {
     Ok(Source { name: name.to_owned(), bytes: std::fs::read(path).map_err(unreadable)? })
 }
 
-fn purposes(path: &Path) -> Result<Purposes, Problem> {
+/// Reads the purposes of a site; none when the file does not exist.
+///
+/// # Errors
+/// When the file cannot be read or the purposes make no hierarchy.
+pub fn purposes(path: &Path) -> Result<Purposes, Problem> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Purposes::default()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(Purposes::default());
+        }
         Err(error) => return Err(Problem::unreadable(path, &error)),
     };
     let purposes: BTreeMap<String, Purpose> = toml::from_str(&text).map_err(|error| {
         let place = Place::at(path, &text, error.span().map_or(0, |span| span.start));
-        Problem::new(place, "", error.message(), "each purpose is a section with `title` and `part-of`")
+        Problem::new(
+            place,
+            "",
+            error.message(),
+            "each purpose is a section with `title` and `part-of`",
+        )
     })?;
     Purposes::new(purposes)
         .map_err(|error| Problem::new(Place::File(path.to_owned()), "", error.to_string(), ""))

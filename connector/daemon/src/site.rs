@@ -92,7 +92,12 @@ impl Site {
         let own = partners.by_participant(&config.site.participant);
         problems.extend(own.map(|own| {
             let place = Place::File(own.path.clone());
-            Problem::new(place, "id", "is our own participant id", "remove the file, or correct the id")
+            Problem::new(
+                place,
+                "id",
+                "is our own participant id",
+                "remove the file, or correct the id",
+            )
         }));
         let partners_hold = found.is_empty();
         problems.extend(found);
@@ -103,7 +108,9 @@ impl Site {
             Err(error) => Err(Some(error)),
         };
         match (pki, rules) {
-            (Some(pki), Ok(rules)) if problems.is_empty() => Ok(Self { paths, config, pki, partners, rules }),
+            (Some(pki), Ok(rules)) if problems.is_empty() => {
+                Ok(Self { paths, config, pki, partners, rules })
+            }
             (_, rules) => Err(SiteError { problems, policies: rules.err().flatten() }),
         }
     }
@@ -115,7 +122,8 @@ impl Site {
 /// What is wrong with the keys or certificates, or that they are another participant's.
 pub fn load_pki(paths: &Paths, config: &Config, now: Timestamp) -> Result<SitePki, Problem> {
     let place = || Place::File(paths.pki.clone());
-    let pki = SitePki::load(&paths.pki, now).map_err(|error| Problem::new(place(), "", chain(&error), ""))?;
+    let pki = SitePki::load(&paths.pki, now)
+        .map_err(|error| Problem::new(place(), "", chain(&error), ""))?;
     let (certified, configured) = (pki.identity.participant(), config.site.participant.as_str());
     if certified != configured {
         return Err(Problem::new(
@@ -146,7 +154,8 @@ fn exposed(paths: &Paths) -> Vec<Problem> {
         .into_iter()
         .filter_map(|directory| std::fs::read_dir(directory).ok())
         .flat_map(|entries| entries.flatten().map(|entry| entry.path()));
-    let fixed = [&paths.site, &paths.config, &paths.partners, &paths.policies, &paths.purposes].map(Clone::clone);
+    let fixed = [&paths.site, &paths.config, &paths.partners, &paths.policies, &paths.purposes]
+        .map(Clone::clone);
     fixed
         .into_iter()
         .chain(listed)

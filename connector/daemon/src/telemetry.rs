@@ -8,7 +8,9 @@ use std::io;
 use std::time::Duration;
 
 use opentelemetry::trace::TracerProvider as _;
-use opentelemetry_otlp::{MetricExporter, Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
+use opentelemetry_otlp::{
+    MetricExporter, Protocol, SpanExporter, WithExportConfig, WithHttpConfig,
+};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use opentelemetry_sdk::trace::SdkTracerProvider;
@@ -24,7 +26,8 @@ mod metrics;
 mod otlp;
 
 pub use labels::{
-    CutReason, DataDirection, DeliveryOutcome, HandshakeOutcome, ProcessEnd, ProcessKind, RequestKind, StatusClass,
+    CutReason, DataDirection, DeliveryOutcome, HandshakeOutcome, ProcessEnd, ProcessKind,
+    RequestKind, StatusClass,
 };
 pub use metrics::Metrics;
 use otlp::CollectorClient;
@@ -71,10 +74,14 @@ impl Telemetry {
     pub fn new(section: &TelemetrySection, runtime: &Handle) -> Result<Self, TelemetryError> {
         let resource = Resource::builder()
             .with_service_name(section.service_name.clone())
-            .with_attribute(opentelemetry::KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
+            .with_attribute(opentelemetry::KeyValue::new(
+                "service.version",
+                env!("CARGO_PKG_VERSION"),
+            ))
             .build();
         let registry = prometheus::Registry::new();
-        let scraped = opentelemetry_prometheus::exporter().with_registry(registry.clone()).build()?;
+        let scraped =
+            opentelemetry_prometheus::exporter().with_registry(registry.clone()).build()?;
         let mut meters =
             SdkMeterProvider::builder().with_resource(resource.clone()).with_reader(scraped);
         let mut tracer = None;
@@ -120,8 +127,13 @@ impl Telemetry {
         let spans = match &self.tracer {
             // The exporter's own connections must not make spans of their own.
             Some(provider) => {
-                let own = EnvFilter::try_new("info,hyper=off,hyper_util=off,h2=off,opentelemetry=off")?;
-                Some(tracing_opentelemetry::layer().with_tracer(provider.tracer(SCOPE)).with_filter(own))
+                let own =
+                    EnvFilter::try_new("info,hyper=off,hyper_util=off,h2=off,opentelemetry=off")?;
+                Some(
+                    tracing_opentelemetry::layer()
+                        .with_tracer(provider.tracer(SCOPE))
+                        .with_filter(own),
+                )
             }
             None => None,
         };
@@ -149,7 +161,8 @@ impl Telemetry {
     pub async fn shutdown(self, limit: Duration) -> bool {
         // The SDK waits on threads of its own, so it must not hold one of the runtime's.
         let stop = tokio::task::spawn_blocking(move || {
-            let traces = self.tracer.is_none_or(|tracer| tracer.shutdown_with_timeout(limit).is_ok());
+            let traces =
+                self.tracer.is_none_or(|tracer| tracer.shutdown_with_timeout(limit).is_ok());
             let metrics = self.meters.shutdown_with_timeout(limit).is_ok();
             traces && metrics
         });

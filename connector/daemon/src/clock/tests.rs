@@ -38,7 +38,8 @@ fn judges_by_the_time_since_boot_and_the_journal() {
     for (name, before, now, journaled, expected) in cases {
         let found = judge(before, now, journaled, STEP);
         match (&found, &expected) {
-            (Err(ClockFault::Stepped { .. }), Err(ClockFault::Stepped { .. })) if name == "far apart" => {}
+            (Err(ClockFault::Stepped { .. }), Err(ClockFault::Stepped { .. }))
+                if name == "far apart" => {}
             _ => assert_eq!(found, expected, "{name}"),
         }
     }

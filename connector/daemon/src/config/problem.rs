@@ -61,7 +61,9 @@ impl Problem {
             std::io::ErrorKind::NotFound => {
                 "run `sekisho init DIR` to make a site, or name its directory with `--site`"
             }
-            std::io::ErrorKind::PermissionDenied => "give the user who runs sekisho the right to read it",
+            std::io::ErrorKind::PermissionDenied => {
+                "give the user who runs sekisho the right to read it"
+            }
             _ => "",
         };
         Self::new(Place::File(path.to_owned()), "", format!("cannot be read: {error}"), help)
@@ -72,7 +74,9 @@ impl fmt::Display for Place {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(file) => write!(formatter, "{}", file.display()),
-            Self::Line { file, line, column } => write!(formatter, "{}:{line}:{column}", file.display()),
+            Self::Line { file, line, column } => {
+                write!(formatter, "{}:{line}:{column}", file.display())
+            }
             Self::Variable(name) => write!(formatter, "environment variable {name}"),
         }
     }

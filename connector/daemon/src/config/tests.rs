@@ -93,19 +93,47 @@ fn required_keys_may_come_from_the_environment() {
 #[test]
 fn what_is_wrong_is_named_with_its_place_and_remedy() {
     let cases = [
-        ("[partner_listener]\nmax_body_byte = 1", "sekisho.toml:9:1: `partner_listener.max_body_byte`: no such key; did you mean `max_body_bytes`?"),
-        ("[telemetry]\ndrain_seconds = 1", "sekisho.toml:9:1: `telemetry.drain_seconds`: no such key; `drain_seconds` belongs under `[partner_listener]`"),
-        ("[telemtry]\n", "sekisho.toml:8:2: `telemtry`: no such section; did you mean `telemetry`?"),
-        ("[clock]\ntick_seconds = \"soon\"", "sekisho.toml:9:1: `clock.tick_seconds`: is string \"soon\"; give an integer"),
-        ("[clock]\ntick_seconds = 0", "sekisho.toml:9:1: `clock.tick_seconds`: 0 is out of range; give 1 to 60"),
-        ("[outbound]\nretry_minimum_ms = 70000", "sekisho.toml:9:1: `outbound.retry_minimum_ms`: is more than `retry_maximum_ms`; the time between attempts grows from the first to the second"),
-        ("[management]\nsocket_mode = \"0666\"", "sekisho.toml:9:1: `management.socket_mode`: `0666` is not a mode of the socket: `0600` or `0660`"),
-        ("[telemetry]\nlog_level = \"a=b=c\"", "sekisho.toml:9:1: `telemetry.log_level`: is not a filter; give `error`, `warn`, `info`, `debug`, `trace`, or such as `info,daemon::net=debug`"),
-        ("[telemetry]\notlp_endpoint = \"https://collector\"", "sekisho.toml:9:1: `telemetry.otlp_endpoint`: `https://collector` is not a plain HTTP address such as `http://127.0.0.1:4318`"),
+        (
+            "[partner_listener]\nmax_body_byte = 1",
+            "sekisho.toml:9:1: `partner_listener.max_body_byte`: no such key; did you mean `max_body_bytes`?",
+        ),
+        (
+            "[telemetry]\ndrain_seconds = 1",
+            "sekisho.toml:9:1: `telemetry.drain_seconds`: no such key; `drain_seconds` belongs under `[partner_listener]`",
+        ),
+        (
+            "[telemtry]\n",
+            "sekisho.toml:8:2: `telemtry`: no such section; did you mean `telemetry`?",
+        ),
+        (
+            "[clock]\ntick_seconds = \"soon\"",
+            "sekisho.toml:9:1: `clock.tick_seconds`: is string \"soon\"; give an integer",
+        ),
+        (
+            "[clock]\ntick_seconds = 0",
+            "sekisho.toml:9:1: `clock.tick_seconds`: 0 is out of range; give 1 to 60",
+        ),
+        (
+            "[outbound]\nretry_minimum_ms = 70000",
+            "sekisho.toml:9:1: `outbound.retry_minimum_ms`: is more than `retry_maximum_ms`; the time between attempts grows from the first to the second",
+        ),
+        (
+            "[management]\nsocket_mode = \"0666\"",
+            "sekisho.toml:9:1: `management.socket_mode`: `0666` is not a mode of the socket: `0600` or `0660`",
+        ),
+        (
+            "[telemetry]\nlog_level = \"a=b=c\"",
+            "sekisho.toml:9:1: `telemetry.log_level`: is not a filter; give `error`, `warn`, `info`, `debug`, `trace`, or such as `info,daemon::net=debug`",
+        ),
+        (
+            "[telemetry]\notlp_endpoint = \"https://collector\"",
+            "sekisho.toml:9:1: `telemetry.otlp_endpoint`: `https://collector` is not a plain HTTP address such as `http://127.0.0.1:4318`",
+        ),
     ];
     for (addition, expected) in cases {
         let text = if addition.starts_with("[partner_listener]") {
-            format!("{}{}\n", MINIMAL, addition.trim_start_matches("[partner_listener]\n")).replacen('\n', "\n\n", 1)
+            format!("{}{}\n", MINIMAL, addition.trim_start_matches("[partner_listener]\n"))
+                .replacen('\n', "\n\n", 1)
         } else {
             format!("{MINIMAL}{addition}\n")
         };
@@ -116,7 +144,8 @@ fn what_is_wrong_is_named_with_its_place_and_remedy() {
 #[test]
 fn everything_that_is_wrong_is_reported_at_once() {
     let text = "[site]\nparticipant = 7\nnmae = \"A\"\n[journal]\nsegment_bytes = \"big\"\n[x]\n";
-    let found = problems(text, &[("SEKISHO__CLOCK__TICK_SECONDS", "soon"), ("SEKISHO__CLOK__TICK", "1")]);
+    let found =
+        problems(text, &[("SEKISHO__CLOCK__TICK_SECONDS", "soon"), ("SEKISHO__CLOK__TICK", "1")]);
     for start in [
         "sekisho.toml:3:1: `site.nmae`",
         "sekisho.toml:5:1: `journal.segment_bytes`",
@@ -133,8 +162,12 @@ fn everything_that_is_wrong_is_reported_at_once() {
 #[test]
 fn a_text_that_is_not_toml_has_its_place() {
     assert!(problems("[site]\nname = ?", &[]).concat().starts_with("sekisho.toml:2:8:"));
-    assert!(problems("[site]\nname = \"A\"\nname = \"B\"", &[]).concat().starts_with("sekisho.toml:3:"));
-    assert!(problems("site = 1", &[]).concat().contains("sekisho.toml:1:1: `site`: is not a section"));
+    assert!(
+        problems("[site]\nname = \"A\"\nname = \"B\"", &[]).concat().starts_with("sekisho.toml:3:")
+    );
+    assert!(
+        problems("site = 1", &[]).concat().contains("sekisho.toml:1:1: `site`: is not a section")
+    );
 }
 
 #[test]

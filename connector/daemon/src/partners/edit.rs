@@ -35,10 +35,14 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<DocumentMut, Problem> {
 /// Sets a value, keeping the comments and spaces around an earlier one.
 pub(super) fn put(table: &mut dyn TableLike, key: &str, value: impl Into<Value>) {
     let mut value = value.into();
-    if let Some(earlier) = table.get(key).and_then(Item::as_value) {
+    let Some(item) = table.get_mut(key) else {
+        table.insert(key, Item::Value(value));
+        return;
+    };
+    if let Some(earlier) = item.as_value() {
         *value.decor_mut() = earlier.decor().clone();
     }
-    table.insert(key, Item::Value(value));
+    *item = Item::Value(value);
 }
 
 /// Replaces a partner file, whole and durable or not at all.

@@ -54,7 +54,8 @@ impl FromStr for SigningKeyText {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const WRONG: &str = "a signing key is `EdDSA:` or `ES256:` and the raw public key in base64url";
+        const WRONG: &str =
+            "a signing key is `EdDSA:` or `ES256:` and the raw public key in base64url";
         let (algorithm, key) = text.split_once(':').ok_or(WRONG)?;
         let algorithm = Algorithm::from_name(algorithm).map_err(|_| WRONG)?;
         let key = URL_SAFE_NO_PAD.decode(key).map_err(|_| WRONG)?;
@@ -146,7 +147,8 @@ pub(super) fn read(path: &Path, now: Timestamp) -> Result<PartnerFile, Problem> 
 
 /// Whether a text can be a partner's short name: it is a file name and an argument, and not a path.
 pub(super) fn check_name(name: &str) -> Result<(), String> {
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
+    let plain =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
     let starts_plain = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
     if starts_plain && name.len() <= MAX_NAME_BYTES && name.bytes().all(plain) {
         return Ok(());
@@ -158,17 +160,23 @@ pub(super) fn check_name(name: &str) -> Result<(), String> {
     ))
 }
 
-pub(super) fn parse(path: &Path, name: &str, text: &str, now: Timestamp) -> Result<PartnerFile, Problem> {
+pub(super) fn parse(
+    path: &Path,
+    name: &str,
+    text: &str,
+    now: Timestamp,
+) -> Result<PartnerFile, Problem> {
     let at = |span: std::ops::Range<usize>| Place::at(path, text, span.start);
     let written: Written = toml::from_str(text).map_err(|error| {
         Problem::new(at(error.span().unwrap_or_default()), "", error.message().trim(), "")
     })?;
     let endpoint = &written.dsp_endpoint;
-    let wrong = |span, key: &str, message: String, help: &str| Problem::new(at(span), key, message, help);
+    let wrong =
+        |span, key: &str, message: String, help: &str| Problem::new(at(span), key, message, help);
     let base = BaseUrl::new(endpoint.get_ref())
         .map_err(|error| wrong(endpoint.span(), "dsp_endpoint", error.to_string(), ""))?;
-    let origin = origin_of(&base)
-        .map_err(|message| wrong(endpoint.span(), "dsp_endpoint", message, ""))?;
+    let origin =
+        origin_of(&base).map_err(|message| wrong(endpoint.span(), "dsp_endpoint", message, ""))?;
     let mut origins = written.origins;
     if origins.is_empty() {
         origins.insert(origin.clone());
@@ -178,8 +186,14 @@ pub(super) fn parse(path: &Path, name: &str, text: &str, now: Timestamp) -> Resu
         return Err(wrong(endpoint.span(), "dsp_endpoint", message, "add it there"));
     }
     if let Some(region) = written.region.as_ref().filter(|region| !is_country(region.get_ref())) {
-        let message = format!("`{}` is not a country of ISO 3166-1", region.get_ref().escape_debug());
-        return Err(wrong(region.span(), "region", message, "give two capital letters, such as `JP`"));
+        let message =
+            format!("`{}` is not a country of ISO 3166-1", region.get_ref().escape_debug());
+        return Err(wrong(
+            region.span(),
+            "region",
+            message,
+            "give two capital letters, such as `JP`",
+        ));
     }
     let span = written.identity.span();
     let identity = written.identity.into_inner();
@@ -255,7 +269,8 @@ fn material(
         .collect::<Result<_, _>>()?;
     let mut signing = Vec::new();
     for bytes in load("signing_anchors", &identity.signing_anchors)? {
-        let bundle = Certificate::bundle(&bytes).map_err(|error| ("signing_anchors", error.to_string()))?;
+        let bundle =
+            Certificate::bundle(&bytes).map_err(|error| ("signing_anchors", error.to_string()))?;
         signing.extend(bundle);
     }
     let material = PartnerMaterial {

@@ -49,7 +49,9 @@ pub enum CardRefusal {
         name: String,
     },
     /// It is not newer than the one that is registered.
-    #[error("the card of `{participant}` has number {number}, and number {registered} is registered; ask for the latest")]
+    #[error(
+        "the card of `{participant}` has number {number}, and number {registered} is registered; ask for the latest"
+    )]
     NotNewer {
         /// The participant.
         participant: String,
@@ -129,7 +131,8 @@ pub fn plan(
     let card = &opened.card;
     let unusable =
         |reason: String| CardRefusal::Unusable { participant: card.participant.clone(), reason };
-    let participant = ParticipantId::new(&card.participant).map_err(|error| unusable(error.to_string()))?;
+    let participant =
+        ParticipantId::new(&card.participant).map_err(|error| unusable(error.to_string()))?;
     if participant == *own {
         return Err(CardRefusal::Own);
     }
@@ -139,7 +142,8 @@ pub fn plan(
         None => (new_name(directory, registry, card, declared)?, new_document()),
     };
     let changes = fill(&mut document, opened, declared).map_err(unusable)?;
-    let path = present.map_or_else(|| directory.join(format!("{name}.toml")), |present| present.path.clone());
+    let path = present
+        .map_or_else(|| directory.join(format!("{name}.toml")), |present| present.path.clone());
     let text = document.to_string();
     let partner =
         file::parse(&path, &name, &text, now).map_err(|problem| unusable(problem.message))?;
@@ -168,10 +172,17 @@ fn update_of(
     }
     let same = |key: &file::SigningKeyText| *key == key_text(opened);
     if present.signing_key.as_ref().is_some_and(|key| !same(key)) {
-        return Err(CardRefusal::ChangedKey { participant: participant(), name: present.name().to_owned() });
+        return Err(CardRefusal::ChangedKey {
+            participant: participant(),
+            name: present.name().to_owned(),
+        });
     }
     if let Some(registered) = present.partner.card_number.filter(|number| *number >= card.number) {
-        return Err(CardRefusal::NotNewer { participant: participant(), number: card.number, registered });
+        return Err(CardRefusal::NotNewer {
+            participant: participant(),
+            number: card.number,
+            registered,
+        });
     }
     let path = &present.path;
     let text = std::fs::read_to_string(path)
@@ -257,7 +268,11 @@ fn new_document() -> DocumentMut {
 }
 
 /// Writes the card into the document, and says what that changed.
-fn fill(document: &mut DocumentMut, opened: &OpenedCard, declared: &Declared) -> Result<Vec<String>, String> {
+fn fill(
+    document: &mut DocumentMut,
+    opened: &OpenedCard,
+    declared: &Declared,
+) -> Result<Vec<String>, String> {
     let card = &opened.card;
     let before = document.clone();
     let endpoint = BaseUrl::new(&card.endpoint).map_err(|error| error.to_string())?;
@@ -298,9 +313,10 @@ fn fill(document: &mut DocumentMut, opened: &OpenedCard, declared: &Declared) ->
         Some(ods) => {
             let section = section(table, "ods")?;
             edit::put(section, "operator_id", ods.operator_id.as_str());
-            for (key, value) in
-                [("open_operator_id", &ods.open_operator_id), ("global_operator_id", &ods.global_operator_id)]
-            {
+            for (key, value) in [
+                ("open_operator_id", &ods.open_operator_id),
+                ("global_operator_id", &ods.global_operator_id),
+            ] {
                 match value {
                     Some(value) => edit::put(section, key, value.as_str()),
                     None => {
@@ -314,11 +330,9 @@ fn fill(document: &mut DocumentMut, opened: &OpenedCard, declared: &Declared) ->
 }
 
 fn section<'table>(table: &'table mut Table, name: &str) -> Result<&'table mut Table, String> {
-    table
-        .entry(name)
-        .or_insert_with(|| Item::Table(Table::new()))
-        .as_table_mut()
-        .ok_or_else(|| format!("`{name}` in the registered file is not a section; write it as `[{name}]`"))
+    table.entry(name).or_insert_with(|| Item::Table(Table::new())).as_table_mut().ok_or_else(|| {
+        format!("`{name}` in the registered file is not a section; write it as `[{name}]`")
+    })
 }
 
 fn list<Text: AsRef<str>>(texts: impl IntoIterator<Item = Text>) -> Value {
@@ -347,7 +361,9 @@ fn differences(before: &DocumentMut, after: &DocumentMut) -> Vec<String> {
     let within = |document: &DocumentMut, section: &str, key: &str| {
         shown(document.get(section).and_then(|section| section.get(key)))
     };
-    for (section, key) in [("identity", "san_uris"), ("identity", "san_dns"), ("ods", "operator_id")] {
+    for (section, key) in
+        [("identity", "san_uris"), ("identity", "san_dns"), ("ods", "operator_id")]
+    {
         let (old, new) = (within(before, section, key), within(after, section, key));
         if old != new {
             changes.push(format!("{section}.{key}: {old} becomes {new}"));

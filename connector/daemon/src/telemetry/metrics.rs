@@ -6,11 +6,13 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, UpDownCounter};
 
 use super::labels::{
-    CutReason, DataDirection, DeliveryOutcome, HandshakeOutcome, ProcessEnd, ProcessKind, RequestKind, StatusClass,
+    CutReason, DataDirection, DeliveryOutcome, HandshakeOutcome, ProcessEnd, ProcessKind,
+    RequestKind, StatusClass,
 };
 
 /// Bounds of the histograms of time, in seconds.
-const SECONDS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
+const SECONDS: [f64; 12] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
 
 /// What a node counts. Each method is one event; a partner is the short name of its file, from our own registry.
 #[derive(Debug, Clone)]
@@ -34,9 +36,11 @@ pub struct Metrics {
 
 impl Metrics {
     pub(super) fn new(meter: &Meter) -> Self {
-        let counter = |name, description| meter.u64_counter(name).with_description(description).build();
-        let up_down =
-            |name, description| meter.i64_up_down_counter(name).with_description(description).build();
+        let counter =
+            |name, description| meter.u64_counter(name).with_description(description).build();
+        let up_down = |name, description| {
+            meter.i64_up_down_counter(name).with_description(description).build()
+        };
         let seconds = |name, description| {
             meter
                 .f64_histogram(name)
@@ -49,9 +53,15 @@ impl Metrics {
             handshakes: counter("sekisho_handshakes", "TLS handshakes on the partner listener"),
             connections: up_down("sekisho_connections", "Open connections of partners"),
             requests: counter("sekisho_requests", "Requests of partners"),
-            request_seconds: seconds("sekisho_request_duration", "Time to answer a partner's request, data apart"),
+            request_seconds: seconds(
+                "sekisho_request_duration",
+                "Time to answer a partner's request, data apart",
+            ),
             processes: counter("sekisho_processes_ended", "DSP processes that ended"),
-            process_seconds: seconds("sekisho_process_duration", "Time from a process's first message to its end"),
+            process_seconds: seconds(
+                "sekisho_process_duration",
+                "Time from a process's first message to its end",
+            ),
             deliveries: counter("sekisho_deliveries", "Attempts to deliver a message to a partner"),
             waiting: meter
                 .u64_gauge("sekisho_outbox_messages")
@@ -65,7 +75,10 @@ impl Metrics {
             streams: up_down("sekisho_data_streams", "Open data streams"),
             cuts: counter("sekisho_data_cuts", "Running data streams that were cut"),
             commits: seconds("sekisho_commit_duration", "Time until a decision was durable"),
-            clock_faults: counter("sekisho_clock_faults", "Times that the wall clock was not trusted"),
+            clock_faults: counter(
+                "sekisho_clock_faults",
+                "Times that the wall clock was not trusted",
+            ),
             reloads: counter("sekisho_reloads", "Reloads of partners, policies and certificates"),
             certificate: meter
                 .i64_gauge("sekisho_certificate_expiry_timestamp")

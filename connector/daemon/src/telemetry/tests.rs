@@ -20,7 +20,12 @@ async fn metrics_are_scraped_with_labels_of_ours() {
     let telemetry = Telemetry::new(&section(""), &Handle::current()).unwrap();
     let metrics = telemetry.metrics();
     metrics.handshake(HandshakeOutcome::Refused);
-    metrics.request("b-sha", RequestKind::Catalog, http::StatusCode::OK.into(), Duration::from_millis(3));
+    metrics.request(
+        "b-sha",
+        RequestKind::Catalog,
+        http::StatusCode::OK.into(),
+        Duration::from_millis(3),
+    );
     metrics.data("b-sha", DataDirection::Served, 4096);
     metrics.commit(Duration::from_micros(700));
     let text = String::from_utf8(telemetry.prometheus_text().unwrap()).unwrap();
@@ -49,7 +54,8 @@ async fn metrics_reach_a_collector_at_the_latest_when_stopping() {
         stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
         String::from_utf8_lossy(&head).lines().next().unwrap().to_owned()
     });
-    let telemetry = Telemetry::new(&section(&format!("http://{address}")), &Handle::current()).unwrap();
+    let telemetry =
+        Telemetry::new(&section(&format!("http://{address}")), &Handle::current()).unwrap();
     telemetry.metrics().clock_fault();
     telemetry.shutdown(Duration::from_secs(10)).await;
     assert_eq!(collector.await.unwrap(), "POST /v1/metrics HTTP/1.1");
@@ -59,7 +65,8 @@ async fn metrics_reach_a_collector_at_the_latest_when_stopping() {
 async fn a_silent_collector_cannot_hold_up_a_stop() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let telemetry = Telemetry::new(&section(&format!("http://{address}")), &Handle::current()).unwrap();
+    let telemetry =
+        Telemetry::new(&section(&format!("http://{address}")), &Handle::current()).unwrap();
     telemetry.metrics().clock_fault();
     let began = Instant::now();
     telemetry.shutdown(Duration::from_millis(300)).await;

@@ -1,0 +1,401 @@
+//! The command line's tree.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueHint};
+use clap_complete::Shell;
+use ipnet::IpNet;
+use protocol::id::{DatasetId, ParticipantId};
+
+use crate::config::PublicUrl;
+
+const FIRST_STEPS: &str = "\
+First steps:
+  sekisho init a --participant did:web:a.example --name 'A Corp' --dns a.example --trial-ca
+  sekisho --site a check
+  sekisho --site a serve
+  sekisho --site a partner card > a.card          give it to the partner
+  sekisho --site a partner add b.card             and take the partner's
+  sekisho --site a dataset publish parts.json --id parts --title 'Parts' --policy customers
+  sekisho --site a catalog b
+  sekisho --site a pull b footprint -o footprint.json --purpose cfp-reporting
+
+Exit codes tell scripts how a command ended: see `sekisho exit-codes`.";
+
+/// A data-space connector: partners' sites exchange files under usage policies, and both sides keep evidence.
+#[derive(Debug, Parser)]
+#[command(name = "sekisho", version, about, after_long_help = FIRST_STEPS, max_term_width = 120)]
+pub struct Arguments {
+    /// The site's directory.
+    #[arg(long, global = true, env = "SEKISHO_SITE", default_value = ".", value_hint = ValueHint::DirPath)]
+    pub site: PathBuf,
+    /// Write results, events and errors as JSON, one value on each line.
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(subcommand)]
+    #[expect(missing_docs, reason = "the commands are documented at their type")]
+    pub command: Command,
+}
+
+/// A command.
+#[derive(Debug, Subcommand)]
+#[expect(missing_docs, reason = "the help texts of the arguments document them")]
+pub enum Command {
+    /// Make a new site: configuration, keys, and certificates or requests for them.
+    #[command(after_long_help = "\
+Examples:
+  sekisho init a --participant did:web:a.example --name 'A Corp' --dns a.example --trial-ca
+  sekisho init a --participant did:web:a.example --name 'A Corp' --dns a.example --csr
+
+With --trial-ca the site has a certificate authority of its own, for evaluation. With --csr your company's authority signs the
+requests in pki/, and `sekisho pki install` takes its answer.")]
+    Init(Init),
+    /// Check configuration, keys, partners and policies, and report everything that is wrong.
+    Check,
+    /// Keys and certificates.
+    #[command(subcommand)]
+    Pki(Pki),
+    /// Partners: who may talk to this site.
+    #[command(subcommand)]
+    Partner(Partner),
+    /// Datasets that this site publishes.
+    #[command(subcommand)]
+    Dataset(Dataset),
+    /// Show what a partner offers us.
+    Catalog(Catalog),
+    /// Get a dataset from a partner: agree a contract, transfer, verify.
+    #[command(after_long_help = "\
+Example:
+  sekisho pull b-sha footprint -o footprint.json --purpose cfp-reporting
+
+The file appears only when it is whole and verified; FILE.prov beside it is the evidence, which anybody can verify offline.
+Interrupted, the same command continues where it was.")]
+    Pull(Pull),
+    /// Agreements with partners.
+    #[command(subcommand)]
+    Agreement(ListOnly),
+    /// Transfers to and from partners.
+    #[command(subcommand)]
+    Transfer(ListOnly),
+    /// The journal: what happened, and proof that nobody changed it.
+    #[command(subcommand)]
+    Audit(Audit),
+    /// Usage policies.
+    #[command(subcommand)]
+    Policy(Policy),
+    /// Show the running daemon's state.
+    Status,
+    /// The wall clock.
+    #[command(subcommand)]
+    Clock(Clock),
+    /// Print a script that completes commands in a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// List the exit codes.
+    ExitCodes,
+}
+
+/// `init`.
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "the help texts of the arguments document them")]
+pub struct Init {
+    /// The directory to make; it must not exist or be empty.
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub directory: PathBuf,
+    /// The participant id: a URI that names this company or site for ever, such as `did:web:site.example`.
+    #[arg(long)]
+    pub participant: ParticipantId,
+    /// The name for people.
+    #[arg(long)]
+    pub name: String,
+    /// A DNS name under which partners reach the site; may be repeated.
+    #[arg(long = "dns", value_name = "NAME")]
+    pub dns_names: Vec<String>,
+    /// An address under which partners reach the site; may be repeated.
+    #[arg(long = "ip", value_name = "ADDRESS")]
+    pub addresses: Vec<IpAddr>,
+    /// Make a certificate authority for this site alone. For evaluation only.
+    #[arg(long, conflicts_with = "csr", required_unless_present = "csr")]
+    pub trial_ca: bool,
+    /// Make certificate signing requests for your company's authority.
+    #[arg(long)]
+    pub csr: bool,
+    /// The port for partners.
+    #[arg(long, default_value_t = 8443)]
+    pub port: u16,
+    /// The address that the partner listener binds.
+    #[arg(long, default_value = "0.0.0.0")]
+    pub bind: IpAddr,
+    /// The base URL that partners are told; else made from the first name and the port.
+    #[arg(long)]
+    pub public_url: Option<PublicUrl>,
+    /// Where health and metrics are served.
+    #[arg(long, default_value = "127.0.0.1:9464")]
+    pub status_bind: SocketAddr,
+    /// ODS operator id, for the card.
+    #[arg(long)]
+    pub operator_id: Option<String>,
+}
+
+/// `pki`.
+#[derive(Debug, Subcommand)]
+#[expect(missing_docs, reason = "the help texts of the arguments document them")]
+pub enum Pki {
+    /// Print the certificate signing requests, for your company's authority.
+    Requests,
+    /// Check and install the authority's answer: leaves, intermediates and anchors, PEM or DER, in any order.
+    Install {
+        /// The files of the answer.
+        #[arg(required = true, value_hint = ValueHint::FilePath)]
+        files: Vec<PathBuf>,
+    },
+    /// Show keys and certificates.
+    Show,
+    /// Have the trial authority sign the same keys again.
+    Renew,
+}
+
+/// `partner`.
+#[derive(Debug, Subcommand)]
+#[expect(missing_docs, reason = "the help texts of the arguments document them")]
+pub enum Partner {
+    /// Write this site's card, to be given to partners. Each has a greater number than the one before.
+    Card {
+        /// Where to write it; else to standard output.
+        #[arg(short, long, value_hint = ValueHint::FilePath)]
+        output: Option<PathBuf>,
+    },
+    /// Register or update a partner by its card.
+    #[command(after_long_help = "\
+Example:
+  sekisho partner add b.card --name b-sha --group suppliers --region JP
+
+Compare the fingerprint with the partner over another channel, such as the telephone, before you say yes: whoever could change
+the card on its way could change everything in it.")]
+    Add(PartnerAdd),
+    /// List partners.
+    List,
+    /// Show a partner.
+    Show {
+        /// Its short name.
+        name: String,
+    },
+    /// Shut a partner out at once; running transfers are cut.
+    Suspend(NamedReason),
+    /// Let a suspended partner in again.
+    Resume(NamedReason),
+    /// Remove a partner. What happened with it stays in the journal.
+    Remove {
+        /// Its short name.
+        name: String,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// `partner add`.
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "the help texts of the arguments document them")]
+pub struct PartnerAdd {
+    /// The card.
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+    /// The short name to use here; else made from the participant id.
+    #[arg(long)]
+    pub name: Option<String>,
+    /// A group for policies; may be repeated.
+    #[arg(long = "group")]
+    pub groups: Vec<String>,
+    /// The country that you declare it to be in (ISO 3166-1, two letters).
+    #[arg(long)]
+    pub region: Option<String>,
+    /// A network of private or loopback addresses in which it may be dialled; may be repeated.
+    #[arg(long = "network")]
+    pub networks: Vec<IpNet>,
+    /// Accept a new partner only with this fingerprint; spaces and case do not matter.
+    #[arg(long)]
+    pub fingerprint: Option<String>,
+    /// Do not ask. For a new partner give `--fingerprint` too.
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// A name and a reason for the journal.
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "the help texts of the arguments document them")]
+pub struct NamedReason {
+    /// The short name, or id.
+    pub name: String,
+    /// Why, for the journal.
+    #[arg(long)]
+    pub reason: Option<String>,
+}
+
+/// `dataset`.
+#[derive(Debug, Subcommand)]
+#[expect(missing_docs, reason = "the help texts of the arguments document them")]
+pub enum Dataset {
+    /// Publish a file, or a new version of it.
+    #[command(after_long_help = "\
+Example:
+  sekisho dataset publish footprint.json --id cfp-part-b --title 'Carbon footprint of part B' --policy customers
+
+You are shown who will see it before anything happens. The file is copied; with --in-place it stays where it is, and when it is
+changed there it is no longer served until it is published again.")]
+    Publish(Box<Publish>),
+    /// List datasets.
+    List,
+    /// Show a dataset.
+    Show {
+        /// Its id.
+        id: DatasetId,
+    },
+    /// Offer and serve a dataset no longer.
+    Withdraw(NamedReason),
+}
+
+/// `dataset publish`.
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "the help texts of the arguments document them")]
+pub struct Publish {
+    /// The file.
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub path: PathBuf,
+    /// The id in the catalog.
+    #[arg(long)]
+    pub id: DatasetId,
+    /// The title, for people.
+    #[arg(long)]
+    pub title: String,
+    /// A policy under which it is offered (the name of a file in policies/); may be repeated.
+    #[arg(long = "policy")]
+    pub policies: Vec<String>,
+    /// A tag, which policies can select; may be repeated.
+    #[arg(long = "tag")]
+    pub tags: Vec<String>,
+    /// A longer description.
+    #[arg(long)]
+    pub description: Option<String>,
+    /// The version; else counted up.
+    #[arg(long = "dataset-version", value_name = "VERSION")]
+    pub version: Option<String>,
+    /// The language (BCP 47), such as `ja`.
+    #[arg(long)]
+    pub language: Option<String>,
+    /// The licence, as an IRI or text.
+    #[arg(long)]
+    pub licence: Option<String>,
+    /// A confidentiality label.
+    #[arg(long)]
+    pub confidentiality: Option<String>,
+    /// The media type; else guessed from the file's name.
+    #[arg(long)]
+    pub media_type: Option<String>,
+    /// Leave the file where it is and verify each block as it is served.
+    #[arg(long)]
+    pub in_place: bool,
+    /// Do not ask.
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// `catalog`.
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "the help texts of the arguments document them")]
+pub struct Catalog {
+    /// The partner's short name.
+    pub partner: String,
+    /// Show only what has these words in id, title or description, as the partner understands it.
+    #[arg(long)]
+    pub filter: Option<String>,
+}
+
+/// `pull`.
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "the help texts of the arguments document them")]
+pub struct Pull {
+    /// The partner's short name.
+    pub partner: String,
+    /// The dataset's id.
+    pub dataset: DatasetId,
+    /// Where to write it; else under the provider's name for it.
+    #[arg(short, long, value_hint = ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
+    /// What you use it for, where the policy asks.
+    #[arg(long)]
+    pub purpose: Option<String>,
+    /// How long to wait for a partner, or a daemon, that is away, in seconds.
+    #[arg(long = "wait", value_name = "SECONDS", default_value_t = 60)]
+    pub wait_seconds: u64,
+    /// Replace an existing file.
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// `agreement` and `transfer`.
+#[derive(Debug, Subcommand)]
+#[expect(missing_docs, reason = "the help texts of the arguments document them")]
+pub enum ListOnly {
+    /// List them.
+    List,
+}
+
+/// `audit`.
+#[derive(Debug, Subcommand)]
+#[expect(missing_docs, reason = "the help texts of the arguments document them")]
+pub enum Audit {
+    /// Follow new records as they are written.
+    Tail {
+        /// The log: `site`, or a partner's short name.
+        #[arg(long)]
+        log: Option<String>,
+    },
+    /// Show records.
+    Show {
+        /// The log: `site`, or a partner's short name.
+        #[arg(long)]
+        log: Option<String>,
+        /// The index of the first record.
+        #[arg(long)]
+        from: Option<u64>,
+        /// How many at most.
+        #[arg(long, default_value_t = 100)]
+        limit: u64,
+        /// Only records of this kind.
+        #[arg(long)]
+        kind: Option<String>,
+        /// Only the records behind a reference that a refusal gave (`urn:uuid:…`).
+        #[arg(long)]
+        reference: Option<String>,
+    },
+    /// Verify the whole journal: frames, records, trees and checkpoints.
+    Verify,
+}
+
+/// `policy`.
+#[derive(Debug, Subcommand)]
+#[expect(missing_docs, reason = "the help texts of the arguments document them")]
+pub enum Policy {
+    /// Check policy files and say what each means. Nothing is activated.
+    Check {
+        /// The files; else those of the site. A file replaces the site's of the same name.
+        #[arg(value_hint = ValueHint::FilePath)]
+        files: Vec<PathBuf>,
+    },
+}
+
+/// `clock`.
+#[derive(Debug, Subcommand)]
+#[expect(missing_docs, reason = "the help texts of the arguments document them")]
+pub enum Clock {
+    /// Accept the wall clock as it is now, after you looked at it: permits are given again.
+    Accept {
+        /// Why, for the journal.
+        #[arg(long)]
+        reason: String,
+    },
+}

@@ -1,0 +1,89 @@
+//! `sekisho audit`.
+
+use http::Method;
+use serde_json::Value;
+
+use super::arguments::Audit;
+use super::client::{Client, ClientError, path};
+use super::dataset::{byte_bar, show_progress};
+use super::failure::Failure;
+use super::output::{Output, cell, fields};
+use crate::exit::Exit;
+
+pub(super) async fn run(command: Audit, client: &Client, output: Output) -> Result<(), Failure> {
+    match command {
+        Audit::Tail { log } => {
+            let path = path(&["v1", "audit", "tail"], &[("log", log)]);
+            let show = |record: Value| {
+                output.result(&record, record_text);
+                Ok(())
+            };
+            Ok(client.events(Method::GET, &path, None, show).await?)
+        }
+        Audit::Show { log, from, limit, kind, reference } => {
+            let query = [
+                ("log", log),
+                ("from", from.map(|from| from.to_string())),
+                ("limit", Some(limit.to_string())),
+                ("kind", kind),
+                ("reference", reference),
+            ];
+            let answer = client.get(&path(&["v1", "audit", "records"], &query)).await?;
+            output.result(&answer, |answer| {
+                let records = answer.get("records").and_then(Value::as_array);
+                if records.is_none_or(Vec::is_empty) {
+                    return "There are no such records.".to_owned();
+                }
+                records.into_iter().flatten().map(record_text).collect::<Vec<_>>().join("\n")
+            });
+            Ok(())
+        }
+        Audit::Verify => verify(client, output).await,
+    }
+}
+
+async fn verify(client: &Client, output: Output) -> Result<(), Failure> {
+    let bar = byte_bar(output);
+    let mut report = None;
+    let outcome = client
+        .events(Method::POST, "/v1/audit/verify", None, |event| {
+            match event.get("progress") {
+                Some(progress) => {
+                    show_progress(&bar, progress);
+                    output.event(&event);
+                }
+                None => report = Some(event),
+            }
+            Ok(())
+        })
+        .await;
+    bar.finish_and_clear();
+    outcome?;
+    let Some(report) = report else {
+        return Err(ClientError::BadAnswer("it ended without a report".to_owned()).into());
+    };
+    let inner = report.get("report").unwrap_or(&report);
+    output.result(&report, |_| fields(inner));
+    match inner.get("verified").and_then(Value::as_bool) {
+        Some(true) => Ok(()),
+        _ => Err(Failure::new(Exit::NotVerified, "the journal does not verify")
+            .help("keep the data directory as it is, and compare checkpoints with your partners")),
+    }
+}
+
+/// A record on one line: when, which log and number, what, and the account of it.
+fn record_text(record: &Value) -> String {
+    let mut text = format!(
+        "{}  {}#{}  {}",
+        cell(record.get("time")),
+        cell(record.get("log")),
+        cell(record.get("index")),
+        cell(record.get("kind")),
+    );
+    for (name, value) in record.get("account").and_then(Value::as_object).into_iter().flatten() {
+        if !value.is_null() {
+            text.push_str(&format!("  {}={}", super::output::printable(name), cell(Some(value))));
+        }
+    }
+    text
+}

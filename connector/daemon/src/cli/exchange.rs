@@ -1,0 +1,84 @@
+//! `sekisho catalog`, `agreement` and `transfer`.
+
+use serde_json::{Value, json};
+
+use super::arguments::Catalog;
+use super::client::Client;
+use super::failure::Failure;
+use super::output::{Output, bytes, cell, rows, table};
+
+/// Shows what a partner offers us.
+pub(super) async fn catalog(
+    arguments: &Catalog,
+    client: &Client,
+    output: Output,
+) -> Result<(), Failure> {
+    let request = json!({ "partner": arguments.partner, "filter": arguments.filter });
+    let catalog = client.post("/v1/catalog", &request).await?;
+    output.result(&catalog, catalog_text);
+    Ok(())
+}
+
+pub(super) async fn agreements(client: &Client, output: Output) -> Result<(), Failure> {
+    let list = client.get("/v1/agreements").await?;
+    output.result(&list, |list| {
+        let members = ["created", "partner", "side", "state", "dataset", "purpose", "id"];
+        table(
+            &["MADE", "PARTNER", "SIDE", "STATE", "DATASET", "PURPOSE", "ID"],
+            &rows(list.get("agreements"), &members),
+        )
+    });
+    Ok(())
+}
+
+pub(super) async fn transfers(client: &Client, output: Output) -> Result<(), Failure> {
+    let list = client.get("/v1/transfers").await?;
+    output.result(&list, |list| {
+        let members = ["created", "partner", "side", "state", "dataset", "id"];
+        table(
+            &["BEGAN", "PARTNER", "SIDE", "STATE", "DATASET", "ID"],
+            &rows(list.get("transfers"), &members),
+        )
+    });
+    Ok(())
+}
+
+fn catalog_text(catalog: &Value) -> String {
+    let mut text = format!("Catalog of {}\n", cell(catalog.get("participant")));
+    let datasets = catalog.get("datasets").and_then(Value::as_array);
+    if datasets.is_none_or(Vec::is_empty) {
+        text.push_str("It offers us nothing.\n");
+    }
+    for dataset in datasets.into_iter().flatten() {
+        let size = dataset
+            .get("size")
+            .and_then(Value::as_u64)
+            .map_or_else(|| "size unknown".to_owned(), bytes);
+        text.push_str(&format!(
+            "\n{}  {}\n  version {}, {}, {size}\n",
+            cell(dataset.get("id")),
+            cell(dataset.get("title")),
+            cell(dataset.get("version")),
+            cell(dataset.get("media_type")),
+        ));
+        for offer in dataset.get("offers").and_then(Value::as_array).into_iter().flatten() {
+            text.push_str(&format!("  offer {}\n", cell(offer.get("id"))));
+            let lines = match offer.get("policy") {
+                Some(Value::Array(lines)) => lines.iter().map(|line| cell(Some(line))).collect(),
+                Some(Value::String(lines)) => lines.lines().map(super::output::printable).collect(),
+                _ => Vec::new(),
+            };
+            for line in lines {
+                text.push_str(&format!("    {line}\n"));
+            }
+            if offer
+                .get("purposes")
+                .and_then(Value::as_array)
+                .is_some_and(|purposes| !purposes.is_empty())
+            {
+                text.push_str(&format!("    purposes: {}\n", cell(offer.get("purposes"))));
+            }
+        }
+    }
+    text
+}

@@ -1,0 +1,223 @@
+//! `sekisho partner`.
+
+use std::fs;
+use std::path::Path;
+
+use certs::card::{CardDetails, Fingerprint, OdsIdentifiers};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::arguments::{NamedReason, Partner, PartnerAdd};
+use super::client::{Client, path};
+use super::failure::Failure;
+use super::output::{Output, cell, fields, rows, table};
+use crate::config::Config;
+use crate::exit::Exit;
+use crate::site::{self, Paths};
+
+/// The number of the last card, beside the keys.
+const CARD_NUMBER_FILE: &str = "card-number";
+
+/// Larger files are no cards.
+const MAX_CARD_BYTES: u64 = 512 * 1024;
+
+/// The extensions of the wire that this release speaks, as cards list them.
+const EXTENSIONS: [&str; 3] = ["checkpoint/1", "provenance/1", "purpose/1"];
+
+/// The path of our Dataspace Protocol endpoints under the public URL.
+const DSP_PATH: &str = "/dsp/2025-1";
+
+/// Writes our card under the next number.
+pub(super) fn card(
+    directory: &Path,
+    file: Option<&Path>,
+    output: Output,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let (config, paths) = super::locate(directory)?;
+    let pki = site::load_pki(&paths, &config, now)?;
+    let number = next_number(&paths)?;
+    let card = certs::card::issue(&pki, details(&config, number), now)
+        .map_err(|error| Failure::misuse(site::chain(&error)))?;
+    let fingerprint = Fingerprint::of(&pki.signing.key().verifying_key()).to_string();
+    match file {
+        Some(file) => {
+            certs::files::replace_public(file, card.as_bytes())
+                .map_err(|error| Failure::new(Exit::CannotWrite, site::chain(&error)))?;
+            let result = json!({ "file": file, "number": number, "fingerprint": fingerprint });
+            output.result(&result, |_| {
+                format!("Wrote card number {number} to `{}`.", file.display())
+            });
+        }
+        None => {
+            let result = json!({ "card": card, "number": number, "fingerprint": fingerprint });
+            output.result(&result, |_| card.clone());
+        }
+    }
+    output
+        .note(&format!("Tell your partner this fingerprint over another channel:\n{fingerprint}"));
+    Ok(())
+}
+
+fn details(config: &Config, number: u64) -> CardDetails {
+    let site = &config.site;
+    let origin = config.partner_listener.public_url.as_str();
+    CardDetails {
+        number,
+        endpoint: format!("{origin}{DSP_PATH}"),
+        origins: vec![origin.to_owned()],
+        ods: site.operator_id.clone().map(|operator_id| OdsIdentifiers {
+            operator_id,
+            open_operator_id: site.open_operator_id.clone(),
+            global_operator_id: site.global_operator_id.clone(),
+        }),
+        extensions: EXTENSIONS.map(str::to_owned).to_vec(),
+    }
+}
+
+/// Takes the next number, and keeps it before a card with it exists.
+fn next_number(paths: &Paths) -> Result<u64, Failure> {
+    let path = paths.pki.join(CARD_NUMBER_FILE);
+    let last = match fs::read_to_string(&path) {
+        Ok(text) => text.trim().parse::<u64>().map_err(|_| {
+            Failure::misuse(format!("`{}` holds no number", path.display()))
+                .help("write the number of the last card that you gave out into it")
+        })?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
+        Err(error) => return Err(crate::config::Problem::unreadable(&path, &error).into()),
+    };
+    let number = last.saturating_add(1);
+    certs::files::replace_public(&path, format!("{number}\n").as_bytes())
+        .map_err(|error| Failure::new(Exit::CannotWrite, site::chain(&error)))?;
+    Ok(number)
+}
+
+/// The commands that ask the daemon.
+pub(super) async fn run(command: Partner, client: &Client, output: Output) -> Result<(), Failure> {
+    match command {
+        Partner::Add(arguments) => add(&arguments, client, output).await,
+        Partner::List => {
+            let list = client.get("/v1/partners").await?;
+            output.result(&list, |list| {
+                let members = ["name", "state", "region", "groups", "participant", "title"];
+                table(
+                    &["NAME", "STATE", "REGION", "GROUPS", "PARTICIPANT", "TITLE"],
+                    &rows(list.get("partners"), &members),
+                )
+            });
+            Ok(())
+        }
+        Partner::Show { name } => {
+            let partner = client.get(&path(&["v1", "partners", &name], &[])).await?;
+            output.result(&partner, fields);
+            Ok(())
+        }
+        Partner::Suspend(change) => {
+            set_state(&change, "suspend", "is suspended; what ran with it is cut", client, output)
+                .await
+        }
+        Partner::Resume(change) => {
+            set_state(&change, "resume", "may exchange again", client, output).await
+        }
+        Partner::Remove { name, yes } => {
+            output.confirm(&format!("Remove the partner `{name}`?"), yes)?;
+            let answer = client.delete(&path(&["v1", "partners", &name], &[])).await?;
+            output.result(&answer, |_| format!("The partner `{name}` is removed."));
+            Ok(())
+        }
+        // Written from the site's files, without the daemon.
+        Partner::Card { .. } => {
+            Err(Failure::new(Exit::Internal, "a card does not need the daemon"))
+        }
+    }
+}
+
+async fn set_state(
+    change: &NamedReason,
+    verb: &str,
+    outcome: &str,
+    client: &Client,
+    output: Output,
+) -> Result<(), Failure> {
+    let body = json!({ "reason": change.reason });
+    let answer = client.post(&path(&["v1", "partners", &change.name, verb], &[]), &body).await?;
+    output.result(&answer, |_| format!("The partner `{}` {outcome}.", change.name));
+    Ok(())
+}
+
+async fn add(arguments: &PartnerAdd, client: &Client, output: Output) -> Result<(), Failure> {
+    let card = read_card(&arguments.file)?;
+    let mut request = json!({
+        "card": card,
+        "name": arguments.name,
+        "groups": arguments.groups,
+        "region": arguments.region,
+        "networks": arguments.networks,
+    });
+    let preview = client.post("/v1/partners/preview", &request).await?;
+    let fingerprint = preview.get("fingerprint").and_then(Value::as_str).unwrap_or_default();
+    let is_update = preview.get("is_update").and_then(Value::as_bool).unwrap_or(false);
+    output.note(&described(&preview, fingerprint, is_update));
+    if let Some(expected) = &arguments.fingerprint {
+        if digits(expected) != digits(fingerprint) {
+            return Err(Failure::new(Exit::RefusedIdentity, "the card has another fingerprint than the expected one")
+                .help("somebody may have changed the card on its way: ask the partner over another channel"));
+        }
+    } else if !is_update && arguments.yes {
+        return Err(Failure::misuse("a new partner is not accepted unseen")
+            .help("give the fingerprint that the partner told you with `--fingerprint`"));
+    }
+    let question = if is_update {
+        "Update this partner?"
+    } else {
+        "Is this the fingerprint that the partner told you?"
+    };
+    let certain = arguments.yes || (arguments.fingerprint.is_some() && !is_update);
+    output.confirm(question, certain)?;
+    if let Some(body) = request.as_object_mut() {
+        body.insert("accept_fingerprint".to_owned(), Value::from(fingerprint));
+    }
+    let answer = client.post("/v1/partners", &request).await?;
+    output.result(&answer, |_| {
+        format!("The partner is registered as `{}`.", cell(preview.get("name")))
+    });
+    Ok(())
+}
+
+fn described(preview: &Value, fingerprint: &str, is_update: bool) -> String {
+    let mut text = format!(
+        "{}\n  participant: {}\n  origins: {}\n  name here: {}\n",
+        cell(preview.get("title")),
+        cell(preview.get("participant")),
+        cell(preview.get("origins")),
+        cell(preview.get("name")),
+    );
+    if is_update {
+        text.push_str("Signed by the key that is registered. It changes:\n");
+        for change in preview.get("changes").and_then(Value::as_array).into_iter().flatten() {
+            text.push_str(&format!("  {}\n", cell(Some(change))));
+        }
+    } else {
+        text.push_str("Fingerprint, to be compared with the partner over another channel:\n");
+        for line in fingerprint.lines() {
+            text.push_str(&format!("  {}\n", super::output::printable(line)));
+        }
+    }
+    text
+}
+
+fn read_card(file: &Path) -> Result<String, Failure> {
+    let refused = |reason: String| {
+        Failure::misuse(format!("`{}` cannot be read as a card: {reason}", file.display()))
+    };
+    let size = fs::metadata(file).map_err(|error| refused(error.to_string()))?.len();
+    if size > MAX_CARD_BYTES {
+        return Err(refused(format!("it has {size} bytes")));
+    }
+    fs::read_to_string(file).map_err(|error| refused(error.to_string()))
+}
+
+/// The hexadecimal digits of a fingerprint, however it is written.
+fn digits(text: &str) -> String {
+    text.chars().filter(char::is_ascii_hexdigit).map(|digit| digit.to_ascii_lowercase()).collect()
+}
