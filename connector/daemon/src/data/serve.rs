@@ -145,6 +145,8 @@ pub fn respond(
             Err(EndReason {
                 external: "the dataset has a new version".to_owned(),
                 internal: "the permit decided again is for other bytes".to_owned(),
+                terminates: false,
+                by_policy: false,
             })
         })
     });
