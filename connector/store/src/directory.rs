@@ -20,7 +20,9 @@ pub(crate) struct Directory {
     /// Holds the lock until it is dropped.
     _lock: File,
     pub(crate) instance: Instance,
-    /// Whether the last stop was a clean one, or one that the running kernel survived.
+    /// Whether the last stop was a clean one, or there was none.
+    pub(crate) clean: bool,
+    /// Whether it was a clean one, or one that the running kernel survived.
     pub(crate) survived: bool,
 }
 
@@ -53,13 +55,13 @@ impl Directory {
         let instance = instance(path, random)?;
         let boot = boot_id();
         let last: Option<Use> = read(&path.join("use.json"))?;
-        let survived =
-            last.is_none_or(|last| last.clean || (!boot.is_empty() && last.boot == boot));
+        let clean = last.as_ref().is_none_or(|last| last.clean);
+        let survived = clean || last.is_some_and(|last| !boot.is_empty() && last.boot == boot);
         write(path, "use.json", &Use { v: LAYOUT, boot, clean: false })?;
         for part in ["snapshots", "trees"] {
             fs::create_dir_all(path.join(part)).map_err(&failed)?;
         }
-        Ok(Self { path: path.to_owned(), _lock: lock, instance, survived })
+        Ok(Self { path: path.to_owned(), _lock: lock, instance, clean, survived })
     }
 
     /// The directory's path.

@@ -138,7 +138,7 @@ impl FileStore {
 /// Follows the journal.
 pub struct Tail {
     reader: Arc<dyn FrameReader>,
-    durable: watch::Receiver<Position>,
+    durable: watch::Receiver<Option<Position>>,
     after: Option<Position>,
     /// The offset of the next frame to read.
     next: u64,

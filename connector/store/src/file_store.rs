@@ -138,7 +138,7 @@ impl FileStore {
 
     /// Changes each time that a durable commit wrote this key, to the position of its group's last record. It ends when
     /// the store is closed.
-    pub fn subscribe(&self, key: Key) -> watch::Receiver<Position> {
+    pub fn subscribe(&self, key: Key) -> watch::Receiver<Option<Position>> {
         self.inner.notifier.watch(key)
     }
 
@@ -147,8 +147,8 @@ impl FileStore {
         self.inner.notifier.changes(kind)
     }
 
-    /// The position of the last durable record.
-    pub fn durable(&self) -> watch::Receiver<Position> {
+    /// No durable record is later than this position; `None` before the first one. It ends when the store is closed.
+    pub fn durable(&self) -> watch::Receiver<Option<Position>> {
         self.inner.notifier.durable()
     }
 

@@ -9,12 +9,12 @@ mod value;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use engine::{Key, Kind, Position, StoreError};
+use engine::{Key, Kind, StoreError};
 use journal::log::Mark;
 use tokio::sync::watch;
 
@@ -53,8 +53,8 @@ pub(crate) struct Index {
 
 /// What the applying thread is told.
 pub(super) enum Order {
-    /// A group is durable, with these cold writes; its last record is at the position.
-    Apply { writes: Vec<ColdWrite>, position: Position },
+    /// A group is durable, with these cold writes; its frame ends at the offset.
+    Apply { writes: Vec<ColdWrite>, end: u64 },
     /// What is there cannot be read.
     Replace,
     /// No more comes: store how far it came, and make it durable.
@@ -65,8 +65,8 @@ pub(super) enum Order {
 pub(super) struct Shared {
     /// The open database; absent while it is caught up or rebuilt.
     database: RwLock<Option<sled::Db>>,
-    /// Everything up to here can be read from the database.
-    applied: RwLock<Position>,
+    /// The offset in the journal up to which everything can be read from the database.
+    applied: AtomicU64,
     /// Whether the database can be read.
     pub(super) ready: watch::Sender<bool>,
     /// Orders that were not carried out yet.
@@ -85,7 +85,7 @@ impl Index {
         let (orders, receiver) = mpsc::channel();
         let shared = Arc::new(Shared {
             database: RwLock::new(None),
-            applied: RwLock::new(Position::default()),
+            applied: AtomicU64::new(0),
             ready: watch::channel(false).0,
             pending: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
@@ -97,10 +97,10 @@ impl Index {
     }
 
     /// Hands over the cold writes of a durable group.
-    pub(crate) fn apply(&self, writes: Vec<ColdWrite>, position: Position) {
+    pub(crate) fn apply(&self, writes: Vec<ColdWrite>, end: u64) {
         self.shared.pending.fetch_add(1, Ordering::Relaxed);
         // An error means that the store stops; the next start catches up.
-        let _ = self.orders.send(Order::Apply { writes, position });
+        let _ = self.orders.send(Order::Apply { writes, end });
     }
 
     /// How many groups wait to be applied.
@@ -108,8 +108,8 @@ impl Index {
         self.shared.pending.load(Ordering::Relaxed)
     }
 
-    /// How far the journal has been applied.
-    pub(crate) fn applied(&self) -> Position {
+    /// The offset up to which the journal has been applied.
+    pub(crate) fn applied(&self) -> u64 {
         self.shared.applied()
     }
 
@@ -199,12 +199,12 @@ impl Index {
 }
 
 impl Shared {
-    pub(super) fn applied(&self) -> Position {
-        *self.applied.read().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn applied(&self) -> u64 {
+        self.applied.load(Ordering::Acquire)
     }
 
-    pub(super) fn set_applied(&self, position: Position) {
-        *self.applied.write().unwrap_or_else(PoisonError::into_inner) = position;
+    pub(super) fn set_applied(&self, end: u64) {
+        self.applied.store(end, Ordering::Release);
     }
 
     /// Lets readers in.

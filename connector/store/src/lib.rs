@@ -30,3 +30,6 @@ pub use open::{Environment, OpenError, OpenReport, Options};
 pub use permits::Ending;
 pub use record::{DecodeError, StoredRecord};
 pub use trees::EvidenceError;
+
+#[cfg(test)]
+mod tests;

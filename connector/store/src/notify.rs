@@ -53,28 +53,34 @@ impl Changes {
 pub(crate) struct Notifier {
     watched: Mutex<Watched>,
     changes: Mutex<Option<broadcast::Sender<Arc<[Key]>>>>,
-    durable: watch::Sender<Position>,
+    /// Gone when the store is closed.
+    advance: Mutex<Option<watch::Sender<Option<Position>>>>,
+    durable: watch::Receiver<Option<Position>>,
 }
 
 #[derive(Debug, Default)]
 struct Watched {
-    keys: HashMap<Key, watch::Sender<Position>>,
+    keys: HashMap<Key, watch::Sender<Option<Position>>>,
     tidy_at: usize,
     closed: bool,
 }
 
 impl Notifier {
-    pub(crate) fn new(durable: Position) -> Self {
+    pub(crate) fn new(durable: Option<Position>) -> Self {
+        let (advance, durable) = watch::channel(durable);
         Self {
             watched: Mutex::default(),
             changes: Mutex::new(Some(broadcast::channel(CHANGES_KEPT).0)),
-            durable: watch::channel(durable).0,
+            advance: Mutex::new(Some(advance)),
+            durable,
         }
     }
 
     /// Says that a group is durable up to `position`, and what it wrote.
     pub(crate) fn publish(&self, written: Vec<Key>, position: Position) {
-        self.durable.send_replace(position);
+        if let Some(advance) = &*self.advance.lock().unwrap_or_else(PoisonError::into_inner) {
+            advance.send_replace(Some(position));
+        }
         if written.is_empty() {
             return;
         }
@@ -82,7 +88,7 @@ impl Notifier {
         if !watched.keys.is_empty() {
             for key in &written {
                 if let Some(sender) = watched.keys.get(key)
-                    && sender.send(position).is_err()
+                    && sender.send(Some(position)).is_err()
                 {
                     watched.keys.remove(key);
                 }
@@ -95,7 +101,7 @@ impl Notifier {
         }
     }
 
-    pub(crate) fn watch(&self, key: Key) -> watch::Receiver<Position> {
+    pub(crate) fn watch(&self, key: Key) -> watch::Receiver<Option<Position>> {
         let durable = *self.durable.borrow();
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         if watched.closed {
@@ -117,8 +123,8 @@ impl Notifier {
         Changes { kind, receiver }
     }
 
-    pub(crate) fn durable(&self) -> watch::Receiver<Position> {
-        self.durable.subscribe()
+    pub(crate) fn durable(&self) -> watch::Receiver<Option<Position>> {
+        self.durable.clone()
     }
 
     /// Ends all subscriptions, so that whoever waits learns that nothing more comes.
@@ -127,5 +133,6 @@ impl Notifier {
         watched.closed = true;
         watched.keys.clear();
         self.changes.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.advance.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }

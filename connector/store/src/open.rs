@@ -97,10 +97,12 @@ pub struct OpenReport {
     pub journal_bytes: u64,
     /// Where the rest of an interrupted write was cut off: the offset in the journal.
     pub torn: Option<u64>,
+    /// Whether the last stop was a clean one: if not, what was served under grants since their last summary is unknown.
+    pub clean_stop: bool,
     /// Whether the last stop left the index in a state that can be caught up.
     pub index_kept: bool,
-    /// The position of the last record.
-    pub position: Position,
+    /// No record is later than this; `None` when there is none.
+    pub position: Option<Position>,
 }
 
 /// The store cannot be opened.
@@ -146,7 +148,7 @@ pub enum OpenError {
 struct Replay<'a> {
     state: State,
     time: Timestamp,
-    last: Position,
+    last: Option<Position>,
     trees: &'a Trees,
     /// The snapshot it began from: where it ends, and the hash of its hot section.
     snapshot: Option<(u64, Hash)>,
@@ -265,7 +267,7 @@ struct Done {
     from: Mark,
     state: State,
     time: Timestamp,
-    last: Position,
+    last: Option<Position>,
     unproven: bool,
     trees: Trees,
     snapshot: Option<(PathBuf, u64)>,
@@ -289,8 +291,8 @@ fn replay<L: FileLayer>(
     let trees =
         Trees::open(&path, frontiers).map_err(|source| OpenError::Files { path, source })?;
     let last = match from.sequence {
-        0 => Position::default(),
-        _ => Position { frame: from.last, record: u32::MAX },
+        0 => None,
+        _ => Some(Position { frame: from.last, record: u32::MAX }),
     };
     let mut replay = Replay {
         state,
@@ -341,7 +343,7 @@ impl Replay<'_> {
                 self.contradicted |= announcement::contradicts(&record, end, &hash);
             }
             self.time = self.time.max(record.time);
-            self.last = record.position;
+            self.last = Some(record.position);
             let leaf = Leaf { hash: record.leaf_hash(), position: record.position };
             self.leaves.push((record.log.clone(), leaf));
             for write in record.writes {
@@ -445,6 +447,7 @@ fn start_threads(
         records: recovery.records,
         journal_bytes: end.end.saturating_sub(from.end),
         torn: recovery.torn.as_ref().map(|torn| torn.offset),
+        clean_stop: directory.clean,
         index_kept: directory.survived,
         position: last,
     };

@@ -233,3 +233,6 @@ fn salted(random: &dyn Random, content: &impl Serialize) -> Result<Vec<u8>, Enco
 fn unsalted(bytes: &[u8]) -> Option<&[u8]> {
     bytes.get(SALT_BYTES..)
 }
+
+#[cfg(test)]
+mod tests;

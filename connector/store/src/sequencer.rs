@@ -262,7 +262,7 @@ impl Sequencer {
                     (log, Leaf { hash: *hash, position: place(number) })
                 });
             self.parts.trees.append(leaves);
-            self.parts.index.apply(group.cold, last);
+            self.parts.index.apply(group.cold, receipt.mark.end);
             self.parts.notifier.publish(group.written, last);
             self.unproven = true;
             self.tidyings = TIDYINGS;

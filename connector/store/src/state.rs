@@ -17,12 +17,12 @@ pub(crate) struct Stored {
     pub(crate) version: Position,
 }
 
-/// What was read from the index for one decision, and how far the index had applied the journal before it was read.
+/// What was read from the index for one decision, and the offset up to which the index had applied the journal before.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Loaded(HashMap<StoredKey, (Option<Stored>, Position)>);
+pub(crate) struct Loaded(HashMap<StoredKey, (Option<Stored>, u64)>);
 
 impl Loaded {
-    pub(crate) fn insert(&mut self, key: StoredKey, value: Option<Stored>, applied: Position) {
+    pub(crate) fn insert(&mut self, key: StoredKey, value: Option<Stored>, applied: u64) {
         self.0.insert(key, (value, applied));
     }
 }
@@ -31,7 +31,8 @@ impl Loaded {
 #[derive(Debug, Clone)]
 struct Recent {
     value: Option<Stored>,
-    position: Position,
+    /// The offset of the frame that it is in.
+    frame: u64,
 }
 
 /// What a key held before a group, to put back when the group cannot be stored.
@@ -57,10 +58,10 @@ pub(crate) struct State {
     hot: BTreeMap<StoredKey, Stored>,
     recent: BTreeMap<StoredKey, Recent>,
     undo: Vec<Undo>,
-    /// Effects up to here may be gone from `recent`: what was read from the index before it had them is out of date.
-    forgotten: Position,
+    /// Effects of frames before this offset may be gone from `recent`: what was read from the index before it had them is out of date.
+    forgotten: u64,
     /// What the next tidying may forget.
-    forget_next: Position,
+    forget_next: u64,
 }
 
 enum Found<'a> {
@@ -92,7 +93,7 @@ impl State {
             self.undo.push(Undo { key, hot, recent });
             return None;
         }
-        let recent = Recent { value: stored.clone(), position: version };
+        let recent = Recent { value: stored.clone(), frame: version.frame };
         let recent = self.recent.insert(key.clone(), recent);
         self.undo.push(Undo { key: key.clone(), hot, recent });
         Some(ColdWrite { key, value: stored })
@@ -130,16 +131,16 @@ impl State {
         if let Some((value, applied)) = loaded.0.get(key)
             && *applied >= self.forgotten
         {
-            let position = value.as_ref().map(|stored| stored.version).unwrap_or_default();
-            self.recent.insert(key.clone(), Recent { value: value.clone(), position });
+            let frame = value.as_ref().map_or(0, |stored| stored.version.frame);
+            self.recent.insert(key.clone(), Recent { value: value.clone(), frame });
         }
     }
 
     /// Forgets effects that the index has had since the call before this one, but for `pinned` keys. What is read from
     /// the index between two calls therefore stays valid for at least the time from one to the next.
-    pub(crate) fn forget(&mut self, applied: Position, pinned: impl Fn(&StoredKey) -> bool) {
+    pub(crate) fn forget(&mut self, applied: u64, pinned: impl Fn(&StoredKey) -> bool) {
         let limit = std::mem::replace(&mut self.forget_next, applied);
-        self.recent.retain(|key, recent| recent.position > limit || pinned(key));
+        self.recent.retain(|key, recent| recent.frame >= limit || pinned(key));
         self.forgotten = limit;
     }
 
@@ -176,11 +177,6 @@ impl State {
         }
         let complete_to = merged.last_key_value().map(|(key, _)| key.clone());
         InMemory { entries: merged, complete_to }
-    }
-
-    #[cfg(test)]
-    pub(crate) fn hot_entities(&self) -> &BTreeMap<StoredKey, Stored> {
-        &self.hot
     }
 
     fn find<'a>(&'a self, key: &Key, loaded: &'a Loaded) -> Result<Option<&'a Stored>, Need> {
@@ -254,3 +250,6 @@ fn put_back<V>(map: &mut BTreeMap<StoredKey, V>, key: StoredKey, value: Option<V
         None => map.remove(&key),
     };
 }
+
+#[cfg(test)]
+mod tests;

@@ -179,7 +179,7 @@ impl Trees {
         index: u64,
     ) -> Result<Position, EvidenceError> {
         self.with_files(reader, log, index.saturating_add(1), |files, _| {
-            Ok(files.positions.read(index)?)
+            files.positions.read(index)
         })
     }
 
@@ -191,7 +191,7 @@ impl Trees {
         position: Position,
     ) -> Result<u64, EvidenceError> {
         let found = self.with_files(reader, log, 0, |files, frontier| {
-            Ok(files.positions.find(position, frontier.size())?)
+            files.positions.find(position, frontier.size())
         })?;
         found.ok_or(EvidenceError::NoRecord { position })
     }
@@ -317,7 +317,7 @@ impl Files {
 
     fn truncate(&mut self, size: u64) -> Result<(), TreeError> {
         self.tree.truncate(size)?;
-        Ok(self.positions.truncate(size)?)
+        self.positions.truncate(size)
     }
 
     /// Adds the leaves that come after `size` others.

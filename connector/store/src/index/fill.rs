@@ -7,10 +7,10 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use engine::{Entity, Position};
+use engine::Entity;
 use journal::log::Mark;
 
-use super::value::{decode_position, encode_position};
+use super::value::encode_position;
 use super::{IndexError, Order, Settings, Shared, encode_value, guarded};
 use crate::frames::{FrameReader, decode_raw};
 use crate::keeper::Keeper;
@@ -36,7 +36,7 @@ pub(super) struct Filler {
     keeper: Keeper,
     database: Option<sled::Db>,
     /// What sled was last told about how far it is.
-    stored: Position,
+    stored: u64,
     dirty: bool,
 }
 
@@ -48,8 +48,8 @@ impl Filler {
         reader: Arc<dyn FrameReader>,
         keeper: Keeper,
     ) -> Self {
-        let stored = Position::default();
-        Self { settings, shared, orders, reader, keeper, database: None, stored, dirty: false }
+        let database = None;
+        Self { settings, shared, orders, reader, keeper, database, stored: 0, dirty: false }
     }
 
     pub(super) fn run(mut self) {
@@ -75,8 +75,8 @@ impl Filler {
                 false => self.orders.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
             };
             let worked = match order {
-                Ok(Order::Apply { writes, position }) => {
-                    let applied = guarded(|| self.apply(writes, position));
+                Ok(Order::Apply { writes, end }) => {
+                    let applied = guarded(|| self.apply(writes, end));
                     self.shared.carried_out();
                     applied
                 }
@@ -107,20 +107,23 @@ impl Filler {
         }
         let database = self.open_sled()?;
         let applied = match database.get(APPLIED)? {
-            Some(bytes) => decode_position(&bytes).ok_or(IndexError::Value)?,
-            None if fresh => Position::default(),
+            Some(bytes) => {
+                let bytes = bytes.as_ref().try_into().map_err(|_| IndexError::Value)?;
+                u64::from_be_bytes(bytes)
+            }
+            None if fresh => 0,
             None => return Err(IndexError::Value),
         };
-        let end = self.settings.end;
-        if applied > past(&end) {
+        let end = self.settings.end.end;
+        if applied > end {
             return Err(IndexError::Journal("it is ahead of the journal".to_owned()));
         }
-        if end.last.saturating_sub(applied.frame) > self.settings.catch_up_bytes {
+        if end.saturating_sub(applied) > self.settings.catch_up_bytes {
             return Err(IndexError::Journal("it is far behind the journal".to_owned()));
         }
         self.stored = applied;
         self.shared.set_applied(applied);
-        if applied < past(&end) {
+        if applied < end {
             self.catch_up(&database, applied)?;
         }
         self.database = Some(database.clone());
@@ -128,17 +131,14 @@ impl Filler {
         Ok(())
     }
 
-    /// Applies what the journal has after a position. It may apply again what is there already.
-    fn catch_up(&mut self, database: &sled::Db, applied: Position) -> Result<(), IndexError> {
+    /// Applies the frames of the journal from an offset on. It may apply again what is there already.
+    fn catch_up(&mut self, database: &sled::Db, applied: u64) -> Result<(), IndexError> {
         let unreadable = |error: &dyn std::fmt::Display| IndexError::Journal(error.to_string());
-        for frame in self.reader.frames_at(applied.frame) {
+        for frame in self.reader.frames_at(applied) {
             let frame = frame.map_err(|error| unreadable(&error))?;
             let mut batch = sled::Batch::default();
             for raw in &frame.records {
                 let record = decode_raw(raw).map_err(|error| unreadable(&error))?;
-                if record.position <= applied {
-                    continue;
-                }
                 for write in record.writes {
                     let key = write.key.encode();
                     match write.entity {
@@ -153,14 +153,15 @@ impl Filler {
                 }
             }
             database.apply_batch(batch)?;
-            self.shared.set_applied(past(&frame.mark));
+            self.shared.set_applied(frame.mark.end);
         }
         self.dirty = true;
         Ok(())
     }
 
-    fn apply(&mut self, writes: Vec<ColdWrite>, position: Position) -> Result<(), IndexError> {
-        if position <= self.shared.applied() {
+    fn apply(&mut self, writes: Vec<ColdWrite>, end: u64) -> Result<(), IndexError> {
+        // What a rebuilt index has already.
+        if end <= self.shared.applied() {
             return Ok(());
         }
         let Some(database) = &self.database else { return Err(IndexError::Value) };
@@ -175,9 +176,8 @@ impl Filler {
             database.apply_batch(batch)?;
             self.dirty = true;
         }
-        self.shared.set_applied(position);
-        let distance = position.frame.saturating_sub(self.stored.frame);
-        if distance > STORE_AFTER_BYTES {
+        self.shared.set_applied(end);
+        if end.saturating_sub(self.stored) > STORE_AFTER_BYTES {
             self.flush()?;
         }
         Ok(())
@@ -187,7 +187,7 @@ impl Filler {
     fn flush(&mut self) -> Result<(), IndexError> {
         let Some(database) = &self.database else { return Ok(()) };
         let applied = self.shared.applied();
-        database.insert(APPLIED, encode_position(applied))?;
+        database.insert(APPLIED, &applied.to_be_bytes())?;
         database.flush()?;
         self.stored = applied;
         self.dirty = false;
@@ -244,12 +244,12 @@ impl Filler {
             }
         }
         database.apply_batch(batch)?;
-        let applied = past(&snapshot.header().mark);
+        let applied = snapshot.header().mark.end;
         self.shared.set_applied(applied);
         self.database = Some(database.clone());
         self.flush()?;
         self.shared.publish(database);
-        tracing::info!(event = "index.rebuilt", position = %applied);
+        tracing::info!(event = "index.rebuilt", offset = applied);
         Ok(())
     }
 
@@ -273,14 +273,6 @@ impl Filler {
             .flush_every_ms(None)
             .open()?;
         Ok(database)
-    }
-}
-
-/// The position up to which a place in the journal covers everything.
-fn past(mark: &Mark) -> Position {
-    match mark.sequence {
-        0 => Position::default(),
-        _ => Position { frame: mark.last, record: u32::MAX },
     }
 }
 

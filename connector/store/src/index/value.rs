@@ -39,7 +39,7 @@ pub(super) fn encode_position(position: Position) -> Vec<u8> {
     bytes
 }
 
-pub(super) fn decode_position(bytes: &[u8]) -> Option<Position> {
+fn decode_position(bytes: &[u8]) -> Option<Position> {
     let (frame, record) = bytes.split_first_chunk::<8>()?;
     let record: [u8; 4] = record.try_into().ok()?;
     Some(Position { frame: u64::from_be_bytes(*frame), record: u32::from_be_bytes(record) })

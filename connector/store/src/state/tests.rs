@@ -1,0 +1,137 @@
+use std::sync::Arc;
+
+use engine::entity::{Pull, PullStep};
+use engine::{Entity, Key, Kind, Position, View as _, Write};
+use jiff::Timestamp;
+
+use super::{Loaded, Present, State, Stored};
+
+fn at(frame: u64) -> Position {
+    Position { frame, record: 0 }
+}
+
+fn key(name: &str) -> Key {
+    Key::Pull(name.to_owned())
+}
+
+fn pull(closed: bool) -> Entity {
+    let transfer = "t".parse().unwrap();
+    Pull {
+        v: 1,
+        id: "p".to_owned(),
+        participant: "partner".parse().unwrap(),
+        dataset: "d".parse().unwrap(),
+        purpose: None,
+        step: match closed {
+            true => PullStep::Delivered { transfer },
+            false => PullStep::Transferring { transfer },
+        },
+        created: Timestamp::UNIX_EPOCH,
+    }
+    .into()
+}
+
+fn write(name: &str, entity: Option<Entity>) -> Write {
+    Write { key: key(name), entity }
+}
+
+fn version(state: &State, loaded: &Loaded, name: &str) -> Result<Option<Position>, engine::Need> {
+    Present { state, loaded, now: Timestamp::UNIX_EPOCH }.version(&key(name))
+}
+
+fn loaded(name: &str, value: Option<Position>, applied: u64) -> Loaded {
+    let mut loaded = Loaded::default();
+    let value = value.map(|version| Stored { entity: Arc::new(pull(true)), version });
+    loaded.insert(key(name).encode(), value, applied);
+    loaded
+}
+
+#[test]
+fn absence_in_memory_proves_nothing_for_kinds_that_may_be_cold() {
+    let state = State::default();
+    let none = Loaded::default();
+    assert!(version(&state, &none, "a").is_err());
+    let view = Present { state: &state, loaded: &none, now: Timestamp::UNIX_EPOCH };
+    assert_eq!(view.entity(&Key::Site), Ok(None), "a site is always hot");
+    assert_eq!(version(&state, &loaded("a", None, 0), "a"), Ok(None));
+}
+
+#[test]
+fn memory_is_newer_than_what_was_loaded() {
+    let mut state = State::default();
+    let old = loaded("a", Some(at(1)), 2);
+    assert_eq!(version(&state, &old, "a"), Ok(Some(at(1))));
+    assert!(state.apply(write("a", Some(pull(false))), at(2)).is_none(), "hot ones stay here");
+    assert_eq!(version(&state, &old, "a"), Ok(Some(at(2))));
+    assert!(state.apply(write("a", Some(pull(true))), at(3)).is_some());
+    assert_eq!(version(&state, &old, "a"), Ok(Some(at(3))));
+    assert!(state.apply(write("a", None), at(4)).is_some());
+    assert_eq!(version(&state, &old, "a"), Ok(None));
+}
+
+#[test]
+fn what_was_loaded_before_effects_were_forgotten_is_loaded_again() {
+    let mut state = State::default();
+    let early = loaded("a", None, 2);
+    state.apply(write("a", Some(pull(true))), at(2));
+    state.keep();
+    // The index has it; the first tidying forgets nothing, so that who loads now is not disturbed.
+    state.forget(3, |_| false);
+    assert_eq!(version(&state, &early, "a"), Ok(Some(at(2))));
+    state.forget(3, |_| false);
+    assert!(version(&state, &early, "a").is_err(), "it is out of date");
+    assert_eq!(version(&state, &loaded("a", Some(at(2)), 3), "a"), Ok(Some(at(2))));
+}
+
+#[test]
+fn pinned_entities_are_not_forgotten() {
+    let mut state = State::default();
+    let ground = key("a").encode();
+    state.pin(&ground, &loaded("a", Some(at(1)), 2));
+    for _ in 0..3 {
+        state.forget(9, |key| *key == ground);
+    }
+    assert_eq!(version(&state, &Loaded::default(), "a"), Ok(Some(at(1))));
+    for _ in 0..2 {
+        state.forget(9, |_| false);
+    }
+    assert!(version(&state, &Loaded::default(), "a").is_err());
+}
+
+#[test]
+fn taking_back_restores_what_was_before_the_group() {
+    let mut state = State::default();
+    state.apply(write("a", Some(pull(false))), at(1));
+    state.apply(write("b", Some(pull(true))), at(1));
+    state.keep();
+    state.apply(write("a", Some(pull(true))), at(2));
+    state.apply(write("a", None), at(2));
+    state.apply(write("b", Some(pull(false))), at(2));
+    state.apply(write("c", Some(pull(true))), at(2));
+    state.take_back();
+    let none = Loaded::default();
+    assert_eq!(version(&state, &none, "a"), Ok(Some(at(1))));
+    assert_eq!(version(&state, &none, "b"), Ok(Some(at(1))));
+    assert!(version(&state, &none, "c").is_err());
+    let range = state.range(Kind::Pull, None, 10);
+    assert_eq!(range.entries.len(), 2);
+}
+
+#[test]
+fn a_range_merges_both_and_says_how_far_it_is_complete() {
+    let mut state = State::default();
+    for (name, closed) in [("a", true), ("b", false), ("c", true), ("d", false)] {
+        state.apply(write(name, Some(pull(closed))), at(1));
+    }
+    state.apply(write("c", None), at(2));
+    let all = state.range(Kind::Pull, None, 10);
+    let live = |memory: &super::InMemory| -> Vec<(u8, bool)> {
+        let last = |key: &Vec<u8>| *key.last().unwrap();
+        memory.entries.iter().map(|(key, value)| (last(key), value.is_some())).collect()
+    };
+    assert_eq!(live(&all), [(b'a', true), (b'b', true), (b'c', false), (b'd', true)]);
+    assert_eq!(all.complete_to, None);
+    let some = state.range(Kind::Pull, Some(&key("a").encode()), 1);
+    assert_eq!(live(&some), [(b'b', true)]);
+    assert_eq!(some.complete_to, Some(key("b").encode()));
+}
