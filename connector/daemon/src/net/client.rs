@@ -72,8 +72,8 @@ impl Default for DialLimits {
     }
 }
 
-/// An answer that was read whole.
-#[derive(Clone, Debug)]
+/// An answer that was read whole. What it says stays out of logs.
+#[derive(Clone)]
 pub struct Answer {
     /// The status.
     pub status: StatusCode,
@@ -81,6 +81,16 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// The body, within the limit.
     pub body: Bytes,
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Answer")
+            .field("status", &self.status)
+            .field("body_bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// Sends to one partner. Clones share the kept connections.

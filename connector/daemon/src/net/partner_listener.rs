@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ pub struct ListenerLimits {
     pub max_connections_per_partner: usize,
     /// Handshakes under way; further ones wait in the kernel's queue.
     pub max_handshakes: usize,
-    /// Handshakes under way from one address; further ones are closed.
+    /// Handshakes under way from one address, or one IPv6 network of 64 bits; further ones are closed.
     pub max_handshakes_per_address: usize,
     /// The whole TLS handshake.
     pub handshake_timeout: Duration,
@@ -70,6 +70,9 @@ pub enum Refusal {
     /// The handshake failed for a reason other than the certificate.
     #[error("the handshake failed")]
     Handshake(#[source] io::Error),
+    /// No certificate can be judged.
+    #[error("this node's clock gives no time, so no certificate can be judged")]
+    NoTime(#[source] io::Error),
     /// The certificate stands for no partner, or is not good, or no longer.
     #[error(transparent)]
     Identity(#[from] TrustError),
@@ -95,7 +98,7 @@ pub enum Refusal {
         /// The limit.
         limit: usize,
     },
-    /// One address holds as many handshakes as it may.
+    /// One address, or one IPv6 network of 64 bits, holds as many handshakes as it may.
     #[error("{address} already has {limit} handshakes under way")]
     Handshakes {
         /// The address.
@@ -258,8 +261,10 @@ impl<G: Gate, H: Handler<Connection>> Door<G, H> {
     ) -> Result<Opened, Refusal> {
         let address = remote.ip().to_canonical();
         let limit = self.limits.max_handshakes_per_address;
-        let _handshake =
-            self.by_address.take(address, limit).ok_or(Refusal::Handshakes { address, limit })?;
+        let _handshake = self
+            .by_address
+            .take(household(address), limit)
+            .ok_or(Refusal::Handshakes { address, limit })?;
         prepare(&socket, self.limits.max_unsent_bytes);
         let local = socket.local_addr().map_err(Refusal::Handshake)?;
         let wire = Wire::new(socket, activity, kill);
@@ -308,7 +313,7 @@ impl<G: Gate, H: Handler<Connection>> Door<G, H> {
             .iter()
             .map(|certificate| certificate.clone().into_owned())
             .collect();
-        let now = self.identity.now().map_err(Refusal::Handshake)?;
+        let now = self.identity.now().map_err(Refusal::NoTime)?;
         let checked = self.identity.trust.load().check_client(&chain, now)?;
         Ok((chain, checked))
     }
@@ -336,7 +341,7 @@ impl<G: Gate, H: Handler<Connection>> Handler<Connection> for Judged<G, H> {
         let judged = self
             .identity
             .now()
-            .map_err(Refusal::Handshake)
+            .map_err(Refusal::NoTime)
             .and_then(|now| Ok(connection.judge(&self.identity.trust, now)?));
         let Err(refusal) = judged else {
             return self.handler.handle(request, connection).await;
@@ -347,6 +352,16 @@ impl<G: Gate, H: Handler<Connection>> Handler<Connection> for Judged<G, H> {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
+    }
+}
+
+/// Whoever has one IPv6 address has the 2^64 beside it as well.
+fn household(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => {
+            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)))
+        }
     }
 }
 

@@ -260,3 +260,10 @@ async fn clients_of_one_node_do_not_share_another_partners_connection() {
     let SendError::PartnerRefused { source, .. } = error else { panic!("{error:?}") };
     assert!(matches!(source, TrustError::OtherPartner { .. }), "{source}");
 }
+
+#[test]
+fn ipv6_neighbours_count_as_one() {
+    let of = |text: &str| household(text.parse().unwrap()).to_string();
+    assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+    assert_eq!(of("192.0.2.7"), "192.0.2.7");
+}
