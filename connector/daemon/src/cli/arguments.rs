@@ -40,7 +40,6 @@ pub struct Arguments {
 
 /// A command.
 #[derive(Debug, Subcommand)]
-#[expect(missing_docs, reason = "the help texts of the arguments document them")]
 pub enum Command {
     /// Make a new site: configuration, keys, and certificates or requests for them.
     #[command(after_long_help = "\
@@ -100,7 +99,6 @@ Interrupted, the same command continues where it was.")]
 
 /// `init`.
 #[derive(Debug, Args)]
-#[expect(missing_docs, reason = "the help texts of the arguments document them")]
 pub struct Init {
     /// The directory to make; it must not exist or be empty.
     #[arg(value_hint = ValueHint::DirPath)]
@@ -142,7 +140,6 @@ pub struct Init {
 
 /// `pki`.
 #[derive(Debug, Subcommand)]
-#[expect(missing_docs, reason = "the help texts of the arguments document them")]
 pub enum Pki {
     /// Print the certificate signing requests, for your company's authority.
     Requests,
@@ -160,7 +157,6 @@ pub enum Pki {
 
 /// `partner`.
 #[derive(Debug, Subcommand)]
-#[expect(missing_docs, reason = "the help texts of the arguments document them")]
 pub enum Partner {
     /// Write this site's card, to be given to partners. Each has a greater number than the one before.
     Card {
@@ -199,7 +195,6 @@ the card on its way could change everything in it.")]
 
 /// `partner add`.
 #[derive(Debug, Args)]
-#[expect(missing_docs, reason = "the help texts of the arguments document them")]
 pub struct PartnerAdd {
     /// The card.
     #[arg(value_hint = ValueHint::FilePath)]
@@ -226,7 +221,6 @@ pub struct PartnerAdd {
 
 /// A name and a reason for the journal.
 #[derive(Debug, Args)]
-#[expect(missing_docs, reason = "the help texts of the arguments document them")]
 pub struct NamedReason {
     /// The short name, or id.
     pub name: String,
@@ -237,7 +231,6 @@ pub struct NamedReason {
 
 /// `dataset`.
 #[derive(Debug, Subcommand)]
-#[expect(missing_docs, reason = "the help texts of the arguments document them")]
 pub enum Dataset {
     /// Publish a file, or a new version of it.
     #[command(after_long_help = "\
@@ -260,7 +253,6 @@ changed there it is no longer served until it is published again.")]
 
 /// `dataset publish`.
 #[derive(Debug, Args)]
-#[expect(missing_docs, reason = "the help texts of the arguments document them")]
 pub struct Publish {
     /// The file.
     #[arg(value_hint = ValueHint::FilePath)]
@@ -305,7 +297,6 @@ pub struct Publish {
 
 /// `catalog`.
 #[derive(Debug, Args)]
-#[expect(missing_docs, reason = "the help texts of the arguments document them")]
 pub struct Catalog {
     /// The partner's short name.
     pub partner: String,
@@ -316,7 +307,6 @@ pub struct Catalog {
 
 /// `pull`.
 #[derive(Debug, Args)]
-#[expect(missing_docs, reason = "the help texts of the arguments document them")]
 pub struct Pull {
     /// The partner's short name.
     pub partner: String,
@@ -338,7 +328,6 @@ pub struct Pull {
 
 /// `agreement` and `transfer`.
 #[derive(Debug, Subcommand)]
-#[expect(missing_docs, reason = "the help texts of the arguments document them")]
 pub enum ListOnly {
     /// List them.
     List,
@@ -346,7 +335,6 @@ pub enum ListOnly {
 
 /// `audit`.
 #[derive(Debug, Subcommand)]
-#[expect(missing_docs, reason = "the help texts of the arguments document them")]
 pub enum Audit {
     /// Follow new records as they are written.
     Tail {
@@ -378,7 +366,6 @@ pub enum Audit {
 
 /// `policy`.
 #[derive(Debug, Subcommand)]
-#[expect(missing_docs, reason = "the help texts of the arguments document them")]
 pub enum Policy {
     /// Check policy files and say what each means. Nothing is activated.
     Check {
@@ -390,7 +377,6 @@ pub enum Policy {
 
 /// `clock`.
 #[derive(Debug, Subcommand)]
-#[expect(missing_docs, reason = "the help texts of the arguments document them")]
 pub enum Clock {
     /// Accept the wall clock as it is now, after you looked at it: permits are given again.
     Accept {

@@ -1,6 +1,6 @@
 //! `sekisho policy check`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use jiff::Timestamp;
 use policy::diagnostic::Diagnostic;
@@ -67,7 +67,7 @@ fn refused(found: &[Diagnostic], output: Output) -> Failure {
     Failure::misuse(format!("the policies are refused\n{}", texts.join("\n\n")))
 }
 
-fn file_name(file: &PathBuf) -> Result<String, Failure> {
+fn file_name(file: &Path) -> Result<String, Failure> {
     let name = file.file_name().and_then(|name| name.to_str());
     name.map(str::to_owned).ok_or_else(|| {
         Failure::misuse(format!("`{}` is not the name of a policy file", file.display()))

@@ -38,7 +38,7 @@ pub(super) async fn run(arguments: &Pull, client: &Client, output: Output) -> Re
         Target::new(file.clone(), arguments.force)?;
     }
     let bar = byte_bar(output);
-    let mut patience = Patience::new(Duration::from_secs(arguments.wait_seconds));
+    let mut patience = Patience::new(Duration::from_secs(arguments.wait_seconds), output);
     let outcome = async {
         let received = receive(arguments, client, output, &bar, &mut patience).await?;
         let file = match &arguments.output {
@@ -127,9 +127,9 @@ async fn receive(
             (_, Some(received)) => return Ok(received),
             (Ok(()), None) => {
                 let cut = ClientError::Lost("the pull's events ended early".into());
-                patience.wait(cut, output).await?;
+                patience.wait(cut).await?;
             }
-            (Err(error), None) => patience.wait(error, output).await?,
+            (Err(error), None) => patience.wait(error).await?,
         }
     }
 }
@@ -145,7 +145,7 @@ async fn copy(
     let evidence = loop {
         match evidence(&received.id, client).await {
             Ok(evidence) => break evidence,
-            Err(error) => patience.wait(error, Output::new(false)).await?,
+            Err(error) => patience.wait(error).await?,
         }
     };
     bar.set_message("copying");
@@ -156,7 +156,7 @@ async fn copy(
         match stream(&received.id, client, &mut part, &received.whole, bar).await {
             Ok(()) => {}
             Err(Interrupted::Daemon(error)) => {
-                patience.wait(error, Output::new(false)).await?;
+                patience.wait(error).await?;
                 continue;
             }
             Err(Interrupted::Here(failure)) => return Err(failure),
@@ -234,11 +234,12 @@ struct Patience {
     limit: Duration,
     heard: Instant,
     said: bool,
+    output: Output,
 }
 
 impl Patience {
-    fn new(limit: Duration) -> Self {
-        Self { limit, heard: Instant::now(), said: false }
+    fn new(limit: Duration, output: Output) -> Self {
+        Self { limit, heard: Instant::now(), said: false, output }
     }
 
     fn renew(&mut self) {
@@ -250,12 +251,12 @@ impl Patience {
     ///
     /// # Errors
     /// The error, when it does not pass by itself or the time is up.
-    async fn wait(&mut self, error: ClientError, output: Output) -> Result<(), Failure> {
+    async fn wait(&mut self, error: ClientError) -> Result<(), Failure> {
         if !error.is_passing() || self.heard.elapsed() >= self.limit {
             return Err(error.into());
         }
         if !self.said {
-            output.note(&format!("Waiting: {error}."));
+            self.output.note(&format!("Waiting: {error}."));
             self.said = true;
         }
         tokio::time::sleep(RECONNECT_PAUSE).await;
@@ -276,14 +277,14 @@ impl Lines {
     }
 
     fn show(&mut self, event: &Value, bar: &ProgressBar) {
-        if let Some(step) = event.pointer("/pull/step").and_then(Value::as_str) {
-            if step != self.step {
-                bar.set_message(super::output::printable(step));
-                if !self.output.is_watched() {
-                    self.output.note(&super::output::printable(step));
-                }
-                step.clone_into(&mut self.step);
+        let step =
+            event.pointer("/pull/step").and_then(Value::as_str).map(super::output::printable);
+        if let Some(step) = step.filter(|step| *step != self.step) {
+            if !self.output.is_watched() {
+                self.output.note(&step);
             }
+            bar.set_message(step.clone());
+            self.step = step;
         }
         if let Some(progress) = event.get("progress") {
             show_progress(bar, progress);

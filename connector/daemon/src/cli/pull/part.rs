@@ -33,6 +33,8 @@ pub(super) struct Whole {
 pub(super) struct Target {
     file: PathBuf,
     force: bool,
+    /// Whether an earlier command was interrupted here: it may have put the evidence in its place and not the file.
+    resumes: bool,
 }
 
 impl Target {
@@ -41,11 +43,13 @@ impl Target {
         if file.file_name().is_none() || file.is_dir() {
             return Err(Failure::misuse(format!("`{}` is not the name of a file", file.display())));
         }
-        let target = Self { file, force };
-        for path in [target.file.clone(), target.provenance()] {
-            if !force && fs::symlink_metadata(&path).is_ok() {
-                return Err(exists(&path));
-            }
+        let there = |path: &Path| fs::symlink_metadata(path).is_ok();
+        let target = Self { resumes: there(&beside(&file, ".part")), file, force };
+        if !force && there(&target.file) {
+            return Err(exists(&target.file));
+        }
+        if !force && !target.resumes && there(&target.provenance()) {
+            return Err(exists(&target.provenance()));
         }
         Ok(target)
     }
@@ -62,9 +66,9 @@ impl Target {
         beside(&self.file, ".part")
     }
 
-    /// Moves a finished file to its place, over an earlier one only when told to.
-    fn place(&self, from: &Path, to: &Path) -> Result<(), Failure> {
-        let flags = if self.force { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
+    /// Moves a finished file to its place, over an earlier one only when that may be.
+    fn place(from: &Path, to: &Path, replace: bool) -> Result<(), Failure> {
+        let flags = if replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
         match rustix::fs::renameat_with(CWD, from, CWD, to, flags) {
             Ok(()) => Ok(()),
             Err(rustix::io::Errno::EXIST) => Err(exists(to)),
@@ -173,7 +177,7 @@ impl Part {
         outcome.map_err(|error| Failure::write(&self.path, &error))?;
         self.length = 0;
         self.sha256 = Sha256::new();
-        self.blake3 = Box::new(blake3::Hasher::new());
+        self.blake3.reset();
         Ok(())
     }
 
@@ -208,8 +212,8 @@ impl Part {
         let new = beside(&target.provenance(), ".part");
         certs::files::replace_private(&new, evidence)
             .map_err(|error| Failure::new(Exit::CannotWrite, crate::site::chain(&error)))?;
-        target.place(&new, &target.provenance())?;
-        target.place(&self.path, target.file())?;
+        Target::place(&new, &target.provenance(), target.force || target.resumes)?;
+        Target::place(&self.path, target.file(), target.force)?;
         target.sync_directory()
     }
 

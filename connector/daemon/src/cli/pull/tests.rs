@@ -57,7 +57,7 @@ impl Daemon {
             "/v1/pulls/p%2F1/provenance" => answer(b"{\"token\":\"t\"}".to_vec()),
             "/v1/pulls/p%2F1/content" => {
                 let from = range
-                    .and_then(|range| range[6..range.len() - 1].parse().ok())
+                    .and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok())
                     .unwrap_or(0_usize);
                 let cut = self.break_at.lock().unwrap().take();
                 let end = cut.unwrap_or(self.content.len()).max(from);
@@ -177,6 +177,24 @@ async fn other_bytes_than_announced_are_never_put_in_place() {
         assert_eq!(failure.exit, Exit::NotVerified, "{failure}");
         assert!(!file.exists() && !beside(&file, ".prov").exists());
     }
+}
+
+#[tokio::test]
+async fn a_command_that_died_between_evidence_and_file_is_continued() {
+    let directory = tempfile::tempdir().unwrap();
+    let (client, daemon) = serve(&directory, Daemon::new(&content()));
+    let file = directory.path().join("out.json");
+    fs::write(beside(&file, ".part"), content()).unwrap();
+    fs::write(beside(&file, ".prov"), "earlier").unwrap();
+    run(&arguments(&file, false), &client, Output::new(false)).await.unwrap();
+    assert_eq!(fs::read(&file).unwrap(), content());
+    assert_eq!(fs::read(beside(&file, ".prov")).unwrap(), b"{\"token\":\"t\"}");
+    assert!(!daemon.requests.lock().unwrap().iter().any(|path| path.contains("content")));
+
+    // Evidence that lies there without an interrupted file is somebody's.
+    fs::remove_file(&file).unwrap();
+    let refused = run(&arguments(&file, false), &client, Output::new(false)).await.unwrap_err();
+    assert_eq!(refused.exit, Exit::CannotWrite);
 }
 
 #[tokio::test]
