@@ -276,3 +276,37 @@ pub fn interrupted(view: &dyn View, pid: &Pid) -> Result<Decision<()>, Need> {
     );
     Ok(Decision::commit(vec![record], ()))
 }
+
+/// What evidence of a grant is built from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Granted {
+    /// The transfer, with its grant.
+    pub transfer: Transfer,
+    /// The record of the grant, whose leaf has the provenance token's SHA-256.
+    pub record: crate::Position,
+}
+
+/// The grant behind an access token, for its evidence. It asks only that the token is this partner's: evidence of what was
+/// granted outlives the permission to read more.
+///
+/// # Errors
+/// [`Need`] when an entity is not loaded.
+pub fn granted(
+    view: &dyn View,
+    fresh: &Fresh,
+    peer: &Peer,
+    pid: &Pid,
+    token_sha256: &str,
+) -> Decided<Granted> {
+    settle((|| {
+        context::active_partner(view, fresh, peer)?;
+        let transfer = of_peer(view, fresh, &peer.participant, pid)?;
+        let hidden = || fresh.not_found("the access token does not open this transfer");
+        let opens = context::token(view, token_sha256)?.is_some_and(|token| token.transfer == *pid);
+        if !opens {
+            return Err(hidden());
+        }
+        let record = view.version(&Key::Token(token_sha256.to_owned()))?.ok_or_else(hidden)?;
+        Ok(Decision::answer(Granted { transfer, record }))
+    })())
+}

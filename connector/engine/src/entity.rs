@@ -75,6 +75,8 @@ pub struct Site {
     pub epoch: u32,
     /// Set while the clock cannot be trusted: permits are refused until an operator accepts the time.
     pub clock_refused: Option<ClockRefusal>,
+    /// Whether a run has begun and not said that it ended.
+    pub running: bool,
 }
 
 /// Why the clock is not trusted.

@@ -3,8 +3,8 @@
 use protocol::id::{ParticipantId, Pid};
 
 use crate::context::{self, Context, Fresh};
-use crate::entity::{Failure, Subject};
-use crate::{Decision, Need, View, negotiation, transfer};
+use crate::entity::{Failure, Outbox, PartnerState, Subject};
+use crate::{Decision, Key, Need, Position, View, negotiation, transfer};
 
 /// The partner acknowledged a message. `peer_pid` is the process id that its answer to a first message names.
 ///
@@ -50,4 +50,46 @@ pub fn undeliverable(
         Subject::Transfer => transfer::undeliverable(view, context, fresh, pid, number, failure)?,
     };
     Ok(Decision::commit(records, ()))
+}
+
+/// A message to send next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    /// Its number within the process.
+    pub number: u64,
+    /// What it is.
+    pub entity: Outbox,
+    /// The record whose body is its text.
+    pub text: Position,
+    /// Whether it begins its process: a refusal of it is final at once.
+    pub begins: bool,
+    /// Whether the partner may be told anything at all now.
+    pub partner_active: bool,
+}
+
+/// The message of a process that is to be sent next: the first that is owed.
+///
+/// # Errors
+/// [`Need`] when an entity is not loaded.
+pub fn due(
+    view: &dyn View,
+    participant: &ParticipantId,
+    pid: &Pid,
+) -> Result<Decision<Option<Due>>, Need> {
+    let (first, begins) = if let Some(negotiation) = context::negotiation(view, pid)? {
+        (negotiation.outbox.first().copied(), negotiation.process.state().is_none())
+    } else if let Some(transfer) = context::transfer(view, pid)? {
+        (transfer.outbox.first().copied(), transfer.process.state().is_none())
+    } else {
+        (None, false)
+    };
+    let Some(number) = first else { return Ok(Decision::answer(None)) };
+    let Some(entity) = context::outbox(view, participant, pid, number)? else {
+        return Ok(Decision::answer(None));
+    };
+    let key = Key::Outbox(participant.clone(), pid.clone(), number);
+    let Some(text) = view.version(&key)? else { return Ok(Decision::answer(None)) };
+    let partner_active = context::partner(view, participant)?
+        .is_some_and(|partner| partner.state == PartnerState::Active);
+    Ok(Decision::answer(Some(Due { number, entity, text, begins, partner_active })))
 }

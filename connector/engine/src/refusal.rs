@@ -3,6 +3,10 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::context::Peer;
+use crate::process::by_peer;
+use crate::{Account, Category, LogId, RecordDraft, RecordKind};
+
 /// What kind of refusal it is. The edge maps it to a status code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -52,4 +56,44 @@ impl Refusal {
             reference: reference.urn().to_string(),
         }
     }
+}
+
+/// The record of one refusal.
+pub fn record(peer: &Peer, refusal: &Refusal, request: &str) -> RecordDraft {
+    let account = Account {
+        reason: Some(refusal.internal.clone()),
+        reference: Some(refusal.reference.clone()),
+        ..by_peer(peer)
+            .fact("request", request)
+            .fact("refusal", serde_json::to_value(refusal.kind).unwrap_or_default())
+    };
+    RecordDraft::new(
+        LogId::Relation(peer.participant.clone()),
+        RecordKind::RequestRefused,
+        Category::Service,
+    )
+    .account(account)
+}
+
+/// The record of further refusals of one kind within a second: junk cannot fill the disk.
+pub fn summary(
+    peer: &Peer,
+    kind: RefusalKind,
+    reference: &str,
+    count: u64,
+    latest: &str,
+) -> RecordDraft {
+    let account = Account {
+        reason: Some(latest.to_owned()),
+        reference: Some(reference.to_owned()),
+        ..by_peer(peer)
+            .fact("count", count)
+            .fact("refusal", serde_json::to_value(kind).unwrap_or_default())
+    };
+    RecordDraft::new(
+        LogId::Relation(peer.participant.clone()),
+        RecordKind::RequestsRefused,
+        Category::Service,
+    )
+    .account(account)
 }

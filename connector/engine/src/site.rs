@@ -6,6 +6,15 @@ use crate::context;
 use crate::entity::{ClockRefusal, Site};
 use crate::{Account, Category, Decision, Key, LogId, Need, RecordDraft, RecordKind, View};
 
+/// What a start found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Started {
+    /// The site.
+    pub site: Site,
+    /// Whether the run before ended without saying so.
+    pub unclean: bool,
+}
+
 /// Records that the node started. The answer is the site; `Err` names the participant that the data belong to when it is
 /// another one.
 ///
@@ -15,28 +24,33 @@ pub fn started(
     view: &dyn View,
     participant: &ParticipantId,
     version: &str,
-) -> Result<Decision<Result<Site, ParticipantId>>, Need> {
-    let site = match context::site(view)? {
+) -> Result<Decision<Result<Started, ParticipantId>>, Need> {
+    let mut site = match context::site(view)? {
         Some(site) if site.participant != *participant => {
             return Ok(Decision::answer(Err(site.participant)));
         }
         Some(site) => site,
-        None => Site { v: 1, participant: participant.clone(), epoch: 1, clock_refused: None },
+        None => Site { v: 1, participant: participant.clone(), epoch: 1, clock_refused: None, running: false },
     };
+    let unclean = std::mem::replace(&mut site.running, true);
     let record = RecordDraft::new(LogId::Site, RecordKind::SiteStarted, Category::Service)
-        .account(Account::default().fact("version", version))
+        .account(Account::default().fact("version", version).fact("afterUncleanStop", unclean))
         .put(Key::Site, site.clone());
-    Ok(Decision::commit(vec![record], Ok(site)))
+    Ok(Decision::commit(vec![record], Ok(Started { site, unclean })))
 }
 
 /// Records that the node stops.
 ///
 /// # Errors
 /// [`Need`] when an entity is not loaded.
-pub fn stopped(_view: &dyn View, reason: &str) -> Result<Decision<()>, Need> {
+pub fn stopped(view: &dyn View, reason: &str) -> Result<Decision<()>, Need> {
+    let Some(mut site) = context::site(view)? else { return Ok(Decision::answer(())) };
+    site.running = false;
     let account = Account { reason: Some(reason.to_owned()), ..Account::default() };
-    let record =
-        RecordDraft::new(LogId::Site, RecordKind::SiteStopped, Category::Service).account(account);
+    let record = RecordDraft::new(LogId::Site, RecordKind::SiteStopped, Category::Service)
+        .account(account)
+        .put(Key::Site, site)
+        .essential();
     Ok(Decision::commit(vec![record], ()))
 }
 

@@ -150,8 +150,12 @@ fn resume(
     let old = Key::Token(grant.token_sha256.clone());
     grant.generation += 1;
     grant.token_sha256 = next_token(&transfer.pid, grant.generation);
+    let (token, dataset) =
+        (grant.provenance_sha256.clone(), grant.digests.sha256.clone());
     Ok(provider::start(view, context, fresh, transfer)?
         .account(account(transfer, &agreement.purpose))
+        .digest("token", token)
+        .digest("dataset", dataset)
         .remove(old))
 }
 

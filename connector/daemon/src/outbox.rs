@@ -1,0 +1,468 @@
+//! Delivery: messages owed to partners are sent until acknowledged, first in first out per process.
+//!
+//! A worker exists for each process that owes something, and only as long as it does. It is woken by the commit that
+//! queued its message. What a partner refuses for good, and what it does not take before the deadline, becomes a record
+//! and ends the process.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+use bytes::Bytes;
+use engine::entity::{Failure, Outbox, Subject};
+use engine::outbox::{self, Due};
+use engine::{Key, Kind, Store as _};
+use http::{HeaderValue, Method, StatusCode};
+use protocol::error::PeerRefusal;
+use protocol::id::{ParticipantId, Pid};
+use protocol::message::{self, ContractNegotiation, Pids, TransferProcess};
+use serde_json::Value;
+use store::Change;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
+
+use crate::net::{Answer, SendError};
+use crate::node::Node;
+use crate::telemetry::DeliveryOutcome;
+
+/// How long a refusal of a message that we know to be legal may be the partner's own delay in recording what went before.
+const SETTLING: Duration = Duration::from_secs(5);
+/// How many messages are under way to one partner at once.
+const PARALLEL: usize = 32;
+/// How many records are read at once when everything is looked at again.
+const SCAN_STEP: usize = 256;
+
+/// Which messages may have reached their partner: an attempt to send them began, or may have begun before a restart.
+#[derive(Debug, Default)]
+pub struct Attempts(Mutex<HashMap<Pid, HashSet<u64>>>);
+
+impl Attempts {
+    /// Whether an attempt of any message that this process owes has begun.
+    pub fn any(&self, pid: &Pid) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(pid)
+    }
+
+    fn begin(&self, pid: &Pid, number: u64) {
+        let mut attempts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        attempts.entry(pid.clone()).or_default().insert(number);
+    }
+
+    fn settle(&self, pid: &Pid, number: u64) {
+        let mut attempts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(numbers) = attempts.get_mut(pid) {
+            numbers.remove(&number);
+            if numbers.is_empty() {
+                attempts.remove(pid);
+            }
+        }
+    }
+}
+
+/// The workers by process, and the places for each partner.
+#[derive(Default)]
+struct Workers {
+    by_process: HashMap<Pid, Arc<Notify>>,
+    places: HashMap<ParticipantId, Arc<Semaphore>>,
+}
+
+/// Delivers until the node stops.
+pub async fn run(node: Arc<Node>) {
+    let workers = Arc::new(Mutex::new(Workers::default()));
+    let mut changes = node.store.subscribe_kind(Kind::Outbox);
+    // Messages owed from before the start may have been sent.
+    wake_all(&node, &workers, true).await;
+    loop {
+        let change = tokio::select! {
+            () = node.shutdown.stopping() => return,
+            change = changes.next() => change,
+        };
+        match change {
+            Change::Written(keys) => {
+                for key in keys {
+                    if let Key::Outbox(participant, pid, _) = key {
+                        wake(&node, &workers, &participant, &pid);
+                    }
+                }
+            }
+            Change::Rescan => wake_all(&node, &workers, false).await,
+            Change::Closed => return,
+        }
+    }
+}
+
+async fn wake_all(node: &Arc<Node>, workers: &Arc<Mutex<Workers>>, assume_attempted: bool) {
+    let mut after = None;
+    loop {
+        let page = match node.store.scan(Kind::Outbox, after.take(), SCAN_STEP).await {
+            Ok(page) => page,
+            Err(error) => {
+                tracing::error!(event = "outbox.scan_failed", error = %error);
+                return;
+            }
+        };
+        for (key, _) in &page {
+            if let Key::Outbox(participant, pid, number) = key {
+                if assume_attempted {
+                    node.attempts.begin(pid, *number);
+                }
+                wake(node, workers, participant, pid);
+            }
+        }
+        if page.len() < SCAN_STEP {
+            return;
+        }
+        after = page.last().map(|(key, _)| key.clone());
+    }
+}
+
+/// Wakes the worker of a process, or starts one.
+fn wake(
+    node: &Arc<Node>,
+    workers: &Arc<Mutex<Workers>>,
+    participant: &ParticipantId,
+    pid: &Pid,
+) {
+    let mut held = workers.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(notify) = held.by_process.get(pid) {
+        notify.notify_one();
+        return;
+    }
+    let notify = Arc::new(Notify::new());
+    held.by_process.insert(pid.clone(), Arc::clone(&notify));
+    let places = Arc::clone(
+        held.places
+            .entry(participant.clone())
+            .or_insert_with(|| Arc::new(Semaphore::new(PARALLEL))),
+    );
+    drop(held);
+    let worker = Worker {
+        node: Arc::clone(node),
+        participant: participant.clone(),
+        pid: pid.clone(),
+        notify,
+        places,
+    };
+    let (workers, pid) = (Arc::clone(workers), pid.clone());
+    tokio::spawn(async move {
+        loop {
+            worker.deliver_all().await;
+            // INVARIANT: whoever queues a message either finds this worker in the map and notifies it, or starts another;
+            // so it may leave the map only when no notification is waiting.
+            let mut held = workers.lock().unwrap_or_else(PoisonError::into_inner);
+            if !worker.was_notified() {
+                held.by_process.remove(&pid);
+                return;
+            }
+        }
+    });
+}
+
+struct Worker {
+    node: Arc<Node>,
+    participant: ParticipantId,
+    pid: Pid,
+    notify: Arc<Notify>,
+    places: Arc<Semaphore>,
+}
+
+/// What came of one attempt.
+enum Attempt {
+    Acknowledged(Option<Pid>),
+    Again { reason: String, legal_refusal: bool },
+    Final(Failure),
+}
+
+impl Worker {
+    fn was_notified(&self) -> bool {
+        use futures_util::FutureExt as _;
+        self.notify.notified().now_or_never().is_some()
+    }
+
+    async fn deliver_all(&self) {
+        loop {
+            let (participant, pid) = (self.participant.clone(), self.pid.clone());
+            let due = self
+                .node
+                .commit(move |view| outbox::due(view, &participant, &pid))
+                .await;
+            match due {
+                Ok(Some(due)) => {
+                    if !self.deliver(due).await {
+                        return;
+                    }
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::error!(event = "outbox.unreadable", process = %self.pid, error = %error);
+                    tokio::select! {
+                        () = self.node.shutdown.stopping() => return,
+                        () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends one message until it is settled. Answers whether to go on with the next.
+    async fn deliver(&self, due: Due) -> bool {
+        let outbound = &self.node.config.outbound;
+        let mut delays = ExponentialBuilder::default()
+            .with_min_delay(outbound.retry_minimum())
+            .with_max_delay(outbound.retry_maximum())
+            .with_jitter()
+            .without_max_times()
+            .build();
+        let mut first_refusal: Option<Instant> = None;
+        loop {
+            if due.entity.deadline <= self.node.clock.now() {
+                let failure = failure("undelivered", "the partner did not take the message in time");
+                return self.settle(&due, Attempt::Final(failure)).await;
+            }
+            let Some(attempt) = self.attempt(&due).await else { return false };
+            let attempt = match attempt {
+                Attempt::Again { legal_refusal: true, reason }
+                    if due.begins
+                        || first_refusal.get_or_insert_with(Instant::now).elapsed() > SETTLING =>
+                {
+                    Attempt::Final(failure("refused", &reason))
+                }
+                attempt => attempt,
+            };
+            let Attempt::Again { reason, .. } = &attempt else {
+                return self.settle(&due, attempt).await;
+            };
+            self.node.metrics.delivery(&self.name(), DeliveryOutcome::Retried);
+            tracing::debug!(
+                event = "message.retried",
+                partner = self.name(),
+                process = %self.pid,
+                reason = reason,
+            );
+            let delay = delays.next().unwrap_or(outbound.retry_maximum());
+            let remaining = until(&due.entity, self.node.clock.now());
+            tokio::select! {
+                () = self.node.shutdown.stopping() => return false,
+                () = tokio::time::sleep(delay.min(remaining)) => {}
+                () = self.notify.notified() => {
+                    // A later commit may have withdrawn or superseded it.
+                    return true;
+                }
+            }
+        }
+    }
+
+    /// One attempt. `None`: the node stops.
+    async fn attempt(&self, due: &Due) -> Option<Attempt> {
+        let place = tokio::select! {
+            () = self.node.shutdown.stopping() => return None,
+            place = self.places.acquire() => place.ok()?,
+        };
+        if !due.partner_active {
+            return self.wait_for_partner(due).await;
+        }
+        let Some(client) = self.node.client(&self.participant) else {
+            let text = "the partner is not registered any more";
+            return Some(Attempt::Final(failure("unregistered", text)));
+        };
+        let body = match self.text(due).await {
+            Ok(body) => body,
+            Err(reason) => return Some(Attempt::Again { reason, legal_refusal: false }),
+        };
+        self.node.attempts.begin(&self.pid, due.number);
+        let content_type = HeaderValue::from_static("application/json");
+        let sent = tokio::select! {
+            () = self.node.shutdown.stopping() => return None,
+            sent = client.send(Method::POST, &due.entity.url, content_type, body) => sent,
+        };
+        drop(place);
+        Some(self.judge(due, sent))
+    }
+
+    /// A suspended partner is told nothing; it may be active again before the deadline.
+    async fn wait_for_partner(&self, due: &Due) -> Option<Attempt> {
+        let mut changed = self.node.store.subscribe(Key::Partner(self.participant.clone()));
+        let remaining = until(&due.entity, self.node.clock.now());
+        tokio::select! {
+            () = self.node.shutdown.stopping() => None,
+            _ = changed.changed() => Some(Attempt::Again {
+                reason: "the partner is suspended".to_owned(),
+                legal_refusal: false,
+            }),
+            () = tokio::time::sleep(remaining) => Some(Attempt::Final(failure(
+                "undelivered",
+                "the partner stayed suspended",
+            ))),
+        }
+    }
+
+    /// The bytes to send: the record's text, with the access token filled in where one belongs. The same each time.
+    async fn text(&self, due: &Due) -> Result<Bytes, String> {
+        let body = self.node.store.body(due.text).await.map_err(|error| error.to_string())?;
+        let mut text = body
+            .and_then(|body| body.message)
+            .ok_or_else(|| "the message's text is gone".to_owned())?;
+        if let Some((pid, generation)) = &due.entity.token {
+            let site = self.node.identity.site.load();
+            let token = site.token_key.access_token(pid.as_str(), u64::from(*generation));
+            fill_in(&mut text, &token);
+        }
+        Ok(Bytes::from(text.to_string()))
+    }
+
+    fn judge(&self, due: &Due, sent: Result<Answer, SendError>) -> Attempt {
+        match sent {
+            Ok(answer) => Attempt::Acknowledged(self.peer_pid(due, &answer)),
+            Err(SendError::Status { answer, .. }) => {
+                let told = PeerRefusal::read(&answer.body, &self.node.json_limits());
+                let by_policy =
+                    told.explanation.code.as_deref() == Some(engine::process::POLICY_CODE);
+                let reason = match told.explanation.texts() {
+                    texts if texts.is_empty() => format!("answered {}", answer.status),
+                    texts => texts.join("; "),
+                };
+                if temporary(answer.status) {
+                    return Attempt::Again { reason, legal_refusal: false };
+                }
+                if by_policy || due.begins {
+                    return Attempt::Final(Failure {
+                        code: told.explanation.code.unwrap_or_else(|| "refused".to_owned()),
+                        reason,
+                        reference: reference(&answer.body),
+                        by_policy,
+                    });
+                }
+                Attempt::Again { reason, legal_refusal: true }
+            }
+            Err(error) if error.is_transient() => {
+                Attempt::Again { reason: chain(&error), legal_refusal: false }
+            }
+            // A certificate or an address can be put right before the deadline.
+            Err(error) => Attempt::Again { reason: chain(&error), legal_refusal: false },
+        }
+    }
+
+    /// The partner's process id in its answer to a first message.
+    fn peer_pid(&self, due: &Due, answer: &Answer) -> Option<Pid> {
+        if !due.begins {
+            return None;
+        }
+        let limits = self.node.json_limits();
+        let pids: Pids = match due.entity.subject {
+            Subject::Negotiation => {
+                message::parse::<ContractNegotiation>(&answer.body, &limits).ok()?.message.pids
+            }
+            Subject::Transfer => {
+                message::parse::<TransferProcess>(&answer.body, &limits).ok()?.message.pids
+            }
+        };
+        // Which of the two is the partner's follows from which is ours.
+        if pids.consumer == self.pid { Some(pids.provider) } else { Some(pids.consumer) }
+    }
+
+    /// Commits what became of a message. Answers whether to go on with the next.
+    async fn settle(&self, due: &Due, attempt: Attempt) -> bool {
+        let (participant, pid, number) =
+            (self.participant.clone(), self.pid.clone(), due.number);
+        let settled = match attempt {
+            Attempt::Acknowledged(peer_pid) => {
+                self.node.metrics.delivery(&self.name(), DeliveryOutcome::Acknowledged);
+                self.node
+                    .commit(move |view| {
+                        outbox::delivered(view, &participant, &pid, number, peer_pid.as_ref())
+                    })
+                    .await
+            }
+            Attempt::Final(failure) => {
+                self.node.metrics.delivery(&self.name(), DeliveryOutcome::Refused);
+                tracing::warn!(
+                    event = "message.refused",
+                    partner = self.name(),
+                    process = %self.pid,
+                    reason = failure.reason,
+                    reference = failure.reference,
+                );
+                let (context, fresh) = (Arc::clone(&self.node.context), self.node.fresh());
+                self.node
+                    .commit(move |view| {
+                        outbox::undeliverable(
+                            view,
+                            &context,
+                            &fresh,
+                            &participant,
+                            &pid,
+                            number,
+                            &failure,
+                        )
+                    })
+                    .await
+            }
+            Attempt::Again { .. } => return true,
+        };
+        match settled {
+            Ok(()) => {
+                self.node.attempts.settle(&self.pid, due.number);
+                true
+            }
+            Err(error) => {
+                // Nothing is lost: the message is owed still, and its repeat is harmless.
+                tracing::error!(event = "delivery.not_stored", process = %self.pid, error = %error);
+                tokio::select! {
+                    () = self.node.shutdown.stopping() => false,
+                    () = tokio::time::sleep(Duration::from_secs(1)) => true,
+                }
+            }
+        }
+    }
+
+    fn name(&self) -> String {
+        self.node.partner_name(&self.participant)
+    }
+}
+
+/// Puts the access token into a start message's data address.
+fn fill_in(text: &mut Value, token: &str) {
+    let properties = text
+        .pointer_mut("/dataAddress/endpointProperties")
+        .and_then(Value::as_array_mut);
+    if let Some(properties) = properties {
+        properties.push(serde_json::json!({
+            "@type": "EndpointProperty",
+            "name": "authorization",
+            "value": token,
+        }));
+    }
+}
+
+/// The reference in a refusal of a first message: the provider's administrator finds the reason by it.
+fn reference(body: &[u8]) -> Option<String> {
+    let body: Value = serde_json::from_slice(body).ok()?;
+    let pid = body.get("providerPid")?.as_str()?;
+    pid.starts_with("urn:uuid:").then(|| pid.chars().take(100).collect())
+}
+
+fn temporary(status: StatusCode) -> bool {
+    status.is_server_error()
+        || matches!(
+            status,
+            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS
+        )
+}
+
+fn until(entity: &Outbox, now: jiff::Timestamp) -> Duration {
+    Duration::try_from(entity.deadline.duration_since(now)).unwrap_or(Duration::ZERO)
+}
+
+fn failure(code: &str, reason: &str) -> Failure {
+    Failure {
+        code: code.to_owned(),
+        reason: reason.to_owned(),
+        reference: None,
+        by_policy: false,
+    }
+}
+
+/// An error with its causes.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    crate::site::chain(error)
+}

@@ -1,0 +1,220 @@
+//! The partner listener's requests: DSP, data, checkpoints.
+
+mod checkpoint;
+mod data;
+mod dsp;
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use engine::Peer;
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use protocol::id::ParticipantId;
+use protocol::path;
+
+use crate::net::{Body, Connection, Gate, Refusal};
+use crate::node::Node;
+use crate::telemetry::{HandshakeOutcome, RequestKind, StatusClass};
+use crate::wire;
+
+pub use data::Streams;
+
+/// Where a request goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Route {
+    Version,
+    CatalogRequest,
+    Dataset,
+    NegotiationRequest,
+    NegotiationOffers,
+    Negotiation,
+    CounterRequest,
+    CounterOffer,
+    Events,
+    Agreement,
+    Verification,
+    NegotiationTermination,
+    TransferRequest,
+    Transfer,
+    TransferStart,
+    TransferSuspension,
+    TransferCompletion,
+    TransferTermination,
+    Data,
+    Provenance,
+    Checkpoint,
+}
+
+/// Answers partners.
+pub struct Partners {
+    node: Arc<Node>,
+    routes: matchit::Router<Route>,
+}
+
+impl Partners {
+    /// Answers for this node.
+    ///
+    /// # Errors
+    /// When two paths contradict each other, which the table below rules out.
+    pub fn new(node: Arc<Node>) -> Result<Self, matchit::InsertError> {
+        let mut routes = matchit::Router::new();
+        routes.insert(path::VERSION, Route::Version)?;
+        let dsp = [
+            (path::CATALOG_REQUEST, Route::CatalogRequest),
+            (path::DATASET, Route::Dataset),
+            (path::NEGOTIATION_REQUEST, Route::NegotiationRequest),
+            (path::NEGOTIATION_OFFERS, Route::NegotiationOffers),
+            (path::NEGOTIATION, Route::Negotiation),
+            (path::NEGOTIATION_COUNTER_REQUEST, Route::CounterRequest),
+            (path::NEGOTIATION_COUNTER_OFFER, Route::CounterOffer),
+            (path::NEGOTIATION_EVENTS, Route::Events),
+            (path::NEGOTIATION_AGREEMENT, Route::Agreement),
+            (path::NEGOTIATION_VERIFICATION, Route::Verification),
+            (path::NEGOTIATION_TERMINATION, Route::NegotiationTermination),
+            (path::TRANSFER_REQUEST, Route::TransferRequest),
+            (path::TRANSFER, Route::Transfer),
+            (path::TRANSFER_START, Route::TransferStart),
+            (path::TRANSFER_SUSPENSION, Route::TransferSuspension),
+            (path::TRANSFER_COMPLETION, Route::TransferCompletion),
+            (path::TRANSFER_TERMINATION, Route::TransferTermination),
+        ];
+        for (template, route) in dsp {
+            // A trailing slash makes no difference (DSP 2025-1, HTTPS bindings).
+            routes.insert(format!("{}{template}", wire::DSP), route)?;
+            routes.insert(format!("{}{template}/", wire::DSP), route)?;
+        }
+        routes.insert(format!("{}/{{pid}}", wire::DATA), Route::Data)?;
+        routes.insert(format!("{}/{{pid}}/provenance", wire::DATA), Route::Provenance)?;
+        routes.insert(wire::CHECKPOINT, Route::Checkpoint)?;
+        Ok(Self { node, routes })
+    }
+
+    /// Answers one request.
+    pub async fn answer(
+        &self,
+        request: Request<Incoming>,
+        connection: Arc<Connection>,
+    ) -> Response<Body> {
+        let Ok(peer) = self.node.peer(&connection) else {
+            return wire::bare(StatusCode::FORBIDDEN);
+        };
+        let target = request.uri().path().to_owned();
+        let Ok(matched) = self.routes.at(&target) else {
+            return wire::bare(StatusCode::NOT_FOUND);
+        };
+        let route = *matched.value;
+        let segment = matched.params.iter().next().map(|(_, value)| decode(value));
+        let started = std::time::Instant::now();
+        let method = request.method().clone();
+        let response = match (route, segment) {
+            (_, Some(None)) => wire::bare(StatusCode::NOT_FOUND),
+            (Route::Data, Some(Some(pid))) => {
+                data::serve(&self.node, request, &peer, &connection, &pid).await
+            }
+            (Route::Provenance, Some(Some(pid))) if method == Method::GET => {
+                data::provenance(&self.node, request, &peer, &pid).await
+            }
+            (Route::Checkpoint, None) if method == Method::POST => {
+                checkpoint::exchange(&self.node, request, &peer).await
+            }
+            (Route::Version, None) if method == Method::GET => dsp::version(),
+            (Route::Data | Route::Provenance | Route::Checkpoint | Route::Version, _) => {
+                wire::bare(StatusCode::METHOD_NOT_ALLOWED)
+            }
+            (route, segment) => {
+                dsp::answer(&self.node, route, request, &peer, segment.flatten().as_deref()).await
+            }
+        };
+        self.count(&peer, route, response.status(), started);
+        response
+    }
+
+    fn count(&self, peer: &Peer, route: Route, status: StatusCode, started: std::time::Instant) {
+        let kind = match route {
+            Route::Version => RequestKind::Version,
+            Route::CatalogRequest | Route::Dataset => RequestKind::Catalog,
+            Route::Data => RequestKind::Data,
+            Route::Provenance | Route::Checkpoint => RequestKind::Evidence,
+            Route::TransferRequest
+            | Route::Transfer
+            | Route::TransferStart
+            | Route::TransferSuspension
+            | Route::TransferCompletion
+            | Route::TransferTermination => RequestKind::Transfer,
+            _ => RequestKind::Negotiation,
+        };
+        let name = self.node.partner_name(&peer.participant);
+        self.node.metrics.request(&name, kind, StatusClass::of(status.as_u16()), started.elapsed());
+    }
+}
+
+/// A path segment's identifier; `None` where it is not UTF-8.
+fn decode(segment: &str) -> Option<String> {
+    percent_encoding::percent_decode_str(segment).decode_utf8().ok().map(Into::into)
+}
+
+/// What the node says about connections.
+pub struct Entrance {
+    node: Arc<Node>,
+    turned_away: Mutex<HashMap<IpAddr, std::time::Instant>>,
+}
+
+impl Entrance {
+    /// Speaks for this node.
+    pub fn new(node: Arc<Node>) -> Self {
+        Self { node, turned_away: Mutex::default() }
+    }
+}
+
+/// How often turned away connections of one address are logged.
+const LOG_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
+/// How many addresses are remembered for that.
+const LOGGED_ADDRESSES: usize = 1024;
+
+impl Gate for Entrance {
+    fn admits(&self, participant: &str, address: IpAddr) -> bool {
+        let Ok(participant) = ParticipantId::new(participant) else { return false };
+        let registry = self.node.registry();
+        registry.by_participant(&participant).is_some_and(|partner| {
+            partner.networks.is_empty()
+                || partner.networks.iter().any(|network| network.contains(&address.to_canonical()))
+        })
+    }
+
+    fn refuse(&self, connection: &Connection, refusal: &Refusal) -> Response<Body> {
+        tracing::warn!(
+            event = "connection.refused",
+            partner = %connection.participant(),
+            remote = %connection.remote(),
+            reason = %refusal,
+        );
+        wire::bare(StatusCode::FORBIDDEN)
+    }
+
+    fn turned_away(&self, remote: SocketAddr, refusal: &Refusal) {
+        self.node.metrics.handshake(HandshakeOutcome::of(refusal));
+        let now = std::time::Instant::now();
+        let mut seen = self.turned_away.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.len() > LOGGED_ADDRESSES {
+            seen.clear();
+        }
+        let latest = seen.insert(remote.ip(), now);
+        if latest.is_none_or(|latest| now.duration_since(latest) > LOG_INTERVAL) {
+            tracing::warn!(event = "connection.turned_away", remote = %remote, reason = %refusal);
+        }
+    }
+}
+
+impl std::fmt::Debug for Partners {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Partners")
+    }
+}
+
+impl std::fmt::Debug for Entrance {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Entrance")
+    }
+}

@@ -1,0 +1,280 @@
+//! The data endpoint: bytes under a permit, and the evidence of their release.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use engine::data::{Admitted, admit};
+use engine::refusal::{Refusal, RefusalKind};
+use engine::{EndReason, Peer, Permit, Store as _};
+use futures_util::FutureExt as _;
+use http::{Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use protocol::id::{ParticipantId, Pid};
+
+use crate::data::{Content, Delivery, Finished, Lease, Outcome, Renew, ServeError, respond};
+use crate::net::{Body, Connection};
+use crate::node::Node;
+use crate::objects::ReadError;
+use crate::telemetry::{CutReason, DataDirection};
+use crate::wire::{self, Trouble};
+
+/// Places for data streams, in all and for each partner.
+#[derive(Debug, Default)]
+pub struct Streams {
+    running: Mutex<HashMap<ParticipantId, usize>>,
+    most: usize,
+    most_per_partner: usize,
+}
+
+/// One place; given back when dropped.
+struct Place {
+    node: Arc<Node>,
+    participant: ParticipantId,
+}
+
+impl Streams {
+    /// So many places.
+    pub fn new(most: usize, most_per_partner: usize) -> Self {
+        Self { running: Mutex::default(), most, most_per_partner }
+    }
+
+    fn take(node: &Arc<Node>, participant: &ParticipantId) -> Option<Place> {
+        let streams = &node.streams;
+        let mut running = streams.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: usize = running.values().sum();
+        let of_partner = running.entry(participant.clone()).or_default();
+        if all >= streams.most || *of_partner >= streams.most_per_partner {
+            return None;
+        }
+        *of_partner += 1;
+        Some(Place { node: Arc::clone(node), participant: participant.clone() })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut running =
+            self.node.streams.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = running.get_mut(&self.participant) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                running.remove(&self.participant);
+            }
+        }
+    }
+}
+
+/// Serves the bytes of a transfer.
+pub(super) async fn serve(
+    node: &Arc<Node>,
+    request: Request<Incoming>,
+    peer: &Peer,
+    connection: &Arc<Connection>,
+    pid: &str,
+) -> Response<Body> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return wire::bare(StatusCode::METHOD_NOT_ALLOWED);
+    }
+    let Ok(pid) = Pid::new(pid) else { return wire::bare(StatusCode::NOT_FOUND) };
+    let Some(token) = token_sha256(&request) else { return unauthorized() };
+    let Some(place) = Streams::take(node, &peer.participant) else {
+        let text = "too many transfers run at once; try again when one has ended";
+        let refusal = Refusal::new(RefusalKind::TooMany, text, text, node.fresh().reference);
+        return refuse(node, peer, refusal).await;
+    };
+    let (admitted, lease) = match ask(node, peer, &pid, &token).await {
+        Ok(admitted) => admitted,
+        Err(Trouble::Refused(refusal)) => return refuse(node, peer, refusal).await,
+        Err(Trouble::Store(error)) => {
+            tracing::error!(event = "data.not_stored", error = %error);
+            return wire::unavailable();
+        }
+    };
+    let Admitted { dataset, .. } = &admitted;
+    let reader = match node.objects.reader(&dataset.digests, &dataset.location).await {
+        Ok(reader) => reader,
+        Err(error) => {
+            unreadable(node, dataset, &error).await;
+            return wire::unavailable();
+        }
+    };
+    let content = Content {
+        media_type: dataset.media_type.clone(),
+        file_name: dataset.file_name.clone(),
+        digests: dataset.digests.clone(),
+        published: dataset.published,
+    };
+    let delivery = Delivery {
+        reader,
+        content,
+        lease,
+        renew: renew(node, peer, &pid, &token),
+        meters: Arc::clone(&node.meters),
+        pace: node.pace(),
+        finished: finished(node, peer, dataset.clone(), place),
+    };
+    let (method, headers) = (request.method().clone(), request.headers().clone());
+    node.metrics.stream(DataDirection::Served, 1);
+    match respond(&method, &headers, delivery, |body, ended| connection.cut_when(body, ended)) {
+        Ok(response) => response,
+        Err(error @ (ServeError::OtherBytes { .. } | ServeError::NotADigest { .. })) => {
+            tracing::error!(event = "data.inconsistent", error = %error);
+            wire::bare(StatusCode::INTERNAL_SERVER_ERROR)
+        }
+    }
+}
+
+/// Asks the engine for a permit.
+async fn ask(
+    node: &Arc<Node>,
+    peer: &Peer,
+    pid: &Pid,
+    token: &str,
+) -> Result<(Admitted, Lease), Trouble> {
+    let attempted = node.attempts.any(pid);
+    let (fresh, peer, pid, token) = (node.fresh(), peer.clone(), pid.clone(), token.to_owned());
+    let (committed, permit) = node
+        .store
+        .admit(Vec::new(), move |view| admit(view, &fresh, &peer, &pid, &token, attempted))
+        .await?;
+    let admitted = committed.reply?;
+    let decided = node.clock.now();
+    match permit {
+        Some((permit, ending)) => {
+            Ok((admitted, Lease { permit, decided, ending: ending.boxed() }))
+        }
+        None => Err(Trouble::Store(engine::StoreError::Closed)),
+    }
+}
+
+/// Decides again on a permit whose instant has come: what no longer holds is cut with its record, what holds goes on.
+fn renew(node: &Arc<Node>, peer: &Peer, pid: &Pid, token: &str) -> Renew {
+    let (node, peer, pid, token) = (Arc::clone(node), peer.clone(), pid.clone(), token.to_owned());
+    Box::new(move |_: Permit| {
+        let (node, peer, pid, token) =
+            (Arc::clone(&node), peer.clone(), pid.clone(), token.clone());
+        async move {
+            let gone = |internal: String| EndReason {
+                external: "the permit has ended".to_owned(),
+                internal,
+                terminates: false,
+                by_policy: false,
+            };
+            if let Err(error) = node.store.recheck_permits(pid.clone()).await {
+                return Err(gone(error.to_string()));
+            }
+            match ask(&node, &peer, &pid, &token).await {
+                Ok((_, lease)) => Ok(lease),
+                Err(trouble) => Err(gone(trouble.to_string())),
+            }
+        }
+        .boxed()
+    })
+}
+
+/// What is done when a request has ended.
+fn finished(
+    node: &Arc<Node>,
+    peer: &Peer,
+    dataset: engine::entity::Dataset,
+    place: Place,
+) -> Box<dyn FnOnce(Finished) + Send> {
+    let (node, participant) = (Arc::clone(node), peer.participant.clone());
+    Box::new(move |finished| {
+        drop(place);
+        let name = node.partner_name(&participant);
+        node.metrics.stream(DataDirection::Served, -1);
+        node.metrics.data(&name, DataDirection::Served, finished.bytes);
+        match finished.outcome {
+            Outcome::Complete | Outcome::Left => {}
+            Outcome::Cut(reason) => {
+                node.metrics.cut(&name, CutReason::of(&reason));
+                tracing::warn!(
+                    event = "data.cut",
+                    partner = name,
+                    dataset = %dataset.id,
+                    bytes = finished.bytes,
+                    reason = reason.internal,
+                );
+            }
+            Outcome::TooSlow => {
+                node.metrics.cut(&name, CutReason::Stalled);
+                tracing::warn!(event = "data.stalled", partner = name, dataset = %dataset.id);
+            }
+            Outcome::Unreadable(error) => {
+                tokio::spawn(async move { unreadable(&node, &dataset, &error).await });
+            }
+        }
+    })
+}
+
+/// Bytes that are not those published are never served: the dataset is marked, and running transfers of it end.
+async fn unreadable(node: &Arc<Node>, dataset: &engine::entity::Dataset, error: &ReadError) {
+    tracing::error!(event = "dataset.unreadable", dataset = %dataset.id, error = %error);
+    if !error.is_damage() {
+        return;
+    }
+    let (fresh, id, published, reason) =
+        (node.fresh(), dataset.id.clone(), dataset.published, error.to_string());
+    let marked = node
+        .decide(move |view| engine::datasets::damaged(view, &fresh, &id, published, &reason))
+        .await;
+    if let Err(trouble) = marked {
+        tracing::error!(event = "dataset.not_marked", dataset = %dataset.id, error = %trouble);
+    }
+}
+
+/// Serves the provenance of a transfer: token, leaf, proof, checkpoint and chain.
+pub(super) async fn provenance(
+    node: &Arc<Node>,
+    request: Request<Incoming>,
+    peer: &Peer,
+    pid: &str,
+) -> Response<Body> {
+    let Ok(pid) = Pid::new(pid) else { return wire::bare(StatusCode::NOT_FOUND) };
+    let Some(token) = token_sha256(&request) else { return unauthorized() };
+    let (fresh, asking) = (node.fresh(), peer.clone());
+    let granted = node
+        .decide(move |view| engine::data::granted(view, &fresh, &asking, &pid, &token))
+        .await;
+    let granted = match granted {
+        Ok(granted) => granted,
+        Err(Trouble::Refused(refusal)) => return refuse(node, peer, refusal).await,
+        Err(Trouble::Store(_)) => return wire::unavailable(),
+    };
+    match crate::evidence::bundle(node, &peer.participant, &granted).await {
+        Ok(bytes) => wire::json(StatusCode::OK, bytes),
+        Err(error) => {
+            tracing::error!(event = "provenance.failed", error = %error);
+            wire::unavailable()
+        }
+    }
+}
+
+/// The SHA-256 of the access token that a request carries, with or without `Bearer`.
+fn token_sha256(request: &Request<Incoming>) -> Option<String> {
+    let value = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?;
+    let token = match value.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
+        _ => value.trim(),
+    };
+    (!token.is_empty()).then(|| hex::encode(certs::seal::token_digest(token)))
+}
+
+fn unauthorized() -> Response<Body> {
+    let mut response = wire::bare(StatusCode::UNAUTHORIZED);
+    response
+        .headers_mut()
+        .insert(header::WWW_AUTHENTICATE, http::HeaderValue::from_static("Bearer"));
+    response
+}
+
+/// A refusal in the words of the data endpoint: what is gone for good is 403 or 404, so that a client stops asking.
+async fn refuse(node: &Arc<Node>, peer: &Peer, refusal: Refusal) -> Response<Body> {
+    let refusal = node.refusals.record(peer, refusal, "data").await;
+    let mut response = wire::refused(&refusal, &wire::Shape::Transfer(None));
+    if matches!(refusal.kind, RefusalKind::Policy | RefusalKind::IllegalState) {
+        *response.status_mut() = StatusCode::FORBIDDEN;
+    }
+    response
+}

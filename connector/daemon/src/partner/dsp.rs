@@ -1,0 +1,599 @@
+//! DSP 2025-1 over HTTPS: each message parsed, decided, answered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::process::Inbound;
+use engine::refusal::{Refusal, RefusalKind};
+use engine::transfer::{Answer, GrantFacts, Prepared};
+use engine::{Peer, Store as _, catalog, negotiation, transfer};
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use protocol::error::PeerRefusal;
+use protocol::id::{DatasetId, Pid};
+use protocol::message::{
+    self, CatalogRequestMessage, ContractAgreementMessage, ContractAgreementVerificationMessage,
+    ContractNegotiation, ContractNegotiationEventMessage, ContractNegotiationTerminationMessage,
+    ContractOfferMessage, ContractRequestMessage, NegotiationEvent, Pids, ProtocolVersion,
+    TransferCompletionMessage, TransferProcess, TransferRequestMessage, TransferStartMessage,
+    TransferSuspensionMessage, TransferTerminationMessage, VersionResponse,
+};
+use protocol::negotiation::MessageKind;
+
+use super::Route;
+use crate::net::{Body, BodyError, read_body};
+use crate::node::Node;
+use crate::wire::{self, Shape, Trouble};
+
+/// How long a status request waits for an attempt in flight.
+const STATUS_WAIT: Duration = Duration::from_millis(500);
+/// How often a transfer request is decided again because its facts changed while they were signed.
+const PREPARE_ROUNDS: usize = 4;
+/// How many datasets a catalog is read in steps of.
+const CATALOG_STEP: usize = 256;
+/// How many datasets a catalog has at most; a partner narrows by asking for one dataset.
+const CATALOG_LIMIT: usize = 10_000;
+
+/// An answer, or what is wrong and in which shape to say it.
+type Outcome = Result<Response<Body>, Box<Failure>>;
+
+/// A request that is not done.
+struct Failure {
+    trouble: Trouble,
+    shape: Shape,
+}
+
+/// The versions that this node speaks.
+pub(super) fn version() -> Response<Body> {
+    let response = VersionResponse {
+        protocol_versions: vec![ProtocolVersion {
+            version: message::PROTOCOL_VERSION.to_owned(),
+            path: wire::DSP.to_owned(),
+            binding: "HTTPS".to_owned(),
+            auth: None,
+            identifier_type: None,
+            service_id: None,
+        }],
+    };
+    wire::json(StatusCode::OK, response.to_json().to_string())
+}
+
+/// Answers a request to one of the DSP endpoints.
+pub(super) async fn answer(
+    node: &Arc<Node>,
+    route: Route,
+    request: Request<Incoming>,
+    peer: &Peer,
+    segment: Option<&str>,
+) -> Response<Body> {
+    let name = name_of(route);
+    let outcome = match (request.method(), segment) {
+        (&Method::GET, Some(segment)) => get(node, route, peer, segment).await,
+        (&Method::POST, None) => post(node, route, request, peer).await,
+        (&Method::POST, Some(segment)) => match Pid::new(segment) {
+            Ok(pid) => post_to(node, route, request, peer, &pid).await,
+            Err(_) => return wire::bare(StatusCode::NOT_FOUND),
+        },
+        _ => return wire::bare(StatusCode::METHOD_NOT_ALLOWED),
+    };
+    match outcome {
+        Ok(response) => response,
+        Err(failure) => match failure.trouble {
+            Trouble::Refused(refusal) => {
+                let refusal = node.refusals.record(peer, refusal, name).await;
+                tracing::info!(
+                    event = "request.refused",
+                    partner = %peer.participant,
+                    request = name,
+                    reference = refusal.reference,
+                    reason = refusal.internal,
+                );
+                wire::refused(&refusal, &failure.shape.with_reference(&refusal.reference))
+            }
+            Trouble::Store(error) => {
+                tracing::error!(event = "request.not_stored", request = name, error = %error);
+                wire::unavailable()
+            }
+        },
+    }
+}
+
+async fn get(node: &Arc<Node>, route: Route, peer: &Peer, segment: &str) -> Outcome {
+    match route {
+        Route::Dataset => dataset(node, peer, segment).await,
+        Route::Negotiation => negotiation_status(node, peer, segment).await,
+        Route::Transfer => transfer_status(node, peer, segment).await,
+        _ => Ok(wire::bare(StatusCode::METHOD_NOT_ALLOWED)),
+    }
+}
+
+async fn post(node: &Arc<Node>, route: Route, request: Request<Incoming>, peer: &Peer) -> Outcome {
+    match route {
+        Route::CatalogRequest => catalog(node, request, peer).await,
+        Route::NegotiationRequest => negotiation_request(node, request, peer).await,
+        Route::NegotiationOffers => {
+            let shape = Shape::Negotiation(None);
+            let incoming: message::Incoming<ContractOfferMessage> =
+                read(node, request, &shape).await?;
+            let provider = incoming.message.provider_pid;
+            let refusal = invalid(
+                node,
+                "this node begins negotiations itself and takes no unasked offers",
+            );
+            let pids = Pids { consumer: provider.clone(), provider };
+            Err(failed(refusal, Shape::Negotiation(Some(pids))))
+        }
+        Route::TransferRequest => transfer_request(node, request, peer).await,
+        _ => Ok(wire::bare(StatusCode::METHOD_NOT_ALLOWED)),
+    }
+}
+
+async fn post_to(
+    node: &Arc<Node>,
+    route: Route,
+    request: Request<Incoming>,
+    peer: &Peer,
+    pid: &Pid,
+) -> Outcome {
+    use negotiation::Message as Negotiating;
+    use transfer::Message as Transferring;
+    let shape = Shape::Negotiation(None);
+    match route {
+        Route::CounterRequest => {
+            let incoming: message::Incoming<ContractRequestMessage> =
+                read(node, request, &shape).await?;
+            let message::RequestStage::Counter { provider_pid } = incoming.message.stage.clone()
+            else {
+                return Err(failed(invalid(node, "providerPid is missing"), shape));
+            };
+            let pids =
+                Pids { consumer: incoming.message.consumer_pid.clone(), provider: provider_pid };
+            let counter = Negotiating::Counter(MessageKind::Request);
+            negotiating(node, peer, pid, incoming.map(|_| (pids, counter))).await
+        }
+        Route::CounterOffer => {
+            let incoming: message::Incoming<ContractOfferMessage> =
+                read(node, request, &shape).await?;
+            let message::OfferStage::Counter { consumer_pid } = incoming.message.stage.clone()
+            else {
+                return Err(failed(invalid(node, "consumerPid is missing"), shape));
+            };
+            let pids =
+                Pids { consumer: consumer_pid, provider: incoming.message.provider_pid.clone() };
+            let counter = Negotiating::Counter(MessageKind::Offer);
+            negotiating(node, peer, pid, incoming.map(|_| (pids, counter))).await
+        }
+        Route::Events => {
+            let incoming: message::Incoming<ContractNegotiationEventMessage> =
+                read(node, request, &shape).await?;
+            let incoming = incoming.map(|event| {
+                let message = match event.event {
+                    NegotiationEvent::Accepted => Negotiating::Accepted,
+                    NegotiationEvent::Finalized => Negotiating::Finalized,
+                };
+                (event.pids, message)
+            });
+            negotiating(node, peer, pid, incoming).await
+        }
+        Route::Agreement => {
+            let incoming: message::Incoming<ContractAgreementMessage> =
+                read(node, request, &shape).await?;
+            let incoming = incoming
+                .map(|agreed| (agreed.pids, Negotiating::Agreement(agreed.agreement)));
+            negotiating(node, peer, pid, incoming).await
+        }
+        Route::Verification => {
+            let incoming: message::Incoming<ContractAgreementVerificationMessage> =
+                read(node, request, &shape).await?;
+            let incoming = incoming.map(|verified| (verified.pids, Negotiating::Verification));
+            negotiating(node, peer, pid, incoming).await
+        }
+        Route::NegotiationTermination => {
+            let incoming: message::Incoming<ContractNegotiationTerminationMessage> =
+                read(node, request, &shape).await?;
+            let incoming = incoming
+                .map(|ended| (ended.pids, Negotiating::Termination(ended.explanation)));
+            negotiating(node, peer, pid, incoming).await
+        }
+        Route::TransferStart => transfer_start(node, request, peer, pid).await,
+        Route::TransferSuspension => {
+            let incoming: message::Incoming<TransferSuspensionMessage> =
+                read(node, request, &Shape::Transfer(None)).await?;
+            let incoming = incoming
+                .map(|held| (held.pids, Transferring::Suspension(held.explanation)));
+            transferring(node, peer, pid, incoming).await
+        }
+        Route::TransferCompletion => {
+            let incoming: message::Incoming<TransferCompletionMessage> =
+                read(node, request, &Shape::Transfer(None)).await?;
+            let incoming = incoming.map(|done| (done.pids, Transferring::Completion));
+            transferring(node, peer, pid, incoming).await
+        }
+        Route::TransferTermination => {
+            let incoming: message::Incoming<TransferTerminationMessage> =
+                read(node, request, &Shape::Transfer(None)).await?;
+            let incoming = incoming
+                .map(|ended| (ended.pids, Transferring::Termination(ended.explanation)));
+            transferring(node, peer, pid, incoming).await
+        }
+        _ => Ok(wire::bare(StatusCode::METHOD_NOT_ALLOWED)),
+    }
+}
+
+async fn catalog(node: &Arc<Node>, request: Request<Incoming>, peer: &Peer) -> Outcome {
+    let shape = Shape::Catalog;
+    let incoming: message::Incoming<CatalogRequestMessage> =
+        read(node, request, &shape).await?;
+    if !incoming.message.filter.is_empty() {
+        let text = "this node knows no catalog filter; leave it out";
+        return Err(failed(invalid(node, text), shape));
+    }
+    let (fresh, asking) = (node.fresh(), peer.clone());
+    let reader = node
+        .decide(move |view| catalog::admit(view, &fresh, &asking))
+        .await
+        .map_err(|trouble| boxed(trouble, &shape))?;
+    let mut datasets = Vec::new();
+    let mut after = None;
+    loop {
+        let page = node
+            .store
+            .scan(engine::Kind::Dataset, after.take(), CATALOG_STEP)
+            .await
+            .map_err(|error| boxed(error.into(), &shape))?;
+        after = page.last().map(|(key, _)| key.clone());
+        for (_, entity) in &page {
+            if let engine::Entity::Dataset(dataset) = entity.as_ref()
+                && datasets.len() < CATALOG_LIMIT
+            {
+                datasets.extend(reader.entry(&node.context, dataset));
+            }
+        }
+        if page.len() < CATALOG_STEP || datasets.len() >= CATALOG_LIMIT {
+            break;
+        }
+    }
+    match reader.catalog(&node.context, datasets) {
+        Some(catalog) => Ok(wire::message(StatusCode::OK, &catalog)),
+        None => Ok(wire::bare(StatusCode::INTERNAL_SERVER_ERROR)),
+    }
+}
+
+async fn dataset(node: &Arc<Node>, peer: &Peer, id: &str) -> Outcome {
+    let shape = Shape::Catalog;
+    let fresh = node.fresh();
+    let Ok(id) = DatasetId::new(id) else {
+        return Err(failed(not_found(node), shape));
+    };
+    let (context, peer) = (Arc::clone(&node.context), peer.clone());
+    let dataset = node
+        .decide(move |view| catalog::dataset(view, &context, &fresh, &peer, &id))
+        .await
+        .map_err(|trouble| boxed(trouble, &shape))?;
+    Ok(wire::message(StatusCode::OK, &dataset))
+}
+
+async fn negotiation_request(
+    node: &Arc<Node>,
+    request: Request<Incoming>,
+    peer: &Peer,
+) -> Outcome {
+    let incoming: message::Incoming<ContractRequestMessage> =
+        read(node, request, &Shape::Negotiation(None)).await?;
+    let shape = Shape::Unknown { consumer: incoming.message.consumer_pid.clone(), transfer: false };
+    let inbound = inbound(&incoming, false);
+    let (context, fresh, asking) = (Arc::clone(&node.context), node.fresh(), peer.clone());
+    let asked = incoming.message;
+    let status = node
+        .decide(move |view| {
+            negotiation::receive_request(view, &context, &fresh, &asking, &asked, &inbound)
+        })
+        .await
+        .map_err(|trouble| boxed(trouble, &shape))?;
+    crate::witness::later(node, &peer.participant);
+    Ok(negotiation_answer(StatusCode::CREATED, status))
+}
+
+async fn negotiation_status(node: &Arc<Node>, peer: &Peer, pid: &str) -> Outcome {
+    let shape = Shape::Negotiation(None);
+    let Ok(pid) = Pid::new(pid) else { return Err(failed(not_found(node), shape)) };
+    let ask = || {
+        let (fresh, peer, pid) = (node.fresh(), peer.clone(), pid.clone());
+        node.decide(move |view| negotiation::status(view, &fresh, &peer, &pid))
+    };
+    let mut changed = node.store.subscribe(engine::Key::Negotiation(pid.clone()));
+    let mut status = ask().await.map_err(|trouble| boxed(trouble, &shape))?;
+    if status.pending && node.attempts.any(&pid) {
+        let _ = tokio::time::timeout(STATUS_WAIT, changed.changed()).await;
+        status = ask().await.map_err(|trouble| boxed(trouble, &shape))?;
+    }
+    Ok(negotiation_answer(StatusCode::OK, status))
+}
+
+fn negotiation_answer(code: StatusCode, status: negotiation::Status) -> Response<Body> {
+    match pids_of(status.consumer_pid, status.provider_pid) {
+        Some(pids) => wire::message(code, &ContractNegotiation { pids, state: status.state }),
+        None => wire::bare(StatusCode::NOT_FOUND),
+    }
+}
+
+/// Both process ids; where the partner's is not known yet, ours stands for both.
+fn pids_of(consumer: Option<Pid>, provider: Option<Pid>) -> Option<Pids> {
+    match (consumer, provider) {
+        (Some(consumer), Some(provider)) => Some(Pids { consumer, provider }),
+        (Some(pid), None) | (None, Some(pid)) => {
+            Some(Pids { consumer: pid.clone(), provider: pid })
+        }
+        (None, None) => None,
+    }
+}
+
+async fn negotiating(
+    node: &Arc<Node>,
+    peer: &Peer,
+    pid: &Pid,
+    incoming: message::Incoming<(Pids, negotiation::Message)>,
+) -> Outcome {
+    let inbound = inbound(&incoming, node.attempts.any(pid));
+    let (pids, message) = incoming.message;
+    let shape = Shape::Negotiation(Some(pids.clone()));
+    let (context, fresh, asking) = (Arc::clone(&node.context), node.fresh(), peer.clone());
+    let finalized = matches!(message, negotiation::Message::Finalized);
+    let pid = pid.clone();
+    node.decide(move |view| {
+        negotiation::receive(
+            view, &context, &fresh, &asking, &pid, &pids, &message, &inbound,
+        )
+    })
+    .await
+    .map_err(|trouble| boxed(trouble, &shape))?;
+    if finalized {
+        crate::witness::later(node, &peer.participant);
+    }
+    Ok(wire::bare(StatusCode::OK))
+}
+
+async fn transfer_request(node: &Arc<Node>, request: Request<Incoming>, peer: &Peer) -> Outcome {
+    let incoming: message::Incoming<TransferRequestMessage> =
+        read(node, request, &Shape::Transfer(None)).await?;
+    let shape = Shape::Unknown { consumer: incoming.message.consumer_pid.clone(), transfer: true };
+    let inbound = inbound(&incoming, false);
+    let (fresh, asked) = (node.fresh(), incoming.message);
+    let mut prepared: Option<Prepared> = None;
+    for _ in 0..PREPARE_ROUNDS {
+        let (context, asking, inbound, asked, ready) = (
+            Arc::clone(&node.context),
+            peer.clone(),
+            inbound.clone(),
+            asked.clone(),
+            prepared.take(),
+        );
+        let answer = node
+            .decide(move |view| {
+                transfer::receive_request(
+                    view,
+                    &context,
+                    &fresh,
+                    &asking,
+                    &asked,
+                    &inbound,
+                    ready.as_ref(),
+                )
+            })
+            .await
+            .map_err(|trouble| boxed(trouble, &shape))?;
+        match answer {
+            Answer::Status(status) => {
+                crate::witness::later(node, &peer.participant);
+                return Ok(transfer_answer(StatusCode::CREATED, status));
+            }
+            Answer::Prepare(facts) => prepared = Some(prepare(node, *facts, &asked, &shape)?),
+        }
+    }
+    let text = "the dataset or its agreement changes too often; try again";
+    let refusal = Refusal::new(RefusalKind::Unavailable, text, text, fresh.reference);
+    Err(failed(refusal, shape))
+}
+
+/// Signs what a grant needs before it can be committed.
+fn prepare(
+    node: &Arc<Node>,
+    facts: GrantFacts,
+    asked: &TransferRequestMessage,
+    shape: &Shape,
+) -> Result<Prepared, Box<Failure>> {
+    let site = node.identity.site.load();
+    let token = site
+        .token_key
+        .access_token(facts.transfer.as_str(), u64::from(facts.generation));
+    let token_sha256 = hex::encode(certs::seal::token_digest(&token));
+    let provenance = crate::evidence::issue(node, &facts, asked).map_err(|reason| {
+        let refusal = Refusal::new(
+            RefusalKind::Unavailable,
+            "temporarily unavailable",
+            format!("the provenance token cannot be signed: {reason}"),
+            uuid::Uuid::new_v4(),
+        );
+        failed(refusal, shape.clone())
+    })?;
+    let provenance_sha256 = hex::encode(certs::jose::token_sha256(&provenance));
+    Ok(Prepared { facts, provenance, provenance_sha256, token_sha256 })
+}
+
+async fn transfer_status(node: &Arc<Node>, peer: &Peer, pid: &str) -> Outcome {
+    let shape = Shape::Transfer(None);
+    let Ok(pid) = Pid::new(pid) else { return Err(failed(not_found(node), shape)) };
+    let ask = || {
+        let (fresh, peer, pid) = (node.fresh(), peer.clone(), pid.clone());
+        node.decide(move |view| transfer::status(view, &fresh, &peer, &pid))
+    };
+    let mut changed = node.store.subscribe(engine::Key::Transfer(pid.clone()));
+    let mut status = ask().await.map_err(|trouble| boxed(trouble, &shape))?;
+    if status.pending && node.attempts.any(&pid) {
+        let _ = tokio::time::timeout(STATUS_WAIT, changed.changed()).await;
+        status = ask().await.map_err(|trouble| boxed(trouble, &shape))?;
+    }
+    Ok(transfer_answer(StatusCode::OK, status))
+}
+
+fn transfer_answer(code: StatusCode, status: transfer::Status) -> Response<Body> {
+    match pids_of(status.consumer_pid, status.provider_pid) {
+        Some(pids) => {
+            let process = TransferProcess { pids, state: status.state.on_wire() };
+            wire::message(code, &process)
+        }
+        None => wire::bare(StatusCode::NOT_FOUND),
+    }
+}
+
+async fn transfer_start(
+    node: &Arc<Node>,
+    request: Request<Incoming>,
+    peer: &Peer,
+    pid: &Pid,
+) -> Outcome {
+    let shape = Shape::Transfer(None);
+    let incoming: message::Incoming<TransferStartMessage> =
+        read(node, request, &shape).await?;
+    let source = match &incoming.message.data_address {
+        None => None,
+        Some(address) => {
+            let sealed_token = match address.authorization() {
+                None => None,
+                Some(token) => Some(seal(node, pid, token).ok_or_else(|| {
+                    failed(invalid(node, "the access token cannot be kept"), shape.clone())
+                })?),
+            };
+            address
+                .endpoint()
+                .map(|endpoint| engine::entity::Source {
+                    endpoint: endpoint.to_owned(),
+                    sealed_token,
+                })
+        }
+    };
+    let incoming =
+        incoming.map(|start| (start.pids, transfer::Message::Start(source)));
+    transferring(node, peer, pid, incoming).await
+}
+
+/// Seals a partner's access token under our node key, bound to the process it is for.
+fn seal(node: &Node, pid: &Pid, token: &str) -> Option<String> {
+    use base64::Engine as _;
+    let site = node.identity.site.load();
+    let sealed = site.seal_key.seal(token.as_bytes(), pid.as_str().as_bytes()).ok()?;
+    Some(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(sealed))
+}
+
+async fn transferring(
+    node: &Arc<Node>,
+    peer: &Peer,
+    pid: &Pid,
+    incoming: message::Incoming<(Pids, transfer::Message)>,
+) -> Outcome {
+    let inbound = inbound(&incoming, node.attempts.any(pid));
+    let (pids, message) = incoming.message;
+    let shape = Shape::Transfer(Some(pids.clone()));
+    let (context, fresh, asking) = (Arc::clone(&node.context), node.fresh(), peer.clone());
+    let site = node.identity.site.load();
+    let (pid, ended) = (pid.clone(), !matches!(message, transfer::Message::Start(_)));
+    node.decide(move |view| {
+        let next_token = |pid: &Pid, generation: u32| {
+            let token = site.token_key.access_token(pid.as_str(), u64::from(generation));
+            hex::encode(certs::seal::token_digest(&token))
+        };
+        transfer::receive(
+            view, &context, &fresh, &asking, &pid, &pids, &message, &inbound, next_token,
+        )
+    })
+    .await
+    .map_err(|trouble| boxed(trouble, &shape))?;
+    if ended {
+        crate::witness::later(node, &peer.participant);
+    }
+    Ok(wire::bare(StatusCode::OK))
+}
+
+/// Reads a message of the type that belongs to the path.
+async fn read<T: message::Message>(
+    node: &Node,
+    request: Request<Incoming>,
+    shape: &Shape,
+) -> Result<message::Incoming<T>, Box<Failure>> {
+    let limits = node.json_limits();
+    let declared = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = declared.map(|text| text.split(';').next().unwrap_or_default().trim());
+    if !matches!(essence, None | Some("application/json" | "application/ld+json")) {
+        let text = "the body must be application/json or application/ld+json";
+        return Err(failed(invalid(node, text), shape.clone()));
+    }
+    let body = read_body(request.into_body().map_err(std::convert::identity), limits.max_bytes, node.pace())
+        .await
+        .map_err(|error| failed(unreadable(node, &error), shape.clone()))?;
+    message::parse(&body, &limits)
+        .map_err(|error| failed(invalid(node, &error.to_string()), shape.clone()))
+}
+
+fn unreadable(node: &Node, error: &BodyError) -> Refusal {
+    invalid(node, &error.to_string())
+}
+
+fn inbound<T>(incoming: &message::Incoming<T>, attempted: bool) -> Inbound {
+    let mut content = incoming.document.clone();
+    if let Some(members) = content.as_object_mut() {
+        members.remove("@id");
+    }
+    Inbound {
+        id: incoming.message_id.clone(),
+        digest: hex::encode(incoming.digest),
+        content: protocol::json::content_digest(&content).map(hex::encode).unwrap_or_default(),
+        text: incoming.document.clone(),
+        attempted,
+    }
+}
+
+fn invalid(node: &Node, text: &str) -> Refusal {
+    Refusal::new(RefusalKind::Invalid, text, text, node.fresh().reference)
+}
+
+fn not_found(node: &Node) -> Refusal {
+    Refusal::new(RefusalKind::NotFound, "not found", "not an identifier", node.fresh().reference)
+}
+
+fn failed(refusal: Refusal, shape: Shape) -> Box<Failure> {
+    Box::new(Failure { trouble: Trouble::Refused(refusal), shape })
+}
+
+fn boxed(trouble: Trouble, shape: &Shape) -> Box<Failure> {
+    Box::new(Failure { trouble, shape: shape.clone() })
+}
+
+/// What a partner's refusal of a message of ours says.
+pub(crate) fn told_by(body: &[u8], limits: &protocol::json::Limits) -> PeerRefusal {
+    PeerRefusal::read(body, limits)
+}
+
+fn name_of(route: Route) -> &'static str {
+    match route {
+        Route::Version => "version",
+        Route::CatalogRequest => "CatalogRequestMessage",
+        Route::Dataset => "dataset",
+        Route::NegotiationRequest | Route::CounterRequest => "ContractRequestMessage",
+        Route::NegotiationOffers | Route::CounterOffer => "ContractOfferMessage",
+        Route::Negotiation => "negotiation status",
+        Route::Events => "ContractNegotiationEventMessage",
+        Route::Agreement => "ContractAgreementMessage",
+        Route::Verification => "ContractAgreementVerificationMessage",
+        Route::NegotiationTermination => "ContractNegotiationTerminationMessage",
+        Route::TransferRequest => "TransferRequestMessage",
+        Route::Transfer => "transfer status",
+        Route::TransferStart => "TransferStartMessage",
+        Route::TransferSuspension => "TransferSuspensionMessage",
+        Route::TransferCompletion => "TransferCompletionMessage",
+        Route::TransferTermination => "TransferTerminationMessage",
+        Route::Data => "data",
+        Route::Provenance => "provenance",
+        Route::Checkpoint => "checkpoint",
+    }
+}

@@ -1,0 +1,175 @@
+//! Partners, policies, certificates and revocation lists, reloaded as files change.
+//!
+//! What changed is read and checked as a whole. An error leaves what was in force and is logged with its place; otherwise
+//! one commit puts the new set in force, and only then does the trust store follow.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::entity::Rules;
+use engine::registry::{self, Author, Changes};
+use engine::{Entity, Kind, Store as _};
+use notify::{RecursiveMode, Watcher as _};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::mpsc;
+
+use crate::node::Node;
+use crate::partners::Registry;
+use crate::{policies, site};
+
+/// Changes that come within this time are read together.
+const SETTLE: Duration = Duration::from_millis(150);
+/// How many partners are read from the store at once.
+const SCAN_STEP: usize = 256;
+
+/// Why a reload changed nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// A partner's file is not right.
+    #[error("{0}")]
+    Partners(#[from] crate::config::Problems),
+    /// The partners' files contradict each other.
+    #[error(transparent)]
+    Trust(#[from] crate::partners::RegistryError),
+    /// A policy is not right.
+    #[error("{0}")]
+    Policies(#[from] policies::PoliciesError),
+    /// It could not be stored.
+    #[error(transparent)]
+    Store(#[from] engine::StoreError),
+}
+
+/// Reads partners and policies and puts them in force.
+///
+/// # Errors
+/// [`ReloadError`]; then what was in force still is.
+pub async fn reload(node: &Arc<Node>, author: Author) -> Result<Changes, ReloadError> {
+    let _turn = node.reloading.lock().await;
+    let outcome = activate(node, author).await;
+    node.metrics.reload(outcome.is_ok());
+    outcome
+}
+
+async fn activate(node: &Arc<Node>, author: Author) -> Result<Changes, ReloadError> {
+    let now = node.clock.now();
+    let registry = Registry::load(&node.paths.partners, now)?;
+    let generation = node.identity.trust.load().generation().saturating_add(1);
+    let trust = registry.trust_store(generation, now)?;
+    let rules = policies::load(&node.paths, &registry)?;
+    let partners = registry.entities();
+    let mut digest = Sha256::new();
+    digest.update(rules.hash());
+    for partner in &partners {
+        digest.update(partner.file_sha256.as_bytes());
+    }
+    let rules = Rules { v: 1, hash: hex::encode(digest.finalize()), set: Arc::new(rules) };
+    let known = known(node).await?;
+    let changes = node
+        .commit(move |view| registry::activate(view, &rules, &partners, &known, &author))
+        .await?;
+    node.identity.trust.replace(trust);
+    node.replace_registry(registry);
+    for (name, kind) in &changes.partners {
+        tracing::info!(event = "partner.changed", partner = name, change = ?kind);
+    }
+    if changes.rules {
+        tracing::info!(event = "rules.activated");
+    }
+    Ok(changes)
+}
+
+async fn known(node: &Node) -> Result<Vec<protocol::id::ParticipantId>, engine::StoreError> {
+    let mut known = Vec::new();
+    let mut after = None;
+    loop {
+        let page = node.store.scan(Kind::Partner, after.take(), SCAN_STEP).await?;
+        after = page.last().map(|(key, _)| key.clone());
+        for (_, entity) in &page {
+            if let Entity::Partner(partner) = entity.as_ref() {
+                known.push(partner.participant.clone());
+            }
+        }
+        if page.len() < SCAN_STEP {
+            return Ok(known);
+        }
+    }
+}
+
+/// Reads the site's keys and certificates again.
+fn reload_pki(node: &Node) {
+    match site::load_pki(&node.paths, &node.config, node.clock.now()) {
+        Ok(pki) => {
+            node.metrics.certificate_expiry("server", pki.server.valid_until());
+            node.metrics.certificate_expiry("client", pki.client.valid_until());
+            node.metrics.certificate_expiry("signing", pki.signing.valid_until());
+            node.identity.site.replace(pki);
+            tracing::info!(event = "certificates.loaded");
+        }
+        Err(problem) => {
+            tracing::error!(event = "certificates.refused", problem = %problem);
+        }
+    }
+}
+
+/// Follows the files until the node stops.
+///
+/// # Errors
+/// When the system does not watch files.
+pub fn follow(node: &Arc<Node>) -> Result<tokio::task::JoinHandle<()>, notify::Error> {
+    let (sender, mut changed) = mpsc::unbounded_channel();
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        // Reading a file is an event as well, and would wake us for ever.
+        if event.as_ref().is_ok_and(|event| event.kind.is_access()) {
+            return;
+        }
+        let _ = sender.send(event);
+    })?;
+    for directory in [&node.paths.partners, &node.paths.policies, &node.paths.pki] {
+        watcher.watch(directory, RecursiveMode::NonRecursive)?;
+    }
+    if let Some(parent) = node.paths.purposes.parent() {
+        watcher.watch(parent, RecursiveMode::NonRecursive)?;
+    }
+    let node = Arc::clone(node);
+    Ok(tokio::spawn(async move {
+        let _watcher = watcher;
+        loop {
+            let event = tokio::select! {
+                () = node.shutdown.draining() => return,
+                event = changed.recv() => event,
+            };
+            let Some(event) = event else { return };
+            let mut events = vec![event];
+            tokio::time::sleep(SETTLE).await;
+            while let Ok(more) = changed.try_recv() {
+                events.push(more);
+            }
+            react(&node, &events).await;
+        }
+    }))
+}
+
+async fn react(node: &Arc<Node>, events: &[notify::Result<notify::Event>]) {
+    let under = |directory: &std::path::Path| {
+        events.iter().any(|event| match event {
+            Ok(event) => event.paths.iter().any(|path| path.starts_with(directory)),
+            // Something was missed: look at everything.
+            Err(_) => true,
+        })
+    };
+    if under(&node.paths.pki) {
+        reload_pki(node);
+    }
+    let rules = [&node.paths.partners, &node.paths.policies, &node.paths.purposes];
+    if !rules.into_iter().any(|path| under(path)) {
+        return;
+    }
+    let author =
+        Author { place: "file change".to_owned(), person: None, reason: None };
+    match reload(node, author).await {
+        Ok(_) => {}
+        Err(error) => {
+            tracing::error!(event = "reload.refused", error = %error, "what was in force stays so");
+        }
+    }
+}
