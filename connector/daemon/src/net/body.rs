@@ -187,10 +187,17 @@ where
 
     fn deadline(&self) -> Instant {
         let earned = Duration::from_secs(self.received / self.pace.minimum_bytes_per_second);
-        let average = self.began.checked_add(earned).unwrap_or(self.last) + self.pace.grace;
-        average.min(self.last + self.pace.grace)
+        let average = later(later(self.began, earned), self.pace.grace);
+        average.min(later(self.last, self.pace.grace))
     }
 }
+
+/// An instant some time later; a time without end is one that no process lives to see.
+pub(super) fn later(instant: Instant, by: Duration) -> Instant {
+    instant.checked_add(by).unwrap_or(instant + LONGEST_WAIT)
+}
+
+const LONGEST_WAIT: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
 #[cfg(test)]
 mod tests;

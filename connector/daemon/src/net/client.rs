@@ -19,7 +19,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use url::Host;
 
@@ -183,8 +183,7 @@ impl PartnerClient {
         let origin = &target.origin;
         let request = request(Method::GET, &target, headers, Bytes::new())?;
         let limit = self.0.limits.request_timeout;
-        let deadline = Instant::now() + limit;
-        let answered = timeout_at(deadline, async {
+        let answered = timeout(limit, async {
             let mut line = self.0.dial(origin).await?;
             let response = line.sender.send_request(request).await;
             let response = response.map_err(|error| line.alert.explain(origin, error))?;

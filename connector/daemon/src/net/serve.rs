@@ -24,7 +24,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::body::{Body, BodyFailure, empty};
+use super::body::{Body, BodyFailure, empty, later};
 use super::connection::{HttpVersion, Kill};
 use super::listener::{Handler, HttpLimits};
 use super::shutdown::Shutdown;
@@ -86,7 +86,7 @@ pub(super) async fn serve<I, P, H>(
         }
         if !finishing {
             connection.as_mut().graceful_shutdown();
-            finish.as_mut().reset(Instant::now() + limits.drain);
+            finish.as_mut().reset(later(Instant::now(), limits.drain));
             finishing = true;
         }
     }
@@ -252,13 +252,13 @@ impl Activity {
         let waiting = self.lock();
         if waiting.replies.is_empty() {
             return match waiting.fields_since {
-                Some(since) => (since + limits.header_timeout, Some(Overdue::Fields)),
-                None => (waiting.idle_since + limits.idle_timeout, Some(Overdue::Request)),
+                Some(since) => (later(since, limits.header_timeout), Some(Overdue::Fields)),
+                None => (later(waiting.idle_since, limits.idle_timeout), Some(Overdue::Request)),
             };
         }
         match waiting.replies.values().flatten().min() {
-            Some(since) => (*since + limits.stall_timeout, Some(Overdue::Reader)),
-            None => (now + limits.stall_timeout, None),
+            Some(since) => (later(*since, limits.stall_timeout), Some(Overdue::Reader)),
+            None => (later(now, limits.stall_timeout), None),
         }
     }
 

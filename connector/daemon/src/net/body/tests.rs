@@ -82,6 +82,12 @@ async fn a_broken_body_says_how_far_it_came() {
     assert!(matches!(error, BodyError::Broken { received: 3, .. }), "{error}");
 }
 
+#[tokio::test]
+async fn limits_without_end_are_waited_for() {
+    let pace = Pace { minimum_bytes_per_second: NonZeroU64::MIN, grace: Duration::MAX };
+    assert_eq!(read_body(pieces([(Duration::ZERO, 5)]), usize::MAX, pace).await.unwrap().len(), 5);
+}
+
 proptest! {
     #[test]
     fn what_is_within_the_limit_arrives_whole(sizes in prop::collection::vec(0usize..50, 0..20), limit in 0usize..600) {
