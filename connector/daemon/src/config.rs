@@ -530,9 +530,7 @@ fn bounds(config: &Config) -> Vec<Bound> {
         }
         journal: {
             segment_bytes in MIB, 4096 * MIB;
-            snapshot_interval_records_count in 100, 100_000_000;
             snapshot_interval_bytes in MIB, 1024 * 1024 * MIB;
-            reserve_bytes in MIB, 4096 * MIB;
             index_cache_bytes in MIB, 64 * 1024 * MIB;
             max_waiting_transactions_count in 16, 1_000_000;
         }

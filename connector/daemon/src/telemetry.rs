@@ -158,12 +158,12 @@ impl Telemetry {
 
     /// Sends what is left to the collector and stops, in at most `limit`: a dead collector never holds up a stop.
     /// Returns whether everything was sent.
-    pub async fn shutdown(self, limit: Duration) -> bool {
+    pub async fn shutdown(&self, limit: Duration) -> bool {
         // The SDK waits on threads of its own, so it must not hold one of the runtime's.
+        let (tracer, meters) = (self.tracer.clone(), self.meters.clone());
         let stop = tokio::task::spawn_blocking(move || {
-            let traces =
-                self.tracer.is_none_or(|tracer| tracer.shutdown_with_timeout(limit).is_ok());
-            let metrics = self.meters.shutdown_with_timeout(limit).is_ok();
+            let traces = tracer.is_none_or(|tracer| tracer.shutdown_with_timeout(limit).is_ok());
+            let metrics = meters.shutdown_with_timeout(limit).is_ok();
             traces && metrics
         });
         matches!(tokio::time::timeout(limit, stop).await, Ok(Ok(true)))

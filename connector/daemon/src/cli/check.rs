@@ -67,7 +67,23 @@ fn summary(site: &Site, now: Timestamp) -> Value {
 }
 
 fn text(summary: &Value) -> String {
-    format!("Everything is right.\n{}", super::output::fields(summary))
+    let shown = |member: &str| match super::output::cell(summary.get(member)) {
+        empty if empty.is_empty() => "none".to_owned(),
+        shown => shown,
+    };
+    let mut text = format!(
+        "Everything is right.\n  participant: {}\n  public URL: {}\n  partners: {}\n  policies: {}\n  \
+         certificates until: {}\n",
+        shown("participant"),
+        shown("public_url"),
+        shown("partners"),
+        shown("policies"),
+        shown("certificates_until"),
+    );
+    for warning in summary.get("warnings").and_then(Value::as_array).into_iter().flatten() {
+        text.push_str(&format!("Note: {}.\n", super::output::cell(Some(warning))));
+    }
+    text
 }
 
 fn report(error: &SiteError) -> Value {

@@ -109,9 +109,7 @@ pub struct OutboundSection {
 #[expect(missing_docs, reason = "the reference file documents each limit; the unit is in the name")]
 pub struct JournalSection {
     pub segment_bytes: u64,
-    pub snapshot_interval_records_count: u64,
     pub snapshot_interval_bytes: u64,
-    pub reserve_bytes: u64,
     pub index_cache_bytes: u64,
     pub max_waiting_transactions_count: usize,
 }
