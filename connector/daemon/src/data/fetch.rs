@@ -20,7 +20,7 @@ use crate::objects::{Incoming, IncomingError};
 
 /// What one attempt may cost.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct FetchLimits {
     /// Most bytes of a dataset whose size was not announced.
     pub largest: u64,
     /// How slow the provider may be.
@@ -101,7 +101,7 @@ pub async fn download<Opened, B>(
     open: impl FnOnce(HeaderMap) -> Opened,
     incoming: &mut Incoming,
     progress: &watch::Sender<u64>,
-    limits: Limits,
+    limits: FetchLimits,
 ) -> Result<(), FetchError>
 where
     Opened: Future<Output = Result<Response<B>, SendError>>,
@@ -217,7 +217,7 @@ async fn receive<B>(
     incoming: &mut Incoming,
     progress: &watch::Sender<u64>,
     total: Option<u64>,
-    limits: Limits,
+    limits: FetchLimits,
 ) -> Result<(), FetchError>
 where
     B: HttpBody<Data = Bytes> + Unpin,

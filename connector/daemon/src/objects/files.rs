@@ -1,8 +1,8 @@
 //! What every file operation here needs: errors with words, synced directories, safe opening.
 
-use std::fs::{File, Permissions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
@@ -49,16 +49,14 @@ impl StorageError {
     }
 }
 
-/// Makes a directory that only we can enter, where it is missing, and makes its name durable.
+/// Makes a directory that only we can enter, where it is missing. Its name is made durable even where it was there: who
+/// made it may have stopped before that.
 pub(super) fn create_directory(path: &Path) -> Result<(), StorageError> {
-    match std::fs::create_dir(path) {
-        Ok(()) => {
-            std::fs::set_permissions(path, Permissions::from_mode(0o700))
-                .map_err(StorageError::at("written", path))?;
-            path.parent().map_or(Ok(()), sync_directory)
+    match std::fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(StorageError::at("created", path)(error))
         }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(StorageError::at("created", path)(error)),
+        _ => path.parent().map_or(Ok(()), sync_directory),
     }
 }
 

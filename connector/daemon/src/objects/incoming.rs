@@ -99,7 +99,8 @@ impl Objects {
     /// the whole; without it the bytes cannot be verified but by digests that come with them.
     ///
     /// # Errors
-    /// [`IncomingError::Busy`], or the file cannot be opened.
+    /// [`IncomingError::Busy`], also while the last write of one that was just dropped still runs; or the file cannot be
+    /// opened.
     pub async fn incoming(
         &self,
         name: &PullName,

@@ -75,8 +75,8 @@ impl Pull {
     }
 }
 
-fn limits() -> Limits {
-    Limits { largest: 1 << 20, pace: Pace::default() }
+fn limits() -> FetchLimits {
+    FetchLimits { largest: 1 << 20, pace: Pace::default() }
 }
 
 /// An answer whose body comes in these pieces; the last one may be an error.

@@ -106,7 +106,7 @@ fn endless() -> Leash {
 }
 
 fn never() -> Renewal {
-    Box::new(|| unreachable!("nothing to decide again"))
+    Box::new(|| panic!("nothing to decide again"))
 }
 
 /// Polls the watch beside the body, as a connection does, without a connection to end.

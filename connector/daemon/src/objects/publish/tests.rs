@@ -40,6 +40,9 @@ impl Site {
     }
 }
 
+/// What somebody does to a file, and how.
+type Change = (&'static str, fn(&Path));
+
 fn bytes(size: usize) -> Vec<u8> {
     let mut bytes = vec![0; size];
     blake3::Hasher::new().update(b"publish").finalize_xof().fill(&mut bytes);
@@ -131,7 +134,7 @@ async fn only_regular_files_are_published() {
 
 #[tokio::test]
 async fn a_file_that_changes_meanwhile_is_refused_and_nothing_is_left() {
-    let change: [(&str, fn(&Path)); 4] = [
+    let changes: [Change; 4] = [
         ("grown", |path| {
             fs::OpenOptions::new().append(true).open(path).unwrap().write_all(b"x").unwrap();
         }),
@@ -148,7 +151,7 @@ async fn a_file_that_changes_meanwhile_is_refused_and_nothing_is_left() {
         }),
     ];
     for place in [Placement::Stored, Placement::InPlace] {
-        for (how, change) in change {
+        for (how, change) in changes {
             let site = Site::new();
             let path = site.file("busy", &bytes(3 * GROUP_SIZE));
             let victim = path.clone();

@@ -7,6 +7,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::objects::{GROUP_SIZE, Placement, Published};
 
+/// What somebody puts in the place of a file, and how.
+type Replacement = (&'static str, fn(&Path));
+
 fn bytes(size: usize) -> Vec<u8> {
     let mut bytes = vec![0; size];
     blake3::Hasher::new().update(b"reader").finalize_xof().fill(&mut bytes);
@@ -67,7 +70,7 @@ async fn readers_of_one_object_share_its_tree() {
 
 #[tokio::test]
 async fn another_file_under_the_path_is_damage() {
-    let replace: [(&str, fn(&Path)); 5] = [
+    let replacements: [Replacement; 5] = [
         ("gone", |path| fs::remove_file(path).unwrap()),
         ("shorter", |path| fs::write(path, b"x").unwrap()),
         ("longer", |path| fs::write(path, bytes(2 * GROUP_SIZE + 1)).unwrap()),
@@ -81,7 +84,7 @@ async fn another_file_under_the_path_is_damage() {
             std::os::unix::fs::symlink(&other, path).unwrap();
         }),
     ];
-    for (how, replace) in replace {
+    for (how, replace) in replacements {
         let (site, published) = Site::publish(&bytes(2 * GROUP_SIZE), Placement::InPlace).await;
         replace(&site.path);
         let refused = site.reader(&published).await.unwrap_err();
@@ -115,6 +118,22 @@ async fn without_its_tree_nothing_is_read() {
     let refused = site.objects.reader(&digests, &Location::Stored).await;
     assert!(matches!(refused, Err(ReadError::NotADigest { .. })));
     drop(site.directory);
+}
+
+#[tokio::test]
+async fn only_stored_objects_can_be_trusted_unverified() {
+    for placement in [Placement::Stored, Placement::InPlace] {
+        let bytes = bytes(GROUP_SIZE);
+        let (site, published) = Site::publish(&bytes, placement).await;
+        let reader = site.reader(&published).await.unwrap().trusting_store();
+        assert_eq!(reader.read_group(0).await.unwrap(), bytes);
+        let path = &reader.object.path;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+        let file = fs::File::options().write(true).open(path).unwrap();
+        file.write_all_at(&[bytes[9] ^ 1], 9).unwrap();
+        let read = reader.read_group(0).await;
+        assert_eq!(read.is_ok(), placement == Placement::Stored);
+    }
 }
 
 proptest! {
