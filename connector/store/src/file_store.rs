@@ -119,6 +119,31 @@ impl FileStore {
         Self { inner: Arc::new(inner) }
     }
 
+    /// The hot entities of one kind in key order, after a key, at most `limit` of them: open processes, pulls under way.
+    /// It does not wait for the index.
+    ///
+    /// # Errors
+    /// When the store is closed.
+    pub async fn scan_hot(
+        &self,
+        kind: Kind,
+        after: Option<Key>,
+        limit: usize,
+    ) -> Result<Vec<(Key, Arc<Entity>)>, StoreError> {
+        let after: Option<StoredKey> = after.as_ref().map(Key::encode);
+        let (answer, receiver) = oneshot::channel();
+        self.send(Message::Look(Box::new(move |state| {
+            let _ = answer.send(state.range(kind, after.as_ref(), limit));
+        })))?;
+        let memory = receiver.await.map_err(|_| StoreError::Closed)?;
+        let live = memory.entries.into_iter();
+        live.filter_map(|(key, stored)| Some((key, stored?)))
+            .map(|(key, stored)| {
+                Key::decode(&key).map(|key| (key, stored.entity)).ok_or(StoreError::Rebuilding)
+            })
+            .collect()
+    }
+
     /// Decides the permits of a transfer again, such as when the instant came at which they must be; those that hold no
     /// more are ended, and their cut is recorded. Returns how many ended.
     ///
@@ -273,10 +298,18 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // Nobody waits here: the threads finish what they are at and end by themselves.
+        let Some(threads) = self.take_threads() else { return };
+        // Nobody waits here: the threads finish what they are at, and the directory stays locked until they have.
         let _ = self.queue.send(Message::Close(mpsc::channel().0));
         self.keeper.stop();
         self.notifier.close();
+        std::thread::spawn(move || {
+            let Threads { deciding, applying, snapshots, directory } = threads;
+            let _ = deciding.join();
+            let _ = snapshots.join();
+            let _ = applying.join();
+            drop(directory);
+        });
     }
 }
 

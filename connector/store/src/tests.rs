@@ -3,6 +3,7 @@
 mod evidence;
 mod faults;
 mod model;
+mod permits;
 mod restart;
 mod support;
 
@@ -257,5 +258,27 @@ async fn records_of_one_decision_have_following_positions() {
     let tokens = store.scan(Kind::Token, None, 10).await.unwrap();
     assert_eq!(tokens.len(), 2);
     assert_eq!(tokens[0].1, Arc::new(token()));
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_store_that_is_dropped_keeps_the_directory_until_it_has_stopped() {
+    let site = Site::new();
+    let (store, _) = site.open();
+    count(&store).await.unwrap();
+    let mut durable = store.durable();
+    drop(store);
+    while durable.changed().await.is_ok() {}
+    let store = loop {
+        match site.try_open() {
+            Ok((store, report)) => {
+                assert!(!report.clean_stop, "nobody closed it");
+                break store;
+            }
+            Err(error) => assert!(matches!(error, crate::OpenError::Locked { .. }), "{error}"),
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(count(&store).await.unwrap().reply, 2);
     store.close().await.unwrap();
 }

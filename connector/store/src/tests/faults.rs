@@ -11,16 +11,16 @@ use journal::files::{FileLayer, OsFiles};
 use super::support::{Site, count, draft, put, read, token, usage_key};
 use crate::{FileStore, Options};
 
-const SOUND: u8 = 0;
+pub(super) const SOUND: u8 = 0;
 const FULL: u8 = 1;
-const UNWRITABLE: u8 = 2;
+pub(super) const UNWRITABLE: u8 = 2;
 
 /// The system's files on a disk whose state the test decides.
 #[derive(Clone, Default)]
-struct Disk(Arc<AtomicU8>);
+pub(super) struct Disk(Arc<AtomicU8>);
 
 impl Disk {
-    fn becomes(&self, state: u8) {
+    pub(super) fn becomes(&self, state: u8) {
         self.0.store(state, Ordering::SeqCst);
     }
 
@@ -152,7 +152,7 @@ async fn in_a_group_on_a_full_disk_only_what_must_be_kept_is_kept() {
         .map(|number: u32| {
             let store = store.clone();
             tokio::spawn(async move {
-                let essential = number % 50 == 0;
+                let essential = number.is_multiple_of(50);
                 let outcome = store
                     .transact(Vec::new(), move |_| {
                         let record = draft().put(Key::Token(format!("{number}")), token());
