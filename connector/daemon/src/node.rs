@@ -197,6 +197,15 @@ impl Node {
         }
     }
 
+    /// The limits of JSON that partners answer with.
+    pub fn answer_limits(&self) -> Limits {
+        Limits {
+            max_bytes: self.config.outbound.max_response_bytes,
+            max_depth: self.config.partner_listener.max_json_depth,
+            max_nodes: 1_000_000,
+        }
+    }
+
     /// The limits of JSON that partners send.
     pub fn json_limits(&self) -> Limits {
         Limits {

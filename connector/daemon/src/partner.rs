@@ -136,7 +136,7 @@ impl Partners {
             Route::Version => RequestKind::Version,
             Route::CatalogRequest | Route::Dataset => RequestKind::Catalog,
             Route::Data => RequestKind::Data,
-            Route::Provenance | Route::Checkpoint => RequestKind::Evidence,
+            Route::Provenance | Route::Checkpoint => RequestKind::Own,
             Route::TransferRequest
             | Route::Transfer
             | Route::TransferStart
@@ -146,7 +146,18 @@ impl Partners {
             _ => RequestKind::Negotiation,
         };
         let name = self.node.partner_name(&peer.participant);
-        self.node.metrics.request(&name, kind, StatusClass::of(status.as_u16()), started.elapsed());
+        self.node.metrics.request(&name, kind, StatusClass::from(status), started.elapsed());
+    }
+}
+
+fn outcome_of(refusal: &Refusal) -> HandshakeOutcome {
+    match refusal {
+        Refusal::HandshakeTimeout(_) => HandshakeOutcome::TimedOut,
+        Refusal::Handshake(_) | Refusal::NoTime(_) => HandshakeOutcome::Failed,
+        Refusal::Identity(_) | Refusal::Network { .. } => HandshakeOutcome::Refused,
+        Refusal::PartnerConnections { .. }
+        | Refusal::Connections { .. }
+        | Refusal::Handshakes { .. } => HandshakeOutcome::TooMany,
     }
 }
 
@@ -194,7 +205,7 @@ impl Gate for Entrance {
     }
 
     fn turned_away(&self, remote: SocketAddr, refusal: &Refusal) {
-        self.node.metrics.handshake(HandshakeOutcome::of(refusal));
+        self.node.metrics.handshake(outcome_of(refusal));
         let now = std::time::Instant::now();
         let mut seen = self.turned_away.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.len() > LOGGED_ADDRESSES {

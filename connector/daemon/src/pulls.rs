@@ -10,7 +10,7 @@ use engine::entity::{Agreement, Digests, Failure, Pull, Source, Transfer};
 use engine::negotiation::Choice;
 use engine::pull::{self, Arrival, Begun, Next, Wanted};
 use engine::refusal::{Refusal, RefusalKind};
-use engine::{Entity, Key, Kind, Store as _};
+use engine::{Entity, Key, Kind};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Method};
 use protocol::id::{DatasetId, ParticipantId};
@@ -115,12 +115,6 @@ pub async fn resume_all(node: &Arc<Node>) -> Result<(), engine::StoreError> {
 }
 
 async fn open_pulls(node: &Node) -> Result<Vec<Pull>, engine::StoreError> {
-    node.commit(|view| {
-        // Open pulls are hot: they are listed without the index.
-        let _ = view.now();
-        Ok(engine::Decision::answer(()))
-    })
-    .await?;
     let mut pulls = Vec::new();
     let mut after = None;
     loop {
@@ -280,7 +274,7 @@ struct Worker {
 
 impl Worker {
     async fn run(&self) -> Result<(), Trouble> {
-        let mut watched: Vec<watch::Receiver<engine::Position>> = Vec::new();
+        let mut watched: Vec<watch::Receiver<Option<engine::Position>>> = Vec::new();
         loop {
             // Watched before it is read, so that no change is missed.
             let (context, fresh, id) =
@@ -410,7 +404,7 @@ impl Worker {
             .await?;
         crate::evidence::verify(&self.node, transfer, agreement, &bytes)
             .map(Some)
-            .map_err(|reason| Stop::Failed(failure("not-verified", &reason)))
+            .map_err(|reason: String| Stop::Failed(failure("not-verified", &reason)))
     }
 
     /// The bytes, whole and verified.
@@ -421,7 +415,7 @@ impl Worker {
         token: &Option<String>,
         expected: Option<Digests>,
     ) -> Result<Digests, Stop> {
-        let name = PullName::new(&self.id).map_err(|error| local(&error))?;
+        let name = self.id.parse::<PullName>().map_err(|error| local(&error))?;
         if let Some(expected) = &expected
             && let Some(received) = self.node.objects.received(&name, expected)
         {
@@ -569,7 +563,7 @@ fn local(error: &IncomingError) -> Stop {
     Stop::Failed(failure(code, &crate::site::chain(error)))
 }
 
-async fn any_changed(watched: &mut [watch::Receiver<engine::Position>]) {
+async fn any_changed(watched: &mut [watch::Receiver<Option<engine::Position>>]) {
     let changes = watched.iter_mut().map(|receiver| Box::pin(receiver.changed()));
     let _ = futures_util::future::select_all(changes).await;
 }

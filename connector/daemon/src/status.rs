@@ -24,7 +24,7 @@ pub fn answer(node: &Node, telemetry: &Telemetry, request: &Request<Incoming>) -
 
 /// Ready: requests are taken. The index of cold entities may still be catching up; what is not there yet says so itself.
 fn ready(node: &Node) -> Response<Body> {
-    let serving = node.shutdown.phase() == Phase::Serving;
+    let serving = node.shutdown.phase() == Phase::Running;
     let body = json!({
         "ready": serving,
         "index": if node.store.is_ready() { "complete" } else { "rebuilding" },

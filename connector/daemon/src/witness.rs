@@ -323,7 +323,7 @@ async fn take(
                 theirs.proof.iter().map(|text| hash_of(text)).collect();
             let proof = proof
                 .ok_or_else(|| WitnessError::Refused("the proof is not one".to_owned()))?;
-            match verify_consistency(held_size, root, checkpoint.size, checkpoint.root, &proof) {
+            match verify_consistency(held_size, &root, checkpoint.size, &checkpoint.root, &proof) {
                 Ok(()) => Shown::Consistent { held: held_size },
                 Err(_) => Shown::Contradicts,
             }
@@ -373,7 +373,7 @@ async fn check_behind(
         return Err(behind());
     }
     let proof = node.store.consistency(log, signed.size, size).await?;
-    verify_consistency(signed.size, signed.root, size, Hash(root), &proof).map_err(|_| behind())
+    verify_consistency(signed.size, &signed.root, size, &Hash(root), &proof).map_err(|_| behind())
 }
 
 fn verify_note(

@@ -8,9 +8,9 @@ use std::time::Duration;
 use certs::tls::SharedSite;
 use certs::trust::SharedTrust;
 use engine::registry::Author;
-use engine::{Context, Entity, Kind, Store as _};
+use engine::{Context, Entity, Kind};
 use jiff::SignedDuration;
-use store::{Clock, FileStore, Options, SystemRandom};
+use store::{Clock, Environment, FileStore, Options, SystemRandom};
 use tokio::task::JoinHandle;
 
 use super::Node;
@@ -129,13 +129,12 @@ pub async fn start(
         cache_bytes: config.journal.index_cache_bytes,
         ..Options::default()
     };
-    let (store, report) = FileStore::open(
-        &paths.data,
-        options,
-        Arc::clone(&clock),
-        Arc::new(SystemRandom::default()),
-        context.as_ref().clone(),
-    )?;
+    let environment = Environment {
+        context: context.as_ref().clone(),
+        clock: Arc::clone(&clock),
+        random: Arc::new(SystemRandom::default()),
+    };
+    let (store, report) = FileStore::open(&paths.data, options, environment)?;
     tracing::info!(
         event = "store.opened",
         frames = report.frames,
@@ -353,7 +352,7 @@ async fn watch_clock(node: Arc<Node>) {
         let now = Tick::take(node.clock.as_ref());
         let journaled = node.commit(|view| Ok(engine::Decision::answer(view.now()))).await;
         let Ok(journaled) = journaled else { continue };
-        let fault = judge(Some(&before), &now, Some(journaled), node.config.clock.max_step());
+        let fault = judge(Some(before), now, Some(journaled), node.config.clock.max_step());
         before = now;
         if let Err(fault) = fault {
             node.metrics.clock_fault();

@@ -188,7 +188,7 @@ fn finished(
         match finished.outcome {
             Outcome::Complete | Outcome::Left => {}
             Outcome::Cut(reason) => {
-                node.metrics.cut(&name, CutReason::of(&reason));
+                node.metrics.cut(&name, if reason.by_policy { CutReason::Policy } else { CutReason::Ended });
                 tracing::warn!(
                     event = "data.cut",
                     partner = name,
@@ -211,7 +211,7 @@ fn finished(
 /// Bytes that are not those published are never served: the dataset is marked, and running transfers of it end.
 async fn unreadable(node: &Arc<Node>, dataset: &engine::entity::Dataset, error: &ReadError) {
     tracing::error!(event = "dataset.unreadable", dataset = %dataset.id, error = %error);
-    if !error.is_damage() {
+    if !matches!(error, ReadError::Damaged { .. } | ReadError::NoTree { .. }) {
         return;
     }
     let (fresh, id, published, reason) =

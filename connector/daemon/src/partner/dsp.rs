@@ -8,14 +8,13 @@ use engine::refusal::{Refusal, RefusalKind};
 use engine::transfer::{Answer, GrantFacts, Prepared};
 use engine::{Peer, Store as _, catalog, negotiation, transfer};
 use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use protocol::error::PeerRefusal;
 use protocol::id::{DatasetId, Pid};
 use protocol::message::{
     self, CatalogRequestMessage, ContractAgreementMessage, ContractAgreementVerificationMessage,
     ContractNegotiation, ContractNegotiationEventMessage, ContractNegotiationTerminationMessage,
-    ContractOfferMessage, ContractRequestMessage, NegotiationEvent, Pids, ProtocolVersion,
+    ContractOfferMessage, ContractRequestMessage, NegotiationEvent, Pids,
     TransferCompletionMessage, TransferProcess, TransferRequestMessage, TransferStartMessage,
     TransferSuspensionMessage, TransferTerminationMessage, VersionResponse,
 };
@@ -46,17 +45,7 @@ struct Failure {
 
 /// The versions that this node speaks.
 pub(super) fn version() -> Response<Body> {
-    let response = VersionResponse {
-        protocol_versions: vec![ProtocolVersion {
-            version: message::PROTOCOL_VERSION.to_owned(),
-            path: wire::DSP.to_owned(),
-            binding: "HTTPS".to_owned(),
-            auth: None,
-            identifier_type: None,
-            service_id: None,
-        }],
-    };
-    wire::json(StatusCode::OK, response.to_json().to_string())
+    wire::json(StatusCode::OK, VersionResponse::current(wire::DSP).to_json().to_string())
 }
 
 /// Answers a request to one of the DSP endpoints.
@@ -362,7 +351,7 @@ async fn transfer_request(node: &Arc<Node>, request: Request<Incoming>, peer: &P
     let (fresh, asked) = (node.fresh(), incoming.message);
     let mut prepared: Option<Prepared> = None;
     for _ in 0..PREPARE_ROUNDS {
-        let (context, asking, inbound, asked, ready) = (
+        let (context, asking, inbound, message, ready) = (
             Arc::clone(&node.context),
             peer.clone(),
             inbound.clone(),
@@ -376,7 +365,7 @@ async fn transfer_request(node: &Arc<Node>, request: Request<Incoming>, peer: &P
                     &context,
                     &fresh,
                     &asking,
-                    &asked,
+                    &message,
                     &inbound,
                     ready.as_ref(),
                 )
@@ -528,7 +517,7 @@ async fn read<T: message::Message>(
         let text = "the body must be application/json or application/ld+json";
         return Err(failed(invalid(node, text), shape.clone()));
     }
-    let body = read_body(request.into_body().map_err(std::convert::identity), limits.max_bytes, node.pace())
+    let body = read_body(request.into_body(), limits.max_bytes, node.pace())
         .await
         .map_err(|error| failed(unreadable(node, &error), shape.clone()))?;
     message::parse(&body, &limits)

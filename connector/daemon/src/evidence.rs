@@ -1,0 +1,224 @@
+//! Provenance: tokens signed with each grant, the bundles given out, and those that came with what we received.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use certs::key::VerifyingKey;
+use engine::data::Granted;
+use engine::entity::{Agreement, Digests, Transfer};
+use engine::transfer::GrantFacts;
+use engine::LogId;
+use protocol::id::ParticipantId;
+use protocol::message::TransferRequestMessage;
+use provenance::claims::{
+    self, Activity, ActivityKind, Claims, Classification, Log, LogKey, Policy,
+};
+use provenance::{Bundle, Digest, Expected, Registered, Trust};
+
+use crate::node::Node;
+use crate::witness;
+
+/// The largest bundle that is read, in bytes.
+pub const BUNDLE_BYTES_MAX: usize = provenance::bundle::MAX_BUNDLE_BYTES;
+
+/// Why evidence cannot be made or kept.
+#[derive(Debug, thiserror::Error)]
+pub enum EvidenceError {
+    /// The checkpoint.
+    #[error(transparent)]
+    Witness(#[from] witness::WitnessError),
+    /// The record or its proof.
+    #[error(transparent)]
+    Store(#[from] store::EvidenceError),
+    /// The bundle.
+    #[error(transparent)]
+    Bundle(#[from] provenance::BundleError),
+    /// The file.
+    #[error("`{}` cannot be written: {reason}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        reason: String,
+    },
+    /// The transfer has no grant.
+    #[error("nothing was granted")]
+    NoGrant,
+}
+
+/// Signs the provenance token of a grant.
+///
+/// # Errors
+/// What cannot be said or signed.
+pub fn issue(
+    node: &Node,
+    facts: &GrantFacts,
+    asked: &TransferRequestMessage,
+) -> Result<String, String> {
+    let site = node.identity.site.load();
+    let key = site.signing.key();
+    let (dataset, agreement) = (&facts.dataset, &facts.agreement);
+    let digest = |text: &str| text.parse::<Digest>().map_err(|error| error.to_string());
+    let owner = &node.context.participant;
+    let claims = Claims {
+        profile: claims::Profile::One,
+        issuer: owner.to_string(),
+        subject: dataset.id.to_string(),
+        audience: facts.partner.participant.to_string(),
+        id: uuid::Uuid::new_v4().urn().to_string(),
+        issued_at: facts.now,
+        not_before: None,
+        agreement: claims::Agreement {
+            id: agreement.id.to_string(),
+            sha256: digest(&agreement.sha256)?,
+        },
+        policy: Policy { sha256: digest(&agreement.policy_sha256)? },
+        purpose: agreement.purpose.clone(),
+        dataset: claims::Dataset {
+            version: dataset.version.clone(),
+            sha256: digest(&dataset.digests.sha256)?,
+            blake3: digest(&dataset.digests.blake3)?,
+            size: dataset.digests.size,
+            media_type: dataset.media_type.clone(),
+            file_name: dataset.file_name.clone(),
+            title: Some(dataset.title.clone()),
+        },
+        activity: Activity {
+            kind: ActivityKind::Release,
+            started: facts.now,
+            transfer: facts.transfer.to_string(),
+            consumer_process: Some(asked.consumer_pid.to_string()),
+        },
+        classification: Classification { confidentiality: dataset.confidentiality.clone() },
+        parents: Vec::new(),
+        log: Log {
+            origin: witness::origin(owner, &facts.partner.participant, witness::EPOCH),
+            key: LogKey::ed25519(witness::key_name(owner), key.public_key()),
+        },
+    };
+    provenance::issue(&claims, key, &site.signing.chain()).map_err(|error| error.to_string())
+}
+
+/// The bundle of a grant: its token, the leaf of its record, the proof that a signed checkpoint covers it.
+///
+/// # Errors
+/// [`EvidenceError`].
+pub async fn bundle(
+    node: &Arc<Node>,
+    partner: &ParticipantId,
+    granted: &Granted,
+) -> Result<Vec<u8>, EvidenceError> {
+    let grant = granted.transfer.grant.as_ref().ok_or(EvidenceError::NoGrant)?;
+    let log = LogId::Relation(partner.clone());
+    let (_, index) = node.store.index_of(granted.record).await?;
+    let head = witness::covering(node, partner, index.saturating_add(1)).await?;
+    let leaf = node.store.leaf_at(log.clone(), index).await?;
+    let (_, proof) = node.store.inclusion(log, index, head.size).await?;
+    let bundle = Bundle::new(grant.provenance.clone(), &leaf, index, proof, head.note)?;
+    Ok(bundle.to_json()?.into_bytes())
+}
+
+/// What a provider's evidence says, verified.
+#[derive(Debug, Clone)]
+pub struct Verified {
+    /// The bundle as it came.
+    pub bundle: Vec<u8>,
+    /// SHA-256 of the token, hexadecimal.
+    pub token_sha256: String,
+    /// What was released.
+    pub digests: Digests,
+    /// The name of the file.
+    pub file_name: String,
+}
+
+/// Verifies a provider's bundle against its registered key and the exchange that it must be about.
+///
+/// # Errors
+/// What does not verify, in words.
+pub fn verify(
+    node: &Node,
+    transfer: &Transfer,
+    agreement: &Agreement,
+    bytes: &[u8],
+) -> Result<Verified, String> {
+    let bundle = Bundle::parse(bytes).map_err(|error| error.to_string())?;
+    let registered = registered(node, &transfer.participant)
+        .ok_or_else(|| "the provider's signing key is not registered".to_owned())?;
+    let recipient = node.context.participant.to_string();
+    let peer_pid = transfer.peer_pid.as_ref().map(ToString::to_string);
+    let expected = Expected {
+        provider: Some(transfer.participant.as_str()),
+        recipient: Some(&recipient),
+        dataset: Some(transfer.dataset.as_str()),
+        agreement: Some(agreement.id.as_str()),
+        transfer: peer_pid.as_deref(),
+        consumer_process: Some(transfer.pid.as_str()),
+    };
+    let trust = Trust { anchors: &[], registered: Some(&registered) };
+    let report = provenance::verify(&bundle, trust, None, &expected, node.clock.now());
+    let failed: Vec<String> = report.failures().map(ToString::to_string).collect();
+    if !failed.is_empty() {
+        return Err(failed.join("; "));
+    }
+    let claims = report.claims.ok_or_else(|| "the token has no claims".to_owned())?;
+    if hex::encode(claims.agreement.sha256.0) != agreement.sha256 {
+        return Err("the token is about other terms than were agreed".to_owned());
+    }
+    Ok(Verified {
+        bundle: bytes.to_vec(),
+        token_sha256: hex::encode(certs::jose::token_sha256(bundle.token())),
+        digests: Digests {
+            sha256: hex::encode(claims.dataset.sha256.0),
+            blake3: hex::encode(claims.dataset.blake3.0),
+            size: claims.dataset.size,
+        },
+        file_name: claims.dataset.file_name,
+    })
+}
+
+/// A partner's registered signing key.
+fn registered(node: &Node, partner: &ParticipantId) -> Option<Registered> {
+    let registry = node.registry();
+    let text = registry.by_participant(partner)?.partner.signing_key.clone()?;
+    let point = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).ok()?;
+    let key = VerifyingKey::from_ed25519(&point).ok()?;
+    Some(Registered { participant: partner.to_string(), key })
+}
+
+/// Where the bundle of a pull is kept, for good.
+fn place(node: &Node, pull: &str) -> PathBuf {
+    node.paths.data.join("provenance").join(format!("{pull}.prov"))
+}
+
+/// Keeps the bundle of what a pull received.
+///
+/// # Errors
+/// When it cannot be written.
+pub async fn keep(node: &Arc<Node>, pull: &str, bundle: &[u8]) -> Result<(), EvidenceError> {
+    let (path, bytes) = (place(node, pull), bundle.to_vec());
+    let failed = |path: PathBuf, reason: String| EvidenceError::Write { path, reason };
+    let target = path.clone();
+    tokio::task::spawn_blocking(move || {
+        if let Some(directory) = target.parent() {
+            std::fs::create_dir_all(directory)
+                .map_err(|error| failed(directory.to_owned(), error.to_string()))?;
+        }
+        certs::files::replace_public(&target, &bytes)
+            .map_err(|error| failed(target, crate::site::chain(&error)))
+    })
+    .await
+    .unwrap_or_else(|error| Err(EvidenceError::Write { path, reason: error.to_string() }))
+}
+
+/// The bundle that a pull received; `None` where the provider gave none.
+///
+/// # Errors
+/// When it cannot be read.
+pub async fn kept(node: &Node, pull: &str) -> std::io::Result<Option<Vec<u8>>> {
+    match tokio::fs::read(place(node, pull)).await {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
