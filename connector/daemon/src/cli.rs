@@ -1,6 +1,6 @@
 //! The command line.
 //!
-//! `init`, `check`, `pki`, `partner card` and `policy check` work on the site's files; every other command asks the running
+//! `init`, `check`, `serve`, `rebuild`, `pki`, `partner card`, `policy check` and `provenance` work on the site's files; every other command asks the running
 //! daemon over its management socket, so that one process writes the journal.
 
 use std::path::Path;
@@ -26,7 +26,9 @@ mod output;
 mod partner;
 mod pki;
 mod policy_check;
+mod provenance;
 mod pull;
+mod serve;
 
 pub use arguments::Arguments;
 use arguments::{Clock, Command, ListOnly, Partner};
@@ -61,6 +63,9 @@ fn command(arguments: Arguments, output: Output) -> Result<(), Failure> {
     match arguments.command {
         Command::Init(init) => init::run(&init, output, now),
         Command::Check => check::run(site, output, now),
+        Command::Serve => serve::run(site, output, now),
+        Command::Rebuild => serve::rebuild(site, output),
+        Command::Provenance(command) => provenance::run(site, &command, output, now),
         Command::Pki(command) => pki::run(site, &command, output, now),
         Command::Partner(Partner::Card { output: file }) => {
             partner::card(site, file.as_deref(), output, now)

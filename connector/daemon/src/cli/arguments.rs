@@ -52,6 +52,13 @@ requests in pki/, and `sekisho pki install` takes its answer.")]
     Init(Init),
     /// Check configuration, keys, partners and policies, and report everything that is wrong.
     Check,
+    /// Run the daemon of a site until a signal stops it.
+    #[command(after_long_help = "\
+SIGTERM or SIGINT lets running transfers end, up to `partner_listener.drain_seconds`; a second signal stops at once. A wrong
+configuration ends with exit code 64 before any port is bound.")]
+    Serve,
+    /// Make everything that is derived from the journal anew: snapshots, trees and the index. Not while the daemon runs.
+    Rebuild,
     /// Keys and certificates.
     #[command(subcommand)]
     Pki(Pki),
@@ -80,6 +87,9 @@ Interrupted, the same command continues where it was.")]
     /// The journal: what happened, and proof that nobody changed it.
     #[command(subcommand)]
     Audit(Audit),
+    /// Evidence of what was received: verified offline.
+    #[command(subcommand)]
+    Provenance(Provenance),
     /// Usage policies.
     #[command(subcommand)]
     Policy(Policy),
@@ -95,6 +105,41 @@ Interrupted, the same command continues where it was.")]
     },
     /// List the exit codes.
     ExitCodes,
+}
+
+/// `provenance`.
+#[derive(Debug, Subcommand)]
+pub enum Provenance {
+    /// Verify a file by the evidence beside it, offline.
+    #[command(after_long_help = "\
+Examples:
+  sekisho provenance verify footprint.json --card b.card
+  sekisho provenance verify footprint.json --prov copy.prov --anchor b-authority.pem
+  sekisho --site a provenance verify footprint.json        with the partners that site a knows")]
+    Verify(ProvenanceVerify),
+    /// Show what the evidence says, without verifying it.
+    Show {
+        /// The file, or its evidence.
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
+}
+
+/// `provenance verify`.
+#[derive(Debug, Args)]
+pub struct ProvenanceVerify {
+    /// The file.
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+    /// Its evidence; else FILE.prov.
+    #[arg(long = "prov", value_hint = ValueHint::FilePath)]
+    pub provenance: Option<PathBuf>,
+    /// Certificates (PEM) of an authority that is trusted to name participants. Can be given several times.
+    #[arg(long = "anchor", value_hint = ValueHint::FilePath)]
+    pub anchors: Vec<PathBuf>,
+    /// A participant's card, whose fingerprint was compared: trusted to speak for that participant. Can be given several times.
+    #[arg(long = "card", value_hint = ValueHint::FilePath)]
+    pub cards: Vec<PathBuf>,
 }
 
 /// `init`.

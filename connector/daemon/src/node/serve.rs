@@ -107,13 +107,6 @@ pub async fn start(
     let partner_listener =
         PartnerListener::bind(&config.partner_listener.bind, identity.clone())?;
     let status_listener = StatusListener::bind(&config.status_listener.bind)?;
-    let unix_limits = UnixLimits {
-        mode: config.management.socket_mode.bits(),
-        max_connections: config.management.max_connections_count,
-        ..UnixLimits::default()
-    };
-    let management_listener = UnixListener::bind(&paths.socket, unix_limits).await?;
-
     let origin = config.partner_listener.public_url.as_str();
     let context = Arc::new(Context {
         participant: config.site.participant.clone(),
@@ -143,6 +136,13 @@ pub async fn start(
         torn = report.torn,
         index_kept = report.index_kept,
     );
+    // After the data directory is locked: of two daemons that start at once, one never touches the other's socket.
+    let unix_limits = UnixLimits {
+        mode: config.management.socket_mode.bits(),
+        max_connections: config.management.max_connections_count,
+        ..UnixLimits::default()
+    };
+    let management_listener = UnixListener::bind(&paths.socket, unix_limits).await?;
     let objects = Objects::open(&paths.data, READS)?;
     let node = Arc::new(Node {
         streams: Streams::new(
