@@ -124,11 +124,11 @@ fn try_receive(
     )
     .account(by_peer(peer).fact("negotiation", pid.to_string()))
     .message(inbound.text.clone());
-    if received.acknowledged_own || received.dropped_own {
-        if let Some(number) = first(&mut negotiation.outbox) {
-            record =
-                record.remove(Key::Outbox(negotiation.participant.clone(), pid.clone(), number));
-        }
+    if (received.acknowledged_own || received.dropped_own)
+        && let Some(number) = first(&mut negotiation.outbox)
+    {
+        record =
+            record.remove(Key::Outbox(negotiation.participant.clone(), pid.clone(), number));
     }
     negotiation.process = received.process;
     negotiation.transitions += 1;

@@ -122,6 +122,9 @@ pub enum StoreError {
 /// A function that decides. It may be run more than once and must not do anything else.
 pub type Decide<R> = Box<dyn FnMut(&dyn View) -> Result<Decision<R>, Need> + Send>;
 
+/// A decision's outcome, and its permit with what resolves when that has ended.
+pub type Admission<R, E> = (Committed<R>, Option<(Permit, E)>);
+
 /// Where state lives. The one write is [`Store::transact`].
 pub trait Store: Send + Sync + 'static {
     /// Resolves when a permit has ended, with the reason.
@@ -140,7 +143,7 @@ pub trait Store: Send + Sync + 'static {
         &self,
         keys: Vec<Key>,
         decide: impl FnMut(&dyn View) -> Result<Decision<R>, Need> + Send + 'static,
-    ) -> impl Future<Output = Result<(Committed<R>, Option<(Permit, Self::Ending)>), StoreError>> + Send;
+    ) -> impl Future<Output = Result<Admission<R, Self::Ending>, StoreError>> + Send;
 
     /// The entities of one kind in key order, after a key, at most `limit` of them; durable ones only.
     fn scan(

@@ -9,7 +9,6 @@ use engine::transfer::{Answer, GrantFacts, Prepared};
 use engine::{Peer, Store as _, catalog, negotiation, transfer};
 use http::{Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
-use protocol::error::PeerRefusal;
 use protocol::id::{DatasetId, Pid};
 use protocol::message::{
     self, CatalogRequestMessage, ContractAgreementMessage, ContractAgreementVerificationMessage,
@@ -556,11 +555,6 @@ fn failed(refusal: Refusal, shape: Shape) -> Box<Failure> {
 
 fn boxed(trouble: Trouble, shape: &Shape) -> Box<Failure> {
     Box::new(Failure { trouble, shape: shape.clone() })
-}
-
-/// What a partner's refusal of a message of ours says.
-pub(crate) fn told_by(body: &[u8], limits: &protocol::json::Limits) -> PeerRefusal {
-    PeerRefusal::read(body, limits)
 }
 
 fn name_of(route: Route) -> &'static str {
