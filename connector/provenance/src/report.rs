@@ -9,6 +9,7 @@ use crate::claims::Claims;
 
 /// The outcome of a verification. [`Display`](fmt::Display) tells it to people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Report {
     /// The checks, in the order in which they were made.
     pub checks: Vec<Finding>,
