@@ -129,6 +129,17 @@ impl Report {
         self.failure().is_none() && REQUIRED.into_iter().all(passed)
     }
 
+    /// The claims, if the evidence holds; else the report again, with the reasons.
+    ///
+    /// # Errors
+    /// When it is not verified.
+    pub fn verified(mut self) -> Result<Claims, Box<Self>> {
+        match self.is_verified().then(|| self.claims.take()).flatten() {
+            Some(claims) => Ok(claims),
+            None => Err(Box::new(self)),
+        }
+    }
+
     /// The outcome of a check.
     #[must_use]
     pub fn outcome(&self, check: Check) -> Option<&Outcome> {

@@ -44,6 +44,13 @@ fn machines_get_names_and_outcomes() {
 }
 
 #[test]
+fn claims_are_handed_out_with_the_verdict() {
+    let (right, wrong) = (report(DATA), report(b"other"));
+    assert_eq!(Ok(right.claims.clone().unwrap()), right.verified());
+    assert_eq!(wrong.clone().verified(), Err(Box::new(wrong)));
+}
+
+#[test]
 fn a_check_that_is_missing_verifies_nothing() {
     let complete = report(DATA);
     assert!(complete.is_verified());
