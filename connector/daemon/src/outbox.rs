@@ -21,6 +21,7 @@ use serde_json::Value;
 use store::Change;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use crate::net::{Answer, SendError};
 use crate::node::Node;
@@ -271,9 +272,16 @@ impl Worker {
         };
         self.node.attempts.begin(&self.pid, due.number);
         let content_type = HeaderValue::from_static("application/json");
+        let span = tracing::info_span!(
+            "deliver message",
+            otel.kind = "client",
+            partner = %self.participant,
+            process = %self.pid,
+            message = %due.entity.message,
+        );
         let sent = tokio::select! {
             () = self.node.shutdown.stopping() => return None,
-            sent = client.send(Method::POST, &due.entity.url, content_type, body) => sent,
+            sent = client.send(Method::POST, &due.entity.url, content_type, body).instrument(span) => sent,
         };
         drop(place);
         Some(self.judge(due, sent))

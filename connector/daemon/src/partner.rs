@@ -13,6 +13,7 @@ use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use protocol::id::ParticipantId;
 use protocol::path;
+use tracing::Instrument as _;
 
 use crate::net::{Body, Connection, Gate, Refusal};
 use crate::node::Node;
@@ -108,7 +109,15 @@ impl Partners {
         let segment = matched.params.iter().next().map(|(_, value)| decode(value));
         let started = std::time::Instant::now();
         let method = request.method().clone();
-        let response = match (route, segment) {
+        let span = tracing::info_span!(
+            "partner request",
+            otel.kind = "server",
+            http.request.method = %method,
+            partner = %peer.participant,
+            route = ?route,
+            http.response.status_code = tracing::field::Empty,
+        );
+        let answered = async { match (route, segment) {
             (_, Some(None)) => wire::bare(StatusCode::NOT_FOUND),
             (Route::Data, Some(Some(pid))) => {
                 data::serve(&self.node, request, &peer, &connection, &pid).await
@@ -126,7 +135,9 @@ impl Partners {
             (route, segment) => {
                 dsp::answer(&self.node, route, request, &peer, segment.flatten().as_deref()).await
             }
-        };
+        } };
+        let response = answered.instrument(span.clone()).await;
+        span.record("http.response.status_code", response.status().as_u16());
         self.count(&peer, route, response.status(), started);
         response
     }

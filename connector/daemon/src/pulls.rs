@@ -13,10 +13,12 @@ use engine::refusal::{Refusal, RefusalKind};
 use engine::{Entity, Key, Kind};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Method};
+use protocol::error::PeerRefusal;
 use protocol::id::{DatasetId, ParticipantId};
 use protocol::message;
 use protocol::path::{BaseUrl, Endpoint};
 use tokio::sync::watch;
+use tracing::Instrument as _;
 
 use crate::data::{FetchError, FetchLimits, download};
 use crate::net::{PartnerClient, SendError};
@@ -114,7 +116,11 @@ pub async fn resume_all(node: &Arc<Node>) -> Result<(), engine::StoreError> {
     Ok(())
 }
 
-async fn open_pulls(node: &Node) -> Result<Vec<Pull>, engine::StoreError> {
+/// The pulls that are not delivered or failed.
+///
+/// # Errors
+/// When the store is closed.
+pub async fn open_pulls(node: &Node) -> Result<Vec<Pull>, engine::StoreError> {
     let mut pulls = Vec::new();
     let mut after = None;
     loop {
@@ -256,8 +262,9 @@ pub fn drive(node: &Arc<Node>, id: &str) -> Arc<Progress> {
     drop(pulling);
     let worker =
         Worker { node: Arc::clone(node), id: id.to_owned(), progress: Arc::clone(&progress) };
+    let span = tracing::info_span!("pull", pull = worker.id);
     tokio::spawn(async move {
-        if let Err(error) = worker.run().await {
+        if let Err(error) = worker.run().instrument(span).await {
             tracing::error!(event = "pull.stopped", pull = worker.id, error = %error);
         }
         worker.node.pulling.lock().unwrap_or_else(PoisonError::into_inner).remove(&worker.id);
@@ -499,7 +506,7 @@ impl Worker {
     async fn stop(&self, stop: Stop, transfer: &Transfer) -> Result<(), Trouble> {
         let failure = match stop {
             Stop::Failed(failure) => failure,
-            Stop::Refused(text) => {
+            Stop::Refused(refused) => {
                 let mut changed =
                     self.node.store.subscribe(Key::Transfer(transfer.pid.clone()));
                 let (pid, version) = (transfer.pid.clone(), transfer.transitions);
@@ -518,7 +525,7 @@ impl Worker {
                 {
                     return Ok(());
                 }
-                failure("refused", &text)
+                refused
             }
         };
         self.fail(failure).await
@@ -535,22 +542,36 @@ impl Worker {
 enum Stop {
     /// For good.
     Failed(Failure),
-    /// The provider's endpoint refuses; a message of its may say why.
-    Refused(String),
+    /// The provider's endpoint refuses; a message of its own may say more.
+    Refused(Failure),
 }
 
 impl Stop {
     fn of(error: FetchError) -> Self {
         match error {
-            FetchError::Refused { text, status } => {
-                Self::Refused(if text.is_empty() { format!("refused with {status}") } else { text })
-            }
+            FetchError::Refused { text, status } => Self::Refused(refused(status, text.as_bytes())),
             FetchError::Send(SendError::Status { answer, .. }) if answer.status.is_client_error() => {
-                Self::Refused(format!("refused with {}", answer.status))
+                Self::Refused(refused(answer.status, &answer.body))
             }
             FetchError::Local(error) => local(&error),
             error => Self::Failed(failure("download-failed", &crate::site::chain(&error))),
         }
+    }
+}
+
+/// What a refusal of the data endpoint says.
+fn refused(status: http::StatusCode, body: &[u8]) -> Failure {
+    let told = PeerRefusal::read(body, &protocol::json::Limits::default());
+    let texts = told.explanation.texts();
+    let code = told.explanation.code.unwrap_or_else(|| "refused".to_owned());
+    Failure {
+        by_policy: code == engine::process::POLICY_CODE,
+        code,
+        reason: match texts.is_empty() {
+            true => format!("the provider refused the data with {status}"),
+            false => texts.join("; "),
+        },
+        reference: None,
     }
 }
 

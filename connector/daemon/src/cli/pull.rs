@@ -17,6 +17,7 @@ use super::client::{Client, ClientError, path};
 use super::dataset::{byte_bar, progress_text, show_progress};
 use super::failure::Failure;
 use super::output::Output;
+use crate::exit::Exit;
 
 mod part;
 
@@ -46,26 +47,30 @@ pub(super) async fn run(arguments: &Pull, client: &Client, output: Output) -> Re
             None => PathBuf::from(part::safe_name(&received.file_name, arguments.dataset.as_str())),
         };
         let target = Target::new(file, arguments.force)?;
-        copy(&received, &target, client, &bar, &mut patience).await?;
-        Ok::<_, Failure>((received, target))
+        let proven = copy(&received, &target, client, &bar, &mut patience).await?;
+        Ok::<_, Failure>((received, target, proven))
     }
     .await;
     bar.finish_and_clear();
-    let (received, target) = outcome?;
+    let (received, target, proven) = outcome?;
     acknowledge(&received.id, client, output).await;
     let result = json!({ "delivered": {
         "file": target.file(),
-        "provenance": target.provenance(),
+        "provenance": proven.then(|| target.provenance()),
         "size": received.whole.size,
         "sha256": received.whole.sha256,
         "blake3": received.whole.blake3,
     }});
     output.result(&result, |_| {
+        let evidence = if proven {
+            format!("its evidence is `{}`", target.provenance().display())
+        } else {
+            "the partner's connector gives no signed evidence".to_owned()
+        };
         format!(
-            "Received `{}` ({} bytes), whole and verified; its evidence is `{}`.",
+            "Received `{}` ({} bytes), whole and verified; {evidence}.",
             target.file().display(),
             received.whole.size,
-            target.provenance().display()
         )
     });
     Ok(())
@@ -141,7 +146,7 @@ async fn copy(
     client: &Client,
     bar: &ProgressBar,
     patience: &mut Patience,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     let evidence = loop {
         match evidence(&received.id, client).await {
             Ok(evidence) => break evidence,
@@ -172,7 +177,11 @@ async fn copy(
             Err(failure) => return Err(failure),
         }
     }
-    part.finish(target, &evidence)
+    if let Some(evidence) = &evidence {
+        belongs(evidence, &received.whole)?;
+    }
+    part.finish(target, evidence.as_deref())?;
+    Ok(evidence.is_some())
 }
 
 enum Interrupted {
@@ -213,12 +222,26 @@ async fn stream(
     Ok(())
 }
 
-async fn evidence(id: &str, client: &Client) -> Result<Vec<u8>, ClientError> {
-    let answer = client.bytes(&path(&["v1", "pulls", id, "provenance"], &[]), 0).await?;
+async fn evidence(id: &str, client: &Client) -> Result<Option<Vec<u8>>, ClientError> {
+    let answer = match client.bytes(&path(&["v1", "pulls", id, "provenance"], &[]), 0).await {
+        Err(ClientError::Refused(failure)) if failure.exit == Exit::NotFound => return Ok(None),
+        answer => answer?,
+    };
     let body = http_body_util::Limited::new(answer.into_body(), MAX_EVIDENCE_BYTES);
     #[expect(clippy::disallowed_methods, reason = "the body is limited here")]
     let bytes = body.collect().await.map_err(ClientError::Lost)?.to_bytes();
-    Ok(bytes.to_vec())
+    Ok(Some(bytes.to_vec()))
+}
+
+/// Whether the evidence is about these bytes. That it is genuine the daemon has verified; anybody can again, offline.
+fn belongs(evidence: &[u8], whole: &Whole) -> Result<(), Failure> {
+    let refused = |reason: String| Failure::new(Exit::NotVerified, reason);
+    let bundle = provenance::Bundle::parse(evidence).map_err(|error| refused(error.to_string()))?;
+    let leaf: Value = serde_json::from_str(bundle.leaf()).unwrap_or_default();
+    match leaf.pointer("/digests/dataset").and_then(Value::as_str) {
+        Some(digest) if digest == whole.sha256 => Ok(()),
+        _ => Err(refused("the evidence is about another file".to_owned())),
+    }
 }
 
 /// Tells the daemon that it may let go of the bytes. When that is lost they are kept a while longer, no more.

@@ -1,5 +1,6 @@
 //! Starting and stopping the node.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, RwLock};
@@ -8,7 +9,7 @@ use std::time::Duration;
 use certs::tls::SharedSite;
 use certs::trust::SharedTrust;
 use engine::registry::Author;
-use engine::{Context, Entity, Kind};
+use engine::{Context, Entity, Kind, Store as _};
 use jiff::SignedDuration;
 use store::{Clock, Environment, FileStore, Options, SystemRandom};
 use tokio::task::JoinHandle;
@@ -19,7 +20,7 @@ use crate::net::{
     HttpLimits, ListenError, ListenerLimits, NodeIdentity, PartnerListener, Shutdown, StatusLimits,
     StatusListener, UnixLimits, UnixListener,
 };
-use crate::objects::Objects;
+use crate::objects::{Objects, PullName};
 use crate::partner::{Entrance, Partners, Streams};
 use crate::refusals::Refusals;
 use crate::site::Site;
@@ -255,6 +256,7 @@ async fn serve(
         tokio::spawn(outbox::run(Arc::clone(&node))),
         tokio::spawn(summarise(Arc::clone(&node))),
         tokio::spawn(watch_clock(Arc::clone(&node))),
+        tokio::spawn(tidy(Arc::clone(&node))),
         reload::follow(&node)?,
     ];
     pulls::resume_all(&node).await?;
@@ -338,6 +340,40 @@ async fn record_served(node: &Arc<Node>) {
             tracing::warn!(event = "served.not_recorded", transfer = %pid, error = %error);
             node.meters.restore(&pid, served);
         }
+    }
+}
+
+/// Removes, once after a start, the files that nothing refers to any more.
+async fn tidy(node: Arc<Node>) {
+    tokio::select! {
+        () = node.shutdown.draining() => return,
+        () = node.store.ready() => {}
+    }
+    let outcome = async {
+        let sweep = node.objects.sweep();
+        let mut keep = HashSet::new();
+        let mut after = None;
+        loop {
+            let page = node.store.scan(Kind::Dataset, after.take(), SCAN_STEP).await?;
+            after = page.last().map(|(key, _)| key.clone());
+            for (_, entity) in &page {
+                if let Entity::Dataset(dataset) = entity.as_ref() {
+                    keep.insert(dataset.digests.blake3.clone());
+                }
+            }
+            if page.len() < SCAN_STEP {
+                break;
+            }
+        }
+        let swept = sweep.finish(keep).await?;
+        let pulls: HashSet<PullName> =
+            pulls::open_pulls(&node).await?.iter().filter_map(|pull| pull.id.parse().ok()).collect();
+        let incoming = node.objects.sweep_incoming(&pulls)?;
+        tracing::debug!(event = "tidied", objects = swept.objects, incoming = incoming);
+        Ok::<_, ServeError>(())
+    };
+    if let Err(error) = outcome.await {
+        tracing::warn!(event = "tidying.failed", error = %error);
     }
 }
 

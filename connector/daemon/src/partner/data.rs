@@ -40,10 +40,15 @@ impl Streams {
 
     fn take(node: &Arc<Node>, participant: &ParticipantId) -> Option<Place> {
         let streams = &node.streams;
+        let own = node
+            .registry()
+            .by_participant(participant)
+            .and_then(|partner| partner.limits.max_concurrent_transfers_count);
+        let most_of_partner = own.unwrap_or(streams.most_per_partner);
         let mut running = streams.running.lock().unwrap_or_else(PoisonError::into_inner);
         let all: usize = running.values().sum();
         let of_partner = running.entry(participant.clone()).or_default();
-        if all >= streams.most || *of_partner >= streams.most_per_partner {
+        if all >= streams.most || *of_partner >= most_of_partner {
             return None;
         }
         *of_partner += 1;

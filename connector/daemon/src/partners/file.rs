@@ -35,8 +35,6 @@ const MAX_NAME_BYTES: usize = 64;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PartnerLimits {
-    /// Open connections.
-    pub max_connections_count: Option<usize>,
     /// Data transfers served at once.
     pub max_concurrent_transfers_count: Option<usize>,
 }

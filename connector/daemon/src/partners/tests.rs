@@ -101,7 +101,7 @@ fn a_newer_card_keeps_what_is_the_administrators() {
         .unwrap()
         .replace("groups = []", "groups = [\"gold\"] # agreed in May")
         .replace("#region = \"\"", "region = \"DE\"")
-        .replace("crls = []", "crls = [] # none yet\n[limits]\nmax_connections_count = 3");
+        .replace("crls = []", "crls = [] # none yet\n[limits]\nmax_concurrent_transfers_count = 3");
     fs::write(&path, edited).unwrap();
 
     let moved = "https://b.example:8443/other";
@@ -120,7 +120,7 @@ fn a_newer_card_keeps_what_is_the_administrators() {
     assert_eq!(file.partner.dsp_endpoint, moved);
     assert_eq!(file.partner.card_number, Some(2));
     assert_eq!(file.partner.region.as_deref(), Some("DE"));
-    assert_eq!(file.limits.max_connections_count, Some(3));
+    assert_eq!(file.limits.max_concurrent_transfers_count, Some(3));
     let text = fs::read_to_string(&path).unwrap();
     assert!(text.contains("# agreed in May") && text.contains("# none yet"), "{text}");
 }

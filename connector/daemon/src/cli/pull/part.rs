@@ -207,12 +207,14 @@ impl Part {
 
     /// Makes the file durable and puts it and its evidence in their places. The evidence goes first: the file's name
     /// says that everything is there.
-    pub(super) fn finish(self, target: &Target, evidence: &[u8]) -> Result<(), Failure> {
+    pub(super) fn finish(self, target: &Target, evidence: Option<&[u8]>) -> Result<(), Failure> {
         self.file.sync_all().map_err(|error| Failure::write(&self.path, &error))?;
-        let new = beside(&target.provenance(), ".part");
-        certs::files::replace_private(&new, evidence)
-            .map_err(|error| Failure::new(Exit::CannotWrite, crate::site::chain(&error)))?;
-        Target::place(&new, &target.provenance(), target.force || target.resumes)?;
+        if let Some(evidence) = evidence {
+            let new = beside(&target.provenance(), ".part");
+            certs::files::replace_private(&new, evidence)
+                .map_err(|error| Failure::new(Exit::CannotWrite, crate::site::chain(&error)))?;
+            Target::place(&new, &target.provenance(), target.force || target.resumes)?;
+        }
         Target::place(&self.path, target.file(), target.force)?;
         target.sync_directory()
     }
