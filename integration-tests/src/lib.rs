@@ -1,1 +1,21 @@
-//! Real daemons on loopback: the harness and the suites on it.
+//! Real daemons on loopback: the harness on which the suites, the demonstration, the crash suite and the benchmark stand.
+//!
+//! A [`scene::Scene`] is a temporary directory with sites in it. A [`site::Site`] was made by the real `sekisho init`, runs
+//! the real `sekisho serve`, and is spoken to through the real command line. What no honest partner would do is done by
+//! a [`peer::Peer`] (raw requests with certificates of one's choice), a [`connector::Connector`] (a partner's whole node,
+//! played by the test), an [`authority::Authority`] (certificates in anybody's name) and a [`proxy::Proxy`] (a bad line).
+//!
+//! Everything that is started is bounded in time, listens on loopback only, and is ended by its process id.
+
+pub mod authority;
+pub mod clocked;
+pub mod command;
+pub mod connector;
+pub mod files;
+pub mod peer;
+pub mod ports;
+pub mod process;
+pub mod proxy;
+pub mod scene;
+pub mod site;
+pub mod wait;

@@ -1,0 +1,78 @@
+//! The place where sites meet: a temporary directory, and the logs of everything in it when something fails.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use tempfile::TempDir;
+
+use crate::process::tail;
+use crate::site::{Plan, Site};
+
+/// A temporary directory with sites.
+#[derive(Debug)]
+pub struct Scene {
+    directory: TempDir,
+}
+
+impl Scene {
+    /// An empty scene.
+    ///
+    /// # Errors
+    /// When no temporary directory can be made.
+    pub fn new() -> Result<Self> {
+        Ok(Self { directory: tempfile::Builder::new().prefix("sekisho-").tempdir()? })
+    }
+
+    /// Plays a test; its failure carries the logs of all daemons.
+    ///
+    /// # Errors
+    /// That of the test.
+    pub fn play(test: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
+        let scene = Self::new()?;
+        test(&scene).map_err(|error| error.context(scene.logs()))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// A file of the scene.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path().join(name)
+    }
+
+    /// A site to be made here, under the name by which its partners will know it.
+    pub fn plan(&self, name: &str) -> Plan {
+        Plan::new(self.path(), name)
+    }
+
+    /// A site that serves.
+    ///
+    /// # Errors
+    /// When it cannot be made or does not start.
+    pub fn site(&self, name: &str) -> Result<Site> {
+        let mut site = self.plan(name).make()?;
+        site.start()?;
+        Ok(site)
+    }
+
+    fn logs(&self) -> String {
+        let entries = std::fs::read_dir(self.path()).into_iter().flatten().flatten();
+        let mut logs = entries
+            .map(|entry| entry.path())
+            .filter(|path| path.extension().is_some_and(|ending| ending == "log"))
+            .collect::<Vec<_>>();
+        logs.sort();
+        logs.iter().map(|log| tail(log)).collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let _ = writeln!(std::io::stderr(), "{}", self.logs());
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Waiting for what other processes do: asking again with growing pauses, never longer than told.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+/// Asks until there is an answer.
+///
+/// # Errors
+/// The error of the question, or that no answer came within `limit`.
+pub fn until<T>(
+    what: &str,
+    limit: Duration,
+    mut ask: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    let started = Instant::now();
+    let mut pause = FIRST_PAUSE;
+    loop {
+        if let Some(answer) = ask()? {
+            return Ok(answer);
+        }
+        if started.elapsed() >= limit {
+            bail!("{what}: not within {limit:?}");
+        }
+        std::thread::sleep(pause);
+        pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+    }
+}
