@@ -157,11 +157,10 @@ pub fn verify(
     };
     let trust = Trust { anchors: &[], registered: Some(&registered) };
     let report = provenance::verify(&bundle, trust, None, &expected, node.clock.now());
-    let failed: Vec<String> = report.failures().map(ToString::to_string).collect();
-    if !failed.is_empty() {
-        return Err(failed.join("; "));
-    }
-    let claims = report.claims.ok_or_else(|| "the token has no claims".to_owned())?;
+    let claims = report.verified().map_err(|report| {
+        let failed: Vec<String> = report.failures().map(ToString::to_string).collect();
+        if failed.is_empty() { "not every check could be made".to_owned() } else { failed.join("; ") }
+    })?;
     if hex::encode(claims.agreement.sha256.0) != agreement.sha256 {
         return Err("the token is about other terms than were agreed".to_owned());
     }

@@ -49,6 +49,11 @@ impl Attempts {
         attempts.entry(pid.clone()).or_default().insert(number);
     }
 
+    /// Nothing is owed any more: what was withdrawn or overtaken is settled as well.
+    fn clear(&self, pid: &Pid) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(pid);
+    }
+
     fn settle(&self, pid: &Pid, number: u64) {
         let mut attempts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(numbers) = attempts.get_mut(pid) {
@@ -193,7 +198,10 @@ impl Worker {
                         return;
                     }
                 }
-                Ok(None) => return,
+                Ok(None) => {
+                    self.node.attempts.clear(&self.pid);
+                    return;
+                }
                 Err(error) => {
                     tracing::error!(event = "outbox.unreadable", process = %self.pid, error = %error);
                     tokio::select! {

@@ -11,6 +11,9 @@ use crate::{Account, Category, Decision, Key, LogId, RecordDraft, RecordKind, Vi
 /// The largest stored form of a dataset's description: the cold index keeps values up to 64 KiB.
 const DESCRIPTION_LIMIT: usize = 48 * 1024;
 
+/// The longest title and file name, in bytes.
+const TEXT_LIMIT: usize = 4096;
+
 /// Publishes a dataset, or a new version of it. A version name that is empty becomes the next number.
 ///
 /// # Errors
@@ -39,6 +42,13 @@ fn try_publish(
             "there is no policy `{unknown}`; `sekisho policy check` lists what is in force"
         );
         return Err(fresh.refuse(RefusalKind::Invalid, text.clone(), text));
+    }
+    for (what, text) in [("title", &dataset.title), ("file name", &dataset.file_name)] {
+        // The provenance token carries both, and bounds them.
+        if text.is_empty() || text.len() > TEXT_LIMIT {
+            let text = format!("the {what} must have 1 to {TEXT_LIMIT} bytes");
+            return Err(fresh.refuse(RefusalKind::Invalid, text.clone(), text));
+        }
     }
     let earlier = context::dataset(view, &dataset.id)?;
     let mut published = dataset.clone();

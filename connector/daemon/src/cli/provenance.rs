@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::arguments::{Provenance, ProvenanceVerify};
 use super::dataset::byte_bar;
 use super::failure::Failure;
-use super::output::{Output, fields, printable};
+use super::output::{Output, fields};
 use crate::exit::Exit;
 use crate::partners::Registry;
 use crate::site;
@@ -165,11 +165,11 @@ fn show(file: &Path, output: Output) -> Result<(), Failure> {
 fn text(file: &Path, report: &Report) -> String {
     let mut text = String::new();
     if let Some(claims) = &report.claims {
-        text.push_str(&printable(&claims.to_string()));
+        text.push_str(&claims.to_string());
         text.push('\n');
     }
     for finding in &report.checks {
-        text.push_str(&format!("  {}\n", printable(&finding.to_string())));
+        text.push_str(&format!("  {finding}\n"));
     }
     let verdict = if report.is_verified() { "is verified" } else { "is NOT verified" };
     text.push_str(&format!("`{}` {verdict}, judged as of {}.", file.display(), report.judged_at));
@@ -190,7 +190,9 @@ fn digests(file: &Path, output: Output) -> Result<Digests, Failure> {
 
 fn read_bundle(path: &Path) -> Result<Bundle, Failure> {
     Bundle::parse(&read(path)?).map_err(|error| {
-        Failure::new(Exit::NotVerified, format!("`{}`: {}", path.display(), site::chain(&error)))
+        let text =
+            format!("`{}`: {} is damaged: {}", path.display(), error.part(), site::chain(&error));
+        Failure::new(Exit::NotVerified, text)
     })
 }
 

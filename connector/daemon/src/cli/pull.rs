@@ -30,7 +30,7 @@ const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 const LINE_PAUSE: Duration = Duration::from_secs(10);
 
 /// Larger evidence is none of ours.
-const MAX_EVIDENCE_BYTES: usize = 64 * 1024 * 1024;
+const MAX_EVIDENCE_BYTES: usize = provenance::bundle::MAX_BUNDLE_BYTES;
 
 /// Pulls a dataset to its end.
 pub(super) async fn run(arguments: &Pull, client: &Client, output: Output) -> Result<(), Failure> {

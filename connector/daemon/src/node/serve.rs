@@ -379,27 +379,30 @@ async fn tidy(node: Arc<Node>) {
 
 /// The one periodic task there is: sees steps of the wall clock.
 async fn watch_clock(node: Arc<Node>) {
-    let mut before = Tick::take(node.clock.as_ref());
+    let mut before = None;
     loop {
+        let now = Tick::take(node.clock.as_ref());
+        let journaled = node.commit(|view| Ok(engine::Decision::answer(view.now()))).await;
+        if let Ok(journaled) = journaled {
+            let judged = judge(before, now, Some(journaled), node.config.clock.max_step());
+            before = Some(now);
+            if let Err(fault) = judged {
+                distrust_clock(&node, &fault.to_string()).await;
+            }
+        }
         tokio::select! {
             () = node.shutdown.stopping() => return,
             () = tokio::time::sleep(node.config.clock.tick()) => {}
         }
-        let now = Tick::take(node.clock.as_ref());
-        let journaled = node.commit(|view| Ok(engine::Decision::answer(view.now()))).await;
-        let Ok(journaled) = journaled else { continue };
-        let fault = judge(Some(before), now, Some(journaled), node.config.clock.max_step());
-        before = now;
-        if let Err(fault) = fault {
-            node.metrics.clock_fault();
-            tracing::error!(event = "clock.refused", reason = %fault);
-            let reason = fault.to_string();
-            if let Err(error) =
-                node.commit(move |view| engine::site::refuse_clock(view, &reason)).await
-            {
-                tracing::error!(event = "clock.not_recorded", error = %error);
-            }
-        }
+    }
+}
+
+async fn distrust_clock(node: &Arc<Node>, reason: &str) {
+    node.metrics.clock_fault();
+    tracing::error!(event = "clock.refused", reason = reason);
+    let reason = reason.to_owned();
+    if let Err(error) = node.commit(move |view| engine::site::refuse_clock(view, &reason)).await {
+        tracing::error!(event = "clock.not_recorded", error = %error);
     }
 }
 
