@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use crate::FileStore;
 use crate::file_store::blocking;
 use crate::frames::{FrameReader, decode_raw};
-use crate::record::StoredRecord;
+use crate::record::{DecodeError, StoredRecord};
 use crate::trees::{EvidenceError, SharedTrees};
 
 /// The most records that one call reads.
@@ -125,6 +125,30 @@ impl FileStore {
         }
     }
 
+    /// How many bytes the journal has, all of them durable.
+    pub fn journal_bytes(&self) -> u64 {
+        self.inner.reader.end()
+    }
+
+    /// Every frame that is durable now, read again from the first on: its checksum and that it continues the one before it
+    /// are verified, its records are decoded and checked. It ends after the first frame that cannot be read.
+    ///
+    /// Reading blocks: iterate where that blocks nobody.
+    pub fn frames(
+        &self,
+    ) -> impl Iterator<Item = Result<CheckedFrame, EvidenceError>> + Send + use<> {
+        let frames = self.inner.reader.frames_from(Mark::START);
+        frames.map(|frame| {
+            let frame =
+                frame.map_err(|error| EvidenceError::Journal { reason: error.to_string() })?;
+            Ok(CheckedFrame {
+                offset: frame.offset,
+                end: frame.mark.end,
+                records: frame.records.iter().map(decode_raw).collect(),
+            })
+        })
+    }
+
     async fn ask<T: Send + 'static>(
         &self,
         work: impl FnOnce(&SharedTrees, &dyn FrameReader) -> Result<T, EvidenceError> + Send + 'static,
@@ -133,6 +157,17 @@ impl FileStore {
         let reader = Arc::clone(&self.inner.reader);
         blocking(move || work(&trees, reader.as_ref())).await.map_err(|_| EvidenceError::Closed)?
     }
+}
+
+/// A frame of the journal, whole and in its place.
+#[derive(Debug)]
+pub struct CheckedFrame {
+    /// Where it begins, in bytes from the journal's start.
+    pub offset: u64,
+    /// Where the next one begins.
+    pub end: u64,
+    /// Its records in order; what cannot be taken as true says why.
+    pub records: Vec<Result<StoredRecord, DecodeError>>,
 }
 
 /// Follows the journal.

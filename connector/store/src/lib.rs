@@ -23,7 +23,7 @@ mod transaction;
 mod trees;
 
 pub use clock::{Clock, Random, RandomError, SystemClock, SystemRandom};
-pub use evidence::{RECORDS_MAX, Tail};
+pub use evidence::{CheckedFrame, RECORDS_MAX, Tail};
 pub use file_store::FileStore;
 pub use notify::{Change, Changes};
 pub use open::{Environment, OpenError, OpenReport, Options};

@@ -1,0 +1,218 @@
+//! The journal for people: pages of records, searches, and records as they are written.
+
+use std::sync::Arc;
+
+use engine::{LogId, RecordKind, Store as _};
+use protocol::id::ParticipantId;
+use serde_json::{Value, json};
+use store::StoredRecord;
+
+use super::answer::{self, ApiError, Events, Stop, json};
+use super::{Outcome, input, partners, status};
+use crate::node::Node;
+
+/// How many records are listed when nothing is said.
+const LIMIT: u64 = 100;
+/// How many are listed at most.
+const LIMIT_MAX: u64 = 10_000;
+/// How many records are read at once.
+const STEP: u64 = 256;
+/// How many records one request looks at.
+const LOOK_MAX: u64 = 200_000;
+
+/// Which records are wanted.
+#[derive(Debug, Default)]
+struct Wanted {
+    kind: Option<RecordKind>,
+    reference: Option<String>,
+}
+
+impl Wanted {
+    fn is(&self, record: &StoredRecord) -> bool {
+        self.kind.is_none_or(|kind| record.kind == kind)
+            && self
+                .reference
+                .as_ref()
+                .is_none_or(|reference| record.account.reference.as_ref() == Some(reference))
+    }
+}
+
+/// Records of one log or of all, the newest page by default, in the order in which they were written.
+pub(super) async fn records(node: &Arc<Node>, mut query: input::Query) -> Outcome {
+    let log = query.take::<String>("log")?.map(|name| log(node, &name)).transpose()?;
+    let from = query.take::<u64>("from")?;
+    let limit = query.take::<u64>("limit")?.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
+    let kind = query.take::<String>("kind")?.map(|kind| record_kind(&kind)).transpose()?;
+    let wanted = Wanted { kind, reference: query.take("reference")? };
+    let full = query.flag("full");
+    query.end()?;
+    let mut search = Search { node, wanted, limit, left: LOOK_MAX };
+    let found = match (log, from) {
+        (Some(log), Some(from)) => search.forwards(log, from).await?,
+        (Some(log), None) => search.backwards(log).await?,
+        (None, Some(_)) => {
+            return Err(ApiError::invalid("a record's number counts within one log")
+                .help("name the log with `--log site` or `--log PARTNER`"));
+        }
+        (None, None) => search.everywhere().await?,
+    };
+    let whole = search.left > 0;
+    let listed: Vec<Value> = found.iter().map(|record| show(node, record, full)).collect();
+    Ok(json(&json!({ "records": listed, "whole": whole })))
+}
+
+/// New records as they become durable, until nobody reads or the daemon stops.
+pub(super) fn tail(node: &Arc<Node>, mut query: input::Query) -> Outcome {
+    let log = query.take::<String>("log")?.map(|name| log(node, &name)).transpose()?;
+    let full = query.flag("full");
+    query.end()?;
+    let node = Arc::clone(node);
+    Ok(answer::stream(move |events| follow(node, log, full, events)))
+}
+
+async fn follow(
+    node: Arc<Node>,
+    log: Option<LogId>,
+    full: bool,
+    events: Events,
+) -> Result<(), Stop> {
+    let durable = *node.store.durable().borrow();
+    let mut tail = node.store.tail(durable);
+    loop {
+        let next = tokio::select! {
+            () = events.gone() => return Err(Stop::Gone),
+            () = node.shutdown.draining() => return Ok(()),
+            next = tail.next() => next?,
+        };
+        let Some(mut record) = next else { return Ok(()) };
+        if log.as_ref().is_some_and(|log| *log != record.log) {
+            continue;
+        }
+        record.index = Some(node.store.index_of(record.position).await?.1);
+        events.send(&show(&node, &record, full)).await?;
+    }
+}
+
+/// Looks through logs, a bounded number of records.
+struct Search<'a> {
+    node: &'a Node,
+    wanted: Wanted,
+    limit: u64,
+    /// How many records may still be looked at.
+    left: u64,
+}
+
+impl Search<'_> {
+    fn is_full(&self, found: &[StoredRecord]) -> bool {
+        found.len() as u64 >= self.limit
+    }
+
+    /// From an index on.
+    async fn forwards(&mut self, log: LogId, from: u64) -> Result<Vec<StoredRecord>, ApiError> {
+        let mut found = Vec::new();
+        let mut next = from;
+        while self.left > 0 && !self.is_full(&found) {
+            let step = STEP.min(self.left);
+            let page =
+                self.node.store.records(log.clone(), next..next.saturating_add(step)).await?;
+            let read = page.len() as u64;
+            next = next.saturating_add(read);
+            found.extend(page.into_iter().filter(|record| self.wanted.is(record)));
+            if read < step {
+                break;
+            }
+            self.left -= read;
+        }
+        found.truncate(usize::try_from(self.limit).unwrap_or(usize::MAX));
+        Ok(found)
+    }
+
+    /// The newest ones.
+    async fn backwards(&mut self, log: LogId) -> Result<Vec<StoredRecord>, ApiError> {
+        let (mut end, _) = self.node.store.tree_head(log.clone()).await?;
+        let mut found: Vec<StoredRecord> = Vec::new();
+        while end > 0 && self.left > 0 && !self.is_full(&found) {
+            let start = end.saturating_sub(STEP.min(self.left));
+            let mut page = self.node.store.records(log.clone(), start..end).await?;
+            self.left = self.left.saturating_sub(end - start);
+            end = start;
+            page.retain(|record| self.wanted.is(record));
+            page.append(&mut found);
+            found = page;
+        }
+        self.keep_newest(&mut found);
+        Ok(found)
+    }
+
+    /// The newest ones of all logs. What is looked at is shared out, so that no log hides another.
+    async fn everywhere(&mut self) -> Result<Vec<StoredRecord>, ApiError> {
+        let logs = self.node.store.logs();
+        let mut found: Vec<StoredRecord> = Vec::new();
+        let mut waiting = logs.len() as u64;
+        let mut total = self.left;
+        let mut is_whole = true;
+        for log in logs {
+            let share = total.checked_div(waiting).unwrap_or(0).max(STEP);
+            self.left = share;
+            found.extend(self.backwards(log).await?);
+            is_whole &= self.left > 0;
+            total = total.saturating_sub(share - self.left);
+            waiting = waiting.saturating_sub(1);
+            found.sort_by_key(|record| record.position);
+            self.keep_newest(&mut found);
+        }
+        self.left = u64::from(is_whole);
+        Ok(found)
+    }
+
+    fn keep_newest(&self, found: &mut Vec<StoredRecord>) {
+        let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
+        found.drain(..found.len().saturating_sub(limit));
+    }
+}
+
+/// A log by what people call it: `site`, a partner's short name, a participant id, or the log's own label.
+fn log(node: &Node, name: &str) -> Result<LogId, ApiError> {
+    if name == LogId::Site.label() {
+        return Ok(LogId::Site);
+    }
+    if let Some(participant) = node.partner_id(name) {
+        return Ok(LogId::Relation(participant));
+    }
+    // A partner that was removed has left its log.
+    let named = LogId::from_label(name)
+        .or_else(|| ParticipantId::new(name).ok().map(LogId::Relation))
+        .filter(|log| node.store.logs().contains(log));
+    named.ok_or_else(|| partners::unknown(name))
+}
+
+fn record_kind(name: &str) -> Result<RecordKind, ApiError> {
+    serde_json::from_value(Value::from(name)).map_err(|error| {
+        ApiError::invalid(format!("`{name}` is no kind of record")).help(error.to_string())
+    })
+}
+
+/// A record as people read it. What it wrote is named, not shown; messages and persons only where they are asked for.
+fn show(node: &Node, record: &StoredRecord, full: bool) -> Value {
+    let mut shown = json!({
+        "log": status::name(node, &record.log),
+        "index": record.index,
+        "time": record.time.to_string(),
+        "kind": record.kind,
+        "category": record.category,
+        "account": record.account,
+        "digests": record.digests,
+        "position": record.position.to_string(),
+        "writes": record.writes.iter().map(|write| write.key.to_string()).collect::<Vec<_>>(),
+    });
+    if let (true, Value::Object(members)) = (full, &mut shown) {
+        let body = record.body.clone().unwrap_or_default();
+        members.insert("person".to_owned(), json!(body.person));
+        members.insert("message".to_owned(), json!(body.message));
+        members.insert("body_withheld".to_owned(), json!(record.body_withheld));
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+//! What a pull brought: its bytes and its evidence, handed over to the one who asked.
+
+use std::io::SeekFrom;
+use std::ops::Range;
+use std::sync::Arc;
+
+use engine::entity::{Digests, PullStep};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, StreamBody};
+use http_range_header::{
+    EndPosition, StartPosition, SyntacticallyCorrectRange, parse_range_header,
+};
+use hyper::body::Incoming;
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
+use tokio_util::io::ReaderStream;
+
+use super::answer::{ApiError, ErrorKind, json};
+use super::pulls::{existing, lost, not_received};
+use super::{Outcome, input};
+use crate::net::{BodyFailure, empty, full};
+use crate::node::Node;
+use crate::objects::PullName;
+
+/// How much is read at once.
+const READ_BYTES: usize = 256 * 1024;
+
+/// The bytes, from where the command line has them.
+pub(super) async fn bytes(node: &Arc<Node>, id: &str, headers: &HeaderMap) -> Outcome {
+    let (name, digests) = received(node, id).await?;
+    let Some(received) = node.objects.received(&name, &digests) else {
+        return Err(gone(node, id).await);
+    };
+    let range = match range(headers, digests.size) {
+        Asked::Whole => 0..digests.size,
+        Asked::Part(range) => range,
+        Asked::Unsatisfiable => return Ok(unsatisfiable(digests.size)),
+    };
+    let unreadable = |error: std::io::Error| {
+        let text = format!("`{}` cannot be read: {error}", received.path.display());
+        ApiError::new(ErrorKind::Internal, text)
+    };
+    let mut file = tokio::fs::File::open(&received.path).await.map_err(unreadable)?;
+    file.seek(SeekFrom::Start(range.start)).await.map_err(unreadable)?;
+    let length = range.end.saturating_sub(range.start);
+    let pieces = ReaderStream::with_capacity(file.take(length), READ_BYTES);
+    let frames = futures_util::StreamExt::map(pieces, |piece| {
+        piece.map(Frame::data).map_err(|error| BodyFailure::Source(error.into()))
+    });
+    let mut response = Response::new(StreamBody::new(frames).boxed_unsync());
+    let fields = response.headers_mut();
+    fields.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    fields.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    if length < digests.size {
+        let last = range.end.saturating_sub(1);
+        let text = format!("bytes {}-{last}/{}", range.start, digests.size);
+        if let Ok(value) = HeaderValue::try_from(text) {
+            response.headers_mut().insert(header::CONTENT_RANGE, value);
+        }
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    }
+    Ok(response)
+}
+
+/// The evidence, as `FILE.prov` holds it.
+pub(super) async fn provenance(node: &Arc<Node>, id: &str) -> Outcome {
+    // The id names a file: only what is a pull's name may.
+    pull_name(id)?;
+    let pull = existing(node, id).await?;
+    if !matches!(pull.step, PullStep::Received { .. } | PullStep::Delivered { .. }) {
+        return Err(not_received(&pull));
+    }
+    let kept = crate::evidence::kept(node, id).await.map_err(|error| {
+        ApiError::new(
+            ErrorKind::Internal,
+            format!("the evidence of pull `{id}` cannot be read: {error}"),
+        )
+    })?;
+    let Some(bundle) = kept else {
+        return Err(ApiError::not_found(format!("the partner gave no evidence for pull `{id}`"))
+            .help("only partners whose card lists `provenance/1` do"));
+    };
+    let mut response = Response::new(full(bundle));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(response)
+}
+
+/// The command line has everything: what is here goes.
+pub(super) async fn delivered(node: &Arc<Node>, id: &str, request: Request<Incoming>) -> Outcome {
+    input::nothing(request).await?;
+    let pull = existing(node, id).await?;
+    if !matches!(pull.step, PullStep::Received { .. } | PullStep::Delivered { .. }) {
+        return Err(not_received(&pull));
+    }
+    let name = pull_name(id)?;
+    let (fresh, asked) = (node.fresh(), id.to_owned());
+    node.decide(move |view| engine::pull::delivered(view, &fresh, &asked)).await?;
+    node.objects.discard(&name)?;
+    Ok(json(&json!({ "delivered": id })))
+}
+
+fn pull_name(id: &str) -> Result<PullName, ApiError> {
+    id.parse().map_err(|_| ApiError::not_found(format!("there is no pull `{id}`")))
+}
+
+/// The name and digests of a pull that is received.
+async fn received(node: &Node, id: &str) -> Result<(PullName, Digests), ApiError> {
+    let name = pull_name(id)?;
+    let pull = existing(node, id).await?;
+    match pull.step {
+        PullStep::Received { digests, .. } => Ok((name, digests)),
+        _ => Err(not_received(&pull)),
+    }
+}
+
+/// The bytes were lost with their file: the pull fails, so that the next one starts anew.
+async fn gone(node: &Arc<Node>, id: &str) -> ApiError {
+    let (context, fresh, asked) = (Arc::clone(&node.context), node.fresh(), id.to_owned());
+    let failure = lost();
+    let error = ApiError::new(ErrorKind::TryAgain, failure.reason.clone())
+        .help("the same command pulls it anew");
+    let recorded =
+        node.decide(move |view| engine::pull::fail(view, &context, &fresh, &asked, &failure)).await;
+    match recorded {
+        Ok(()) => error,
+        Err(trouble) => trouble.into(),
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Asked {
+    Whole,
+    Part(Range<u64>),
+    Unsatisfiable,
+}
+
+/// The one range that is asked for. What is none, and several of them, are ignored (RFC 9110 section 14.2).
+fn range(headers: &HeaderMap, size: u64) -> Asked {
+    let parsed = headers
+        .get(header::RANGE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| parse_range_header(text).ok());
+    let one = parsed.as_ref().and_then(|parsed| match parsed.ranges.as_slice() {
+        [one] => Some(*one),
+        _ => None,
+    });
+    let Some(SyntacticallyCorrectRange { start, end }) = one else { return Asked::Whole };
+    let (start, end) = match (start, end) {
+        (StartPosition::FromLast(length), _) => (size.saturating_sub(length), size),
+        (StartPosition::Index(start), EndPosition::LastByte) => (start, size),
+        (StartPosition::Index(start), EndPosition::Index(last)) if start > last => {
+            return Asked::Whole;
+        }
+        (StartPosition::Index(start), EndPosition::Index(last)) => {
+            (start, size.min(last.saturating_add(1)))
+        }
+    };
+    if start < end { Asked::Part(start..end) } else { Asked::Unsatisfiable }
+}
+
+fn unsatisfiable(size: u64) -> Response<crate::net::Body> {
+    let mut response = Response::new(empty());
+    *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
+    if let Ok(value) = HeaderValue::try_from(format!("bytes */{size}")) {
+        response.headers_mut().insert(header::CONTENT_RANGE, value);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,377 @@
+//! Datasets: who will see them, publishing, withdrawing.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use engine::entity::{Dataset, Digests, Location, Rules};
+use engine::{Decision, Entity, Key, Kind, Store as _};
+use headers::ContentType;
+use http::Request;
+use hyper::body::Incoming;
+use jiff::Timestamp;
+use protocol::id::DatasetId;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::answer::{self, ApiError, ErrorKind, Events, Stop, Throttle, json};
+use super::{Outcome, input};
+use crate::node::Node;
+use crate::objects::{Placement, PublishError, Published, StorageError};
+
+/// How many datasets are read at once.
+const SCAN_STEP: usize = 512;
+/// How many are listed at most in one answer.
+const LIST_MAX: usize = 10_000;
+
+/// A file to publish, and what the catalog shall say of it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Publication {
+    path: PathBuf,
+    id: DatasetId,
+    title: String,
+    description: Option<String>,
+    version: Option<String>,
+    language: Option<String>,
+    licence: Option<String>,
+    confidentiality: Option<String>,
+    #[serde(default)]
+    tags: BTreeSet<String>,
+    #[serde(default)]
+    policies: BTreeSet<String>,
+    media_type: Option<String>,
+    #[serde(default)]
+    in_place: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Withdrawal {
+    reason: Option<String>,
+}
+
+/// The datasets, in the order of their ids.
+pub(super) async fn list(node: &Arc<Node>, mut query: input::Query) -> Outcome {
+    let limit = query.take::<usize>("limit")?.unwrap_or(LIST_MAX).clamp(1, LIST_MAX);
+    let mut after = query.take::<DatasetId>("after")?.map(Key::Dataset);
+    query.end()?;
+    let rules = rules(node).await?;
+    let mut listed: Vec<Value> = Vec::new();
+    let mut next = None;
+    while listed.len() < limit {
+        let step = SCAN_STEP.min(limit - listed.len());
+        let page = node.store.scan(Kind::Dataset, after.take(), step).await?;
+        for (_, entity) in &page {
+            if let Entity::Dataset(dataset) = entity.as_ref() {
+                listed.push(summary(dataset, &rules));
+            }
+        }
+        if page.len() < step {
+            next = None;
+            break;
+        }
+        after = page.last().map(|(key, _)| key.clone());
+        next.clone_from(&after);
+    }
+    let next = next.and_then(|key| match key {
+        Key::Dataset(id) => Some(id),
+        _ => None,
+    });
+    Ok(json(&json!({ "datasets": listed, "next": next })))
+}
+
+/// One dataset, and who sees it now.
+pub(super) async fn show(node: &Arc<Node>, id: &str) -> Outcome {
+    let id = dataset_id(id)?;
+    let dataset = existing(node, &id).await?.ok_or_else(|| {
+        ApiError::not_found(format!("there is no dataset `{id}`"))
+            .help("`sekisho dataset list` shows all")
+    })?;
+    let rules = rules(node).await?;
+    let mut shown = describe(&dataset, &rules);
+    if let Value::Object(members) = &mut shown {
+        members.insert("visible_to".to_owned(), json!(visible_to(node, &rules, &dataset)));
+    }
+    Ok(json(&shown))
+}
+
+/// Who would see a dataset, and which version it would replace. Nothing happens.
+pub(super) async fn preview(node: &Arc<Node>, request: Request<Incoming>) -> Outcome {
+    let publication: Publication = input::body(request).await?;
+    let rules = rules(node).await?;
+    publication.check(node, &rules)?;
+    let earlier = existing(node, &publication.id).await?;
+    let dataset = publication.dataset(&publication.imagined(), node.clock.now());
+    Ok(json(&json!({
+        "visible_to": visible_to(node, &rules, &dataset),
+        "replaces_version": earlier.map(|earlier| earlier.version),
+    })))
+}
+
+/// Publishes a file; tells how far the reading is.
+pub(super) async fn publish(
+    node: &Arc<Node>,
+    request: Request<Incoming>,
+    person: String,
+) -> Outcome {
+    let publication: Publication = input::body(request).await?;
+    let rules = rules(node).await?;
+    publication.check(node, &rules)?;
+    let node = Arc::clone(node);
+    Ok(answer::stream(move |events| work(node, publication, person, rules, events)))
+}
+
+async fn work(
+    node: Arc<Node>,
+    publication: Publication,
+    person: String,
+    rules: Arc<Rules>,
+    events: Events,
+) -> Result<(), Stop> {
+    let placement = if publication.in_place { Placement::InPlace } else { Placement::Stored };
+    let total = tokio::fs::metadata(&publication.path).await.map_or(0, |file| file.len());
+    let (told, mut throttle) = (events.clone(), Throttle::default());
+    let progress = move |done: u64| {
+        if throttle.is_due() {
+            // What cannot be told is only progress.
+            let _ = told.offer(&json!({ "progress": { "done": done, "total": total } }));
+        }
+        // Who asked for it went away before it was done: nothing is published behind their back.
+        if told.is_gone() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let published = node.objects.publish(publication.path.clone(), placement, progress).await?;
+    let dataset = publication.dataset(&Measured::of(&published), node.clock.now());
+    let fresh = node.fresh();
+    let committed = node
+        .decide(move |view| engine::datasets::publish(view, &fresh, &dataset, Some(&person)))
+        .await?;
+    // INVARIANT: the object was claimed until here, so no sweep took it before the dataset referred to it.
+    drop(published.claim);
+    events.send(&json!({ "dataset": describe(&committed, &rules) })).await
+}
+
+/// Withdraws a dataset: it is no longer offered, and running transfers of it are cut by the commit.
+pub(super) async fn withdraw(
+    node: &Arc<Node>,
+    id: &str,
+    request: Request<Incoming>,
+    person: String,
+) -> Outcome {
+    let withdrawal: Withdrawal = input::body(request).await?;
+    let (id, fresh) = (dataset_id(id)?, node.fresh());
+    let reason = withdrawal.reason.unwrap_or_else(|| "no reason was given".to_owned());
+    let dataset = node
+        .decide(move |view| engine::datasets::withdraw(view, &fresh, &id, &reason, Some(&person)))
+        .await?;
+    let rules = rules(node).await?;
+    Ok(json(&json!({ "dataset": describe(&dataset, &rules) })))
+}
+
+/// What the bytes of a dataset are known to be.
+struct Measured {
+    digests: Digests,
+    location: Location,
+    media_type: String,
+    file_name: String,
+}
+
+impl Measured {
+    fn of(published: &Published) -> Self {
+        Self {
+            digests: published.digests.clone(),
+            location: published.location.clone(),
+            media_type: published.media_type.clone(),
+            file_name: published.file_name.clone(),
+        }
+    }
+}
+
+impl Publication {
+    /// What can be known to be wrong before the file is read.
+    fn check(&self, node: &Node, rules: &Rules) -> Result<(), ApiError> {
+        if !self.path.is_absolute() {
+            let text = format!("the path `{}` is not absolute", self.path.display());
+            return Err(ApiError::invalid(text).help("the daemon works in another directory"));
+        }
+        let real = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
+        if is_ours(&real, &[&node.paths.pki, &node.paths.data]) {
+            let text = format!("`{}` is a file of the site's own keys or data", real.display());
+            return Err(ApiError::invalid(text).help("such files are never published"));
+        }
+        if self.title.trim().is_empty() {
+            return Err(
+                ApiError::invalid("the title is empty").help("partners see it in the catalog")
+            );
+        }
+        if let Some(media_type) = &self.media_type
+            && media_type.parse::<ContentType>().is_err()
+        {
+            return Err(ApiError::invalid(format!("`{media_type}` is no media type"))
+                .help("a media type is such as `application/json`"));
+        }
+        match self.policies.iter().find(|name| rules.set.policy(name).is_none()) {
+            Some(unknown) => {
+                let names = rules.set.policies().map(|policy| policy.name.as_str());
+                Err(ApiError::invalid(format!("there is no policy `{unknown}`")).help(
+                    match crate::config::nearest(unknown, names) {
+                        Some(nearest) => format!("did you mean `{nearest}`?"),
+                        None => "`sekisho policy check` lists what is in force".to_owned(),
+                    },
+                ))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// What is assumed of a file that was not read yet. Who sees it does not depend on it.
+    fn imagined(&self) -> Measured {
+        Measured {
+            digests: Digests { sha256: String::new(), blake3: String::new(), size: 0 },
+            location: Location::Stored,
+            media_type: String::new(),
+            file_name: String::new(),
+        }
+    }
+
+    fn dataset(&self, measured: &Measured, now: Timestamp) -> Dataset {
+        Dataset {
+            v: 1,
+            id: self.id.clone(),
+            title: self.title.clone(),
+            description: self.description.clone(),
+            version: self.version.clone().unwrap_or_default(),
+            language: self.language.clone(),
+            licence: self.licence.clone(),
+            confidentiality: self.confidentiality.clone(),
+            tags: self.tags.clone(),
+            policies: self.policies.clone(),
+            media_type: self.media_type.clone().unwrap_or_else(|| measured.media_type.clone()),
+            file_name: measured.file_name.clone(),
+            digests: measured.digests.clone(),
+            location: measured.location.clone(),
+            published: now,
+            withdrawn: None,
+            damaged: None,
+        }
+    }
+}
+
+/// Whether a path lies in one of our own directories: the daemon may read there, and nobody may have it read for them.
+fn is_ours(path: &Path, directories: &[&Path]) -> bool {
+    directories.iter().any(|directory| {
+        let directory = directory.canonicalize().unwrap_or_else(|_| (*directory).to_owned());
+        path.starts_with(directory)
+    })
+}
+
+impl From<PublishError> for ApiError {
+    fn from(error: PublishError) -> Self {
+        let kind = match &error {
+            PublishError::Unreadable { .. }
+            | PublishError::NotAFile { .. }
+            | PublishError::NotText { .. } => ErrorKind::Invalid,
+            PublishError::Changed { .. } | PublishError::Stopped { .. } => ErrorKind::TryAgain,
+            PublishError::Storage(_) => ErrorKind::CannotWrite,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<StorageError> for ApiError {
+    fn from(error: StorageError) -> Self {
+        Self::new(ErrorKind::CannotWrite, error.to_string())
+    }
+}
+
+/// The id in a path or body.
+pub(super) fn dataset_id(text: &str) -> Result<DatasetId, ApiError> {
+    DatasetId::new(text)
+        .map_err(|error| ApiError::invalid(format!("`{text}` is no dataset's id: {error}")))
+}
+
+async fn existing(node: &Node, id: &DatasetId) -> Result<Option<Dataset>, ApiError> {
+    let key = Key::Dataset(id.clone());
+    let found = node.commit(move |view| view.entity(&key).map(Decision::answer)).await?;
+    Ok(match found.as_deref() {
+        Some(Entity::Dataset(dataset)) => Some(dataset.clone()),
+        _ => None,
+    })
+}
+
+async fn rules(node: &Node) -> Result<Arc<Rules>, ApiError> {
+    Ok(node.commit(|view| engine::catalog::rules(view).map(Decision::answer)).await?)
+}
+
+/// The active partners that see an offer of the dataset, each with the policy that shows it.
+fn visible_to(node: &Node, rules: &Rules, dataset: &Dataset) -> Vec<Value> {
+    let now = node.clock.now();
+    let registry = node.registry();
+    let provider = node.context.participant.as_str();
+    registry
+        .iter()
+        .filter(|file| file.is_active())
+        .flat_map(|file| {
+            engine::judge::offers(rules, provider, &file.partner, dataset, now).into_iter().map(
+                move |offered| {
+                    json!({
+                        "partner": file.name(),
+                        "title": file.partner.title,
+                        "via_policy": offered.policy,
+                    })
+                },
+            )
+        })
+        .collect()
+}
+
+fn summary(dataset: &Dataset, rules: &Rules) -> Value {
+    let policies = rules.set.policies_for(
+        dataset.id.as_str(),
+        dataset.tags.iter().map(String::as_str),
+        dataset.policies.iter().map(String::as_str),
+    );
+    let state = match (dataset.withdrawn, &dataset.damaged) {
+        (Some(_), _) => "withdrawn",
+        (None, Some(_)) => "damaged",
+        (None, None) => "offered",
+    };
+    json!({
+        "id": dataset.id,
+        "version": dataset.version,
+        "state": state,
+        "size": dataset.digests.size,
+        "media_type": dataset.media_type,
+        "policies": policies.iter().map(|policy| policy.name.as_str()).collect::<Vec<_>>(),
+        "title": dataset.title,
+        "published": dataset.published.to_string(),
+    })
+}
+
+fn describe(dataset: &Dataset, rules: &Rules) -> Value {
+    let mut described = summary(dataset, rules);
+    let more = json!({
+        "description": dataset.description,
+        "language": dataset.language,
+        "licence": dataset.licence,
+        "confidentiality": dataset.confidentiality,
+        "tags": dataset.tags,
+        "file_name": dataset.file_name,
+        "sha256": dataset.digests.sha256,
+        "blake3": dataset.digests.blake3,
+        "in_place": match &dataset.location {
+            Location::Stored => None,
+            Location::InPlace(path) => Some(path),
+        },
+        "withdrawn": dataset.withdrawn.map(|time| time.to_string()),
+        "damaged": dataset.damaged,
+    });
+    if let (Value::Object(members), Value::Object(more)) = (&mut described, more) {
+        members.extend(more);
+    }
+    described
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,102 @@
+//! What requests say: bounded, and nothing in it that is not understood.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use http::{Request, StatusCode, Uri};
+use hyper::body::Incoming;
+use serde::de::DeserializeOwned;
+
+use super::answer::ApiError;
+use crate::net::{BodyError, Pace, read_body};
+
+/// The largest body: a card, and what is declared beside it.
+const MAX_BODY_BYTES: usize = 1024 * 1024;
+
+/// The body of a request as JSON.
+///
+/// # Errors
+/// When it is too large, not JSON, or has other members than are known.
+pub(super) async fn body<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, ApiError> {
+    let bytes = whole(request).await?;
+    serde_json::from_slice(&bytes).map_err(|error| {
+        ApiError::invalid(format!("the request's body is refused: {error}"))
+            .help("run the command of the same release as the daemon")
+    })
+}
+
+/// Reads a body that says nothing: there is none, or it is an empty object.
+///
+/// # Errors
+/// When there is something in it.
+pub(super) async fn nothing(request: Request<Incoming>) -> Result<(), ApiError> {
+    let bytes = whole(request).await?;
+    if bytes.trim_ascii().is_empty() {
+        return Ok(());
+    }
+    match serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&bytes) {
+        Ok(members) if members.is_empty() => Ok(()),
+        _ => Err(ApiError::invalid("the request has a body, and should have none")),
+    }
+}
+
+async fn whole(request: Request<Incoming>) -> Result<bytes::Bytes, ApiError> {
+    read_body(request.into_body(), MAX_BODY_BYTES, Pace::default()).await.map_err(|error| {
+        let refused = ApiError::invalid(error.to_string());
+        match error {
+            BodyError::TooLarge { .. } => refused.status(StatusCode::PAYLOAD_TOO_LARGE),
+            BodyError::TooSlow { .. } | BodyError::Broken { .. } => refused,
+        }
+    })
+}
+
+/// The parameters of a request's target.
+#[derive(Debug, Default)]
+pub(super) struct Query(BTreeMap<String, String>);
+
+impl Query {
+    /// Reads the query of a target.
+    ///
+    /// # Errors
+    /// When a parameter is given twice.
+    pub(super) fn of(uri: &Uri) -> Result<Self, ApiError> {
+        let mut parameters = BTreeMap::new();
+        let query = uri.query().unwrap_or_default();
+        for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+            if parameters.insert(name.to_string(), value.into_owned()).is_some() {
+                return Err(ApiError::invalid(format!("the parameter `{name}` is given twice")));
+            }
+        }
+        Ok(Self(parameters))
+    }
+
+    /// Takes a parameter.
+    ///
+    /// # Errors
+    /// When its value is not what it should be.
+    pub(super) fn take<T: FromStr>(&mut self, name: &str) -> Result<Option<T>, ApiError>
+    where
+        T::Err: std::fmt::Display,
+    {
+        let Some(value) = self.0.remove(name) else { return Ok(None) };
+        value.parse().map(Some).map_err(|error| {
+            ApiError::invalid(format!("`{value}` is no value of the parameter `{name}`: {error}"))
+        })
+    }
+
+    /// Takes a parameter that is there or not, whatever its value.
+    pub(super) fn flag(&mut self, name: &str) -> bool {
+        self.0.remove(name).is_some()
+    }
+
+    /// Ends the reading.
+    ///
+    /// # Errors
+    /// When a parameter is left that nobody knows.
+    pub(super) fn end(self) -> Result<(), ApiError> {
+        match self.0.into_keys().next() {
+            Some(name) => Err(ApiError::invalid(format!("there is no parameter `{name}` here"))),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! Partners: registered by their cards, suspended, resumed and removed.
+//!
+//! A change is a change of the partner's file, then a reload that is recorded with the person. The answer comes after the
+//! reload. A file that the reload refuses is put back as it was; only a suspension stays written, because what is refused
+//! then is another file, and the partner shall be out as soon as that one is repaired.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use certs::card::Fingerprint;
+use certs::key::{Algorithm, VerifyingKey};
+use certs::x509::Certificate;
+use engine::entity::PartnerState;
+use engine::evidence::{latest_head, latest_witness};
+use engine::registry::{Author, Changes};
+use engine::{Decision, LogId};
+use http::Request;
+use hyper::body::Incoming;
+use ipnet::IpNet;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+
+use super::answer::{ApiError, ErrorKind, json};
+use super::{Outcome, input, status};
+use crate::node::Node;
+use crate::partners::from_card::{CardRefusal, Declared, Plan, plan};
+use crate::partners::{PartnerFile, set_state};
+use crate::reload::{self, ReloadError};
+use crate::site::chain;
+
+/// A card, and what our administrator declares beside it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Registration {
+    card: String,
+    name: Option<String>,
+    #[serde(default)]
+    groups: BTreeSet<String>,
+    region: Option<String>,
+    #[serde(default)]
+    networks: Vec<IpNet>,
+    accept_fingerprint: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reason {
+    reason: Option<String>,
+}
+
+/// The partners that are registered.
+pub(super) async fn list(node: &Arc<Node>) -> Outcome {
+    let registry = node.registry();
+    let partners: Vec<Value> = registry.iter().map(summary).collect();
+    Ok(json(&json!({ "partners": partners })))
+}
+
+/// One partner: what its file says, by what it is known, and the latest checkpoints of the relation.
+pub(super) async fn show(node: &Arc<Node>, name: &str) -> Outcome {
+    let registry = node.registry();
+    let file = registered(node, name)?;
+    let participant = file.partner.participant.clone();
+    let log = LogId::Relation(participant.clone());
+    let asked = log.clone();
+    let (head, witness) = node
+        .commit(move |view| {
+            let head = latest_head(view, &asked)?;
+            Ok(Decision::answer((head, latest_witness(view, &participant)?)))
+        })
+        .await?;
+    let (size, _) = engine::Store::tree_head(&node.store, log).await?;
+    drop(registry);
+    let mut shown = summary(&file);
+    let more = json!({
+        "dsp_endpoint": file.partner.dsp_endpoint,
+        "origins": file.partner.origins,
+        "networks": file.networks,
+        "operator_id": file.partner.operator_id,
+        "card_number": file.partner.card_number,
+        "extensions": file.partner.extensions,
+        "fingerprint": fingerprint(&file),
+        "trust": trust(node, &file),
+        "log": {
+            "size": size,
+            "checkpoint": head.as_ref().map(status::head),
+            "their_checkpoint": witness.as_ref().map(status::witness),
+        },
+        "file": file.path,
+        "file_sha256": file.partner.file_sha256,
+    });
+    merge(&mut shown, more);
+    Ok(json(&shown))
+}
+
+/// What registering a card would do.
+pub(super) async fn preview(node: &Arc<Node>, request: Request<Incoming>) -> Outcome {
+    let registration: Registration = input::body(request).await?;
+    let plan = planned(node, &registration)?;
+    Ok(json(&json!({
+        "participant": plan.partner.partner.participant,
+        "title": plan.partner.partner.title,
+        "fingerprint": plan.fingerprint.to_string(),
+        "origins": plan.partner.partner.origins,
+        "name": plan.partner.name(),
+        "is_update": plan.is_update,
+        "changes": plan.changes,
+    })))
+}
+
+/// Registers or updates a partner by a card whose fingerprint the administrator accepted.
+pub(super) async fn add(
+    node: &Arc<Node>,
+    editing: &Mutex<()>,
+    request: Request<Incoming>,
+    person: String,
+) -> Outcome {
+    let registration: Registration = input::body(request).await?;
+    let Some(accepted) = &registration.accept_fingerprint else {
+        return Err(ApiError::invalid("no fingerprint was accepted").help(
+            "ask for `/v1/partners/preview` first, and compare the fingerprint with the partner",
+        ));
+    };
+    let _turn = editing.lock().await;
+    let plan = planned(node, &registration)?;
+    if !is_same(accepted, &plan.fingerprint) {
+        return Err(ApiError::new(
+            ErrorKind::Identity,
+            "the card has another fingerprint than the one that was accepted",
+        )
+        .help(
+            "somebody may have changed the card on its way: ask the partner over another channel",
+        ));
+    }
+    let edit = Edit::begin(&plan.partner.path).await?;
+    let (name, is_update) = (plan.partner.name().to_owned(), plan.is_update);
+    blocking(move || plan.write().map_err(unwritten)).await??;
+    let author = author("sekisho partner add", person, None);
+    let changes = edit.activate(node, author).await?;
+    let file = registered(node, &name)?;
+    Ok(json(&json!({
+        "partner": summary(&file),
+        "updated": is_update,
+        "changed": changed(&changes),
+    })))
+}
+
+/// Shuts a partner out; what runs with it is cut by the commit.
+pub(super) async fn suspend(
+    node: &Arc<Node>,
+    editing: &Mutex<()>,
+    name: &str,
+    request: Request<Incoming>,
+    person: String,
+) -> Outcome {
+    let reason: Reason = input::body(request).await?;
+    let _turn = editing.lock().await;
+    let file = registered(node, name)?;
+    write_state(&file, PartnerState::Suspended).await?;
+    let author = author("sekisho partner suspend", person, reason.reason);
+    match reload::reload(node, author).await {
+        Ok(changes) => answer_state(node, name, &changes),
+        Err(error) => Err(ApiError::from(error)
+            .because(&format!("`{}` is NOT suspended yet", file.name()))
+            .help(
+                "its file says `suspended` already: repair what is named here, and it takes effect at once; or stop the \
+                 daemon to end every exchange now",
+            )),
+    }
+}
+
+/// Lets a suspended partner in again.
+pub(super) async fn resume(
+    node: &Arc<Node>,
+    editing: &Mutex<()>,
+    name: &str,
+    request: Request<Incoming>,
+    person: String,
+) -> Outcome {
+    let reason: Reason = input::body(request).await?;
+    let _turn = editing.lock().await;
+    let file = registered(node, name)?;
+    let edit = Edit::begin(&file.path).await?;
+    write_state(&file, PartnerState::Active).await?;
+    let changes =
+        edit.activate(node, author("sekisho partner resume", person, reason.reason)).await?;
+    answer_state(node, name, &changes)
+}
+
+/// Removes a partner. What happened with it stays in the journal.
+pub(super) async fn remove(
+    node: &Arc<Node>,
+    editing: &Mutex<()>,
+    name: &str,
+    person: String,
+) -> Outcome {
+    let _turn = editing.lock().await;
+    let file = registered(node, name)?;
+    let edit = Edit::begin(&file.path).await?;
+    let path = file.path.clone();
+    blocking(move || remove_file(&path)).await??;
+    let changes = edit.activate(node, author("sekisho partner remove", person, None)).await?;
+    Ok(json(&json!({ "removed": file.name(), "changed": changed(&changes) })))
+}
+
+fn planned(node: &Node, registration: &Registration) -> Result<Plan, ApiError> {
+    let now = node.clock.now();
+    let opened = certs::card::open(&registration.card, now)
+        .map_err(|error| ApiError::invalid(chain(&error)))?;
+    let declared = Declared {
+        name: registration.name.clone(),
+        groups: registration.groups.clone(),
+        region: registration.region.clone(),
+        networks: registration.networks.clone(),
+    };
+    let own = &node.context.participant;
+    Ok(plan(&node.paths.partners, &node.registry(), own, &opened, &declared, now)?)
+}
+
+impl From<CardRefusal> for ApiError {
+    fn from(refusal: CardRefusal) -> Self {
+        let kind = match refusal {
+            CardRefusal::ChangedKey { .. } => ErrorKind::Identity,
+            _ => ErrorKind::Invalid,
+        };
+        Self::new(kind, refusal.to_string())
+    }
+}
+
+impl From<ReloadError> for ApiError {
+    fn from(error: ReloadError) -> Self {
+        match error {
+            ReloadError::Store(error) => error.into(),
+            error => Self::invalid(chain(&error)),
+        }
+    }
+}
+
+/// A partner file that is being changed, as it was before.
+struct Edit {
+    path: PathBuf,
+    before: Option<Vec<u8>>,
+}
+
+impl Edit {
+    async fn begin(path: &Path) -> Result<Self, ApiError> {
+        let path = path.to_owned();
+        blocking(move || match std::fs::read(&path) {
+            Ok(bytes) => Ok(Self { path, before: Some(bytes) }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Ok(Self { path, before: None })
+            }
+            Err(error) => Err(unreadable(&path, &error)),
+        })
+        .await?
+    }
+
+    /// Puts the change in force, or the file back as it was.
+    async fn activate(self, node: &Arc<Node>, author: Author) -> Result<Changes, ApiError> {
+        let refused = match reload::reload(node, author).await {
+            Ok(changes) => return Ok(changes),
+            Err(error) => ApiError::from(error).because("nothing was changed"),
+        };
+        let path = self.path.clone();
+        match blocking(move || self.undo()).await? {
+            Ok(()) => Err(refused),
+            Err(error) => {
+                Err(refused
+                    .help(format!("put `{}` back as it was yourself: {error}", path.display())))
+            }
+        }
+    }
+
+    fn undo(self) -> Result<(), ApiError> {
+        match self.before {
+            Some(bytes) => certs::files::replace_public(&self.path, &bytes)
+                .map_err(|error| ApiError::new(ErrorKind::CannotWrite, chain(&error))),
+            None => remove_file(&self.path),
+        }
+    }
+}
+
+async fn write_state(file: &PartnerFile, state: PartnerState) -> Result<(), ApiError> {
+    let file = file.clone();
+    blocking(move || set_state(&file, state).map_err(unwritten)).await?
+}
+
+fn remove_file(path: &Path) -> Result<(), ApiError> {
+    let failed = |error: std::io::Error| {
+        let text = format!("`{}` cannot be removed: {error}", path.display());
+        ApiError::new(ErrorKind::CannotWrite, text)
+    };
+    std::fs::remove_file(path).map_err(failed)?;
+    match path.parent() {
+        Some(parent) => {
+            std::fs::File::open(parent).and_then(|directory| directory.sync_all()).map_err(failed)
+        }
+        None => Ok(()),
+    }
+}
+
+/// Files are written durably, which may take a while.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| ApiError::new(ErrorKind::Unavailable, "the daemon is stopping"))
+}
+
+fn unwritten(problem: crate::config::Problem) -> ApiError {
+    ApiError::new(ErrorKind::CannotWrite, problem.to_string())
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> ApiError {
+    let text = format!("`{}` cannot be read: {error}", path.display());
+    ApiError::new(ErrorKind::Internal, text)
+}
+
+fn author(place: &str, person: String, reason: Option<String>) -> Author {
+    Author { place: place.to_owned(), person: Some(person), reason }
+}
+
+/// The file of a partner by its short name or participant id.
+fn registered(node: &Node, name: &str) -> Result<PartnerFile, ApiError> {
+    node.partner_id(name)
+        .and_then(|participant| node.registry().by_participant(&participant).cloned())
+        .ok_or_else(|| unknown(name))
+}
+
+/// There is no such partner.
+pub(super) fn unknown(name: &str) -> ApiError {
+    ApiError::not_found(format!("`{name}` is not a registered partner"))
+        .help("`sekisho partner list` shows all")
+}
+
+fn answer_state(node: &Node, name: &str, changes: &Changes) -> Outcome {
+    let file = registered(node, name)?;
+    Ok(json(&json!({ "partner": summary(&file), "changed": changed(changes) })))
+}
+
+fn changed(changes: &Changes) -> Vec<Value> {
+    changes.partners.iter().map(|(name, kind)| json!({ "partner": name, "what": kind })).collect()
+}
+
+fn summary(file: &PartnerFile) -> Value {
+    json!({
+        "name": file.name(),
+        "state": file.partner.state,
+        "region": file.partner.region,
+        "groups": file.partner.groups,
+        "participant": file.partner.participant,
+        "title": file.partner.title,
+    })
+}
+
+/// By what the partner is known, and until when that holds.
+fn trust(node: &Node, file: &PartnerFile) -> Value {
+    let material = &file.material;
+    let store = node.identity.trust.load();
+    let lists_due = store.partner(&material.participant).and_then(|trust| trust.next_update());
+    json!({
+        "san_uris": material.san_uris,
+        "san_dns": material.san_dns,
+        "pins": material.pins.iter().map(hex::encode).collect::<Vec<_>>(),
+        "server_anchors": anchors(&material.server_anchors),
+        "client_anchors": anchors(&material.client_anchors),
+        "signing_anchors": file.signing_anchors.iter().map(certificate).collect::<Vec<_>>(),
+        "revocation_lists": material.crls.len(),
+        "revocation_lists_due": lists_due.map(|due| due.to_string()),
+    })
+}
+
+fn anchors(bundles: &[Vec<u8>]) -> Vec<Value> {
+    bundles
+        .iter()
+        .filter_map(|bundle| Certificate::bundle(bundle).ok())
+        .flatten()
+        .map(|anchor| certificate(&anchor))
+        .collect()
+}
+
+fn certificate(certificate: &Certificate) -> Value {
+    json!({
+        "subject": certificate.subject(),
+        "valid_until": certificate.not_after().to_string(),
+        "sha256": hex::encode(certificate.sha256()),
+    })
+}
+
+/// What people compare, of the registered key; none for a partner without one.
+fn fingerprint(file: &PartnerFile) -> Option<String> {
+    let key = file.signing_key.as_ref().filter(|key| key.algorithm == Algorithm::EdDsa)?;
+    let key = VerifyingKey::from_ed25519(&key.key).ok()?;
+    Some(Fingerprint::of(&key).to_string().replace('\n', " "))
+}
+
+/// Whether a text is a fingerprint, however it is spaced.
+fn is_same(text: &str, fingerprint: &Fingerprint) -> bool {
+    let digits: String = text
+        .chars()
+        .filter(|character| !character.is_whitespace())
+        .collect::<String>()
+        .to_lowercase();
+    digits == hex::encode(fingerprint.as_bytes())
+}
+
+fn merge(value: &mut Value, more: Value) {
+    if let (Value::Object(members), Value::Object(more)) = (value, more) {
+        members.extend(more);
+    }
+}
+
+#[cfg(test)]
+mod tests;

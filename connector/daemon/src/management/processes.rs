@@ -1,0 +1,125 @@
+//! Agreements and transfers.
+
+use std::sync::Arc;
+
+use engine::entity::{Agreement, Side, Transfer};
+use engine::{Entity, Kind, Store as _};
+use jiff::Timestamp;
+use protocol::process::Role;
+use serde_json::{Value, json};
+
+use super::answer::{ApiError, json};
+use super::{Outcome, input};
+use crate::node::Node;
+
+/// How many entities are read at once.
+const SCAN_STEP: usize = 512;
+/// How many are listed when nothing is said.
+const LIMIT: usize = 1_000;
+/// How many are listed at most.
+const LIMIT_MAX: usize = 10_000;
+
+/// The newest agreements, the oldest of them first.
+pub(super) async fn agreements(node: &Arc<Node>, query: input::Query) -> Outcome {
+    newest(node, query, Kind::Agreement, "agreements", |node, entity| match entity {
+        Entity::Agreement(found) => Some((found.created, agreement(node, found))),
+        _ => None,
+    })
+    .await
+}
+
+/// The newest transfers, the oldest of them first.
+pub(super) async fn transfers(node: &Arc<Node>, query: input::Query) -> Outcome {
+    newest(node, query, Kind::Transfer, "transfers", |node, entity| match entity {
+        Entity::Transfer(found) => Some((found.created, transfer(node, found))),
+        _ => None,
+    })
+    .await
+}
+
+/// Lists the newest entities of a kind. They are stored by id, which says nothing of their age, so all are looked at; only
+/// what is shown is kept.
+async fn newest(
+    node: &Arc<Node>,
+    mut query: input::Query,
+    kind: Kind,
+    member: &str,
+    show: impl Fn(&Node, &Entity) -> Option<(Timestamp, Value)>,
+) -> Outcome {
+    let limit = query.take::<usize>("limit")?.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
+    query.end()?;
+    if !node.store.is_ready() {
+        return Err(ApiError::from(engine::StoreError::Rebuilding));
+    }
+    let mut kept: Vec<(Timestamp, Value)> = Vec::new();
+    let mut total = 0_u64;
+    let mut after = None;
+    loop {
+        let page = node.store.scan(kind, after.take(), SCAN_STEP).await?;
+        let found = page.iter().filter_map(|(_, entity)| show(node, entity));
+        let before = kept.len();
+        kept.extend(found);
+        total += (kept.len() - before) as u64;
+        if kept.len() > limit.saturating_mul(2) {
+            keep_newest(&mut kept, limit);
+        }
+        if page.len() < SCAN_STEP {
+            break;
+        }
+        after = page.last().map(|(key, _)| key.clone());
+    }
+    keep_newest(&mut kept, limit);
+    let listed: Vec<Value> = kept.into_iter().map(|(_, shown)| shown).collect();
+    Ok(json(&json!({ member: listed, "total": total })))
+}
+
+fn keep_newest(kept: &mut Vec<(Timestamp, Value)>, limit: usize) {
+    kept.sort_by_key(|(created, _)| *created);
+    let excess = kept.len().saturating_sub(limit);
+    kept.drain(..excess);
+}
+
+fn agreement(node: &Node, agreement: &Agreement) -> Value {
+    let state = match (&agreement.ended, agreement.finalized) {
+        (Some(_), _) => "ended",
+        (None, true) => "in force",
+        (None, false) => "not finalized",
+    };
+    json!({
+        "id": agreement.id,
+        "created": agreement.created.to_string(),
+        "partner": node.partner_name(&agreement.participant),
+        "participant": agreement.participant,
+        "side": agreement.side,
+        "state": state,
+        "dataset": agreement.dataset,
+        "offer": agreement.offer,
+        "purpose": agreement.purpose,
+        "sha256": agreement.sha256,
+        "policy_sha256": agreement.policy_sha256,
+        "ended": agreement.ended.as_ref().map(|(when, why)| {
+            json!({ "when": when.to_string(), "why": why })
+        }),
+    })
+}
+
+fn transfer(node: &Node, transfer: &Transfer) -> Value {
+    let side = match transfer.process.role() {
+        Role::Provider => Side::Provider,
+        Role::Consumer => Side::Consumer,
+    };
+    json!({
+        "id": transfer.pid,
+        "created": transfer.created.to_string(),
+        "partner": node.partner_name(&transfer.participant),
+        "participant": transfer.participant,
+        "side": side,
+        "state": transfer.process.state().map_or_else(|| "not sent yet".to_owned(), |state| state.to_string()),
+        "dataset": transfer.dataset,
+        "agreement": transfer.agreement,
+        "served_bytes": transfer.grant.as_ref().map(|grant| grant.served),
+        "requests": transfer.grant.as_ref().map(|grant| grant.requests),
+        "failure": transfer.failure.as_ref().map(|failure| failure.reason.as_str()),
+        "reference": transfer.failure.as_ref().and_then(|failure| failure.reference.as_deref()),
+    })
+}

@@ -1,0 +1,333 @@
+//! Pulling: begins a pull or finds the one that is open, and tells how it goes. The worker goes on when nobody listens.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+use engine::entity::{Failure, Pull, PullStep};
+use engine::{Decision, Entity, Key, Need, View};
+use http::Request;
+use hyper::body::Incoming;
+use protocol::id::{DatasetId, ParticipantId};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::answer::{self, ApiError, ErrorKind, Events, Stop, Throttle};
+use super::catalog::unsent;
+use super::{Outcome, input, partners};
+use crate::node::Node;
+use crate::pulls::{self, PullError, State};
+
+/// How long nothing happens before it is looked at whether the partner is away.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// The time over which the rate is measured.
+const RATE_WINDOW: Duration = Duration::from_secs(3);
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    partner: String,
+    dataset: DatasetId,
+    purpose: Option<String>,
+    wait_seconds: u64,
+}
+
+/// Pulls a dataset; the events end with `received` or an error.
+pub(super) async fn pull(node: &Arc<Node>, request: Request<Incoming>, person: String) -> Outcome {
+    let wanted: Wanted = input::body(request).await?;
+    let participant =
+        node.partner_id(&wanted.partner).ok_or_else(|| partners::unknown(&wanted.partner))?;
+    let node = Arc::clone(node);
+    Ok(answer::stream(move |events| async move {
+        // One attempt is always made to its end.
+        let patience =
+            Duration::from_secs(wanted.wait_seconds).max(node.config.outbound.connect_timeout());
+        let watcher = Watcher { node, wanted, participant, patience, events };
+        let pull = watcher.begin(&person).await?;
+        watcher.follow(&pull).await
+    }))
+}
+
+/// One who waits for a pull.
+struct Watcher {
+    node: Arc<Node>,
+    wanted: Wanted,
+    participant: ParticipantId,
+    patience: Duration,
+    events: Events,
+}
+
+impl Watcher {
+    /// Begins the pull, as soon as the partner is there.
+    async fn begin(&self, person: &str) -> Result<Pull, Stop> {
+        let outbound = &self.node.config.outbound;
+        let mut delays = ExponentialBuilder::default()
+            .with_min_delay(outbound.retry_minimum())
+            .with_max_delay(outbound.retry_maximum())
+            .with_jitter()
+            .without_max_times()
+            .build();
+        let since = Instant::now();
+        loop {
+            let begun = pulls::begin(
+                &self.node,
+                &self.participant,
+                &self.wanted.dataset,
+                self.wanted.purpose.as_deref(),
+                Some(person.to_owned()),
+            )
+            .await;
+            let error = match begun {
+                Ok(pull) => return Ok(pull),
+                Err(PullError::Send(error)) if error.is_transient() => error,
+                Err(error) => return Err(self.refused(error).into()),
+            };
+            let delay = delays.next().unwrap_or_else(|| outbound.retry_maximum());
+            if since.elapsed() + delay > self.patience {
+                return Err(unsent(&self.node, &self.wanted.partner, &error)
+                    .help("nothing was begun; the same command tries again")
+                    .into());
+            }
+            self.waiting(None, &crate::site::chain(&error)).await?;
+            tokio::select! {
+                () = self.events.gone() => return Err(Stop::Gone),
+                () = self.node.shutdown.draining() => return Err(Stop::Gone),
+                () = sleep(delay) => {}
+            }
+        }
+    }
+
+    /// Tells how the pull goes, until it has ended or the partner was away too long.
+    async fn follow(&self, pull: &Pull) -> Result<(), Stop> {
+        let progress = pulls::drive(&self.node, &pull.id);
+        let mut watched = progress.watch();
+        let mut told = Told::default();
+        let mut heard = Instant::now();
+        loop {
+            let state = watched.borrow_and_update().clone();
+            self.tell(&pull.id, &state, &mut told).await?;
+            if state.ended {
+                return self.end(&pull.id).await;
+            }
+            let away = state.away.as_ref().map(|(since, _)| *since);
+            let give_up = away.unwrap_or(heard) + self.patience;
+            let pause = give_up.saturating_duration_since(Instant::now()).min(QUIET);
+            tokio::select! {
+                () = self.events.gone() => return Err(Stop::Gone),
+                changed = timeout(pause, watched.changed()) => {
+                    if changed.is_ok() {
+                        heard = Instant::now();
+                        continue;
+                    }
+                }
+            }
+            let reason = match &state.away {
+                Some((_, reason)) => Some(reason.clone()),
+                None => self.owed(&pull.id).await?,
+            };
+            match reason {
+                Some(reason) if Instant::now() >= give_up => {
+                    return Err(self.away(&reason).into());
+                }
+                Some(reason) if told.waiting.as_ref() != Some(&reason) => {
+                    self.waiting(Some(&pull.id), &reason).await?;
+                    told.waiting = Some(reason);
+                }
+                Some(_) => {}
+                // It has taken what we sent, and thinks about it.
+                None => heard = Instant::now(),
+            }
+        }
+    }
+
+    async fn tell(&self, id: &str, state: &State, told: &mut Told) -> Result<(), Stop> {
+        if let Some((_, reason)) = &state.away {
+            if told.waiting.as_ref() != Some(reason) {
+                self.waiting(Some(id), reason).await?;
+                told.waiting = Some(reason.clone());
+                // Said again when it goes on.
+                told.step = "";
+            }
+            return Ok(());
+        }
+        if state.step != told.step && !state.step.is_empty() {
+            self.events.send(&json!({ "pull": { "id": id, "step": state.step } })).await?;
+            told.step = state.step;
+            told.waiting = None;
+        }
+        let whole = state.total == Some(state.done);
+        if state.done != told.done && (whole || told.throttle.is_due()) {
+            told.done = state.done;
+            let rate = told.rate.after(state.done);
+            let event =
+                json!({ "progress": { "done": state.done, "total": state.total, "rate": rate } });
+            self.events.offer(&event)?;
+        }
+        Ok(())
+    }
+
+    async fn waiting(&self, id: Option<&str>, reason: &str) -> Result<(), Stop> {
+        let step = format!("waiting for {}", self.wanted.partner);
+        self.events.send(&json!({ "pull": { "id": id, "step": step, "reason": reason } })).await
+    }
+
+    /// Why nothing happens: a message that the partner has not acknowledged yet.
+    async fn owed(&self, id: &str) -> Result<Option<String>, Stop> {
+        let id = id.to_owned();
+        let owed = self.node.commit(move |view| owed(view, &id).map(Decision::answer)).await?;
+        Ok(owed.then(|| "a message to it is not acknowledged yet".to_owned()))
+    }
+
+    async fn end(&self, id: &str) -> Result<(), Stop> {
+        let pull = existing(&self.node, id).await?;
+        match pull.step {
+            PullStep::Received { digests, file_name, .. } => {
+                let received = json!({ "received": {
+                    "id": pull.id,
+                    "file_name": file_name,
+                    "size": digests.size,
+                    "sha256": digests.sha256,
+                    "blake3": digests.blake3,
+                }});
+                self.events.send(&received).await
+            }
+            PullStep::Failed { failure } => Err(failed(&self.wanted.partner, &failure).into()),
+            PullStep::Delivered { .. } => {
+                Err(ApiError::new(ErrorKind::TryAgain, "another command took what was received")
+                    .help("the same command pulls it anew")
+                    .into())
+            }
+            // The daemon stops, or could not store: the pull is open and goes on with the next start.
+            PullStep::Negotiating { .. } | PullStep::Transferring { .. } => Err(Stop::Gone),
+        }
+    }
+
+    fn away(&self, reason: &str) -> ApiError {
+        let text = format!("`{}` cannot be reached: {reason}", self.wanted.partner);
+        ApiError::new(ErrorKind::NotReachable, text).help(
+            "the pull stays open and goes on by itself when the partner is back; the same command continues it",
+        )
+    }
+
+    fn refused(&self, error: PullError) -> ApiError {
+        match error {
+            PullError::Trouble(trouble) => trouble.into(),
+            PullError::Send(error) => unsent(&self.node, &self.wanted.partner, &error),
+            PullError::NotOffered { .. } => ApiError::not_found(error.to_string()),
+            PullError::TooMany(_) => ApiError::new(ErrorKind::TooMany, error.to_string()),
+            PullError::Unreadable(_) => ApiError::new(ErrorKind::Refused, error.to_string()),
+        }
+    }
+}
+
+/// What was told last.
+#[derive(Default)]
+struct Told {
+    step: &'static str,
+    waiting: Option<String>,
+    done: u64,
+    rate: Rate,
+    throttle: Throttle,
+}
+
+/// Bytes per second over the latest seconds. The first value counts as what was there before.
+#[derive(Debug, Default)]
+struct Rate(std::collections::VecDeque<(Instant, u64)>);
+
+impl Rate {
+    fn after(&mut self, done: u64) -> u64 {
+        let now = Instant::now();
+        self.0.push_back((now, done));
+        while self.0.len() > 2
+            && self.0.get(1).is_some_and(|(then, _)| now.duration_since(*then) >= RATE_WINDOW)
+        {
+            self.0.pop_front();
+        }
+        let Some((then, before)) = self.0.front() else { return 0 };
+        let milliseconds = u64::try_from(now.duration_since(*then).as_millis()).unwrap_or(u64::MAX);
+        done.saturating_sub(*before).saturating_mul(1000).checked_div(milliseconds).unwrap_or(0)
+    }
+}
+
+/// A pull by its id.
+pub(super) async fn existing(node: &Node, id: &str) -> Result<Pull, ApiError> {
+    let key = Key::Pull(id.to_owned());
+    let found = node.commit(move |view| view.entity(&key).map(Decision::answer)).await?;
+    match found.as_deref() {
+        Some(Entity::Pull(pull)) => Ok(pull.clone()),
+        _ => Err(ApiError::not_found(format!("there is no pull `{id}`"))),
+    }
+}
+
+/// Whether the process of a pull owes the partner a message.
+fn owed(view: &dyn View, id: &str) -> Result<bool, Need> {
+    let found = view.entity(&Key::Pull(id.to_owned()))?;
+    let Some(Entity::Pull(pull)) = found.as_deref() else { return Ok(false) };
+    let key = match &pull.step {
+        PullStep::Negotiating { negotiation } => Key::Negotiation(negotiation.clone()),
+        PullStep::Transferring { transfer } => Key::Transfer(transfer.clone()),
+        _ => return Ok(false),
+    };
+    Ok(match view.entity(&key)?.as_deref() {
+        Some(Entity::Negotiation(negotiation)) => !negotiation.outbox.is_empty(),
+        Some(Entity::Transfer(transfer)) => !transfer.outbox.is_empty(),
+        _ => false,
+    })
+}
+
+/// Why a pull failed, for the one who asked for it.
+fn failed(partner: &str, failure: &Failure) -> ApiError {
+    let kind = match failure.code.as_str() {
+        _ if failure.by_policy => ErrorKind::Policy,
+        "not-verified" => ErrorKind::NotVerified,
+        "cannot-write" | "not-kept" | "too-large" => ErrorKind::CannotWrite,
+        "suspended" | "unregistered" => ErrorKind::Suspended,
+        "not-found" => ErrorKind::NotFound,
+        "too-many" => ErrorKind::TooMany,
+        "unavailable" | "lost" => ErrorKind::TryAgain,
+        "undeliverable" | "deadline" | "download-failed" => ErrorKind::NotReachable,
+        _ => ErrorKind::Refused,
+    };
+    let error = ApiError::new(kind, failure.reason.clone()).reference(failure.reference.clone());
+    match kind {
+        ErrorKind::Policy | ErrorKind::Refused | ErrorKind::Suspended
+            if failure.reference.is_some() =>
+        {
+            error
+                .help(format!("the administrator of `{partner}` finds the reason by the reference"))
+        }
+        ErrorKind::TryAgain => error.help("the same command pulls it anew"),
+        _ => error,
+    }
+}
+
+/// The failure of a pull whose bytes are gone.
+pub(super) fn lost() -> Failure {
+    Failure {
+        code: "lost".to_owned(),
+        reason: "the bytes that were received are gone from the data directory".to_owned(),
+        reference: None,
+        by_policy: false,
+    }
+}
+
+/// What the API says of a pull that is not received.
+pub(super) fn not_received(pull: &Pull) -> ApiError {
+    let step: Value = serde_json::to_value(&pull.step)
+        .ok()
+        .and_then(|step| step.get("step").cloned())
+        .unwrap_or_default();
+    ApiError::new(
+        ErrorKind::Refused,
+        format!(
+            "the pull `{}` has nothing to hand over: it is {}",
+            pull.id,
+            step.as_str().unwrap_or("open")
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests;
