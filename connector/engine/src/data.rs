@@ -56,7 +56,7 @@ fn try_admit(
         }
         return Err(fresh.not_found("the access token does not open this transfer"));
     };
-    let records = started(view, fresh, &mut transfer, attempted)?;
+    let records = started(fresh, &mut transfer, attempted)?;
     let holds = holds(view, fresh, &transfer)?;
     let dataset = transfer::available_dataset(view, fresh, &holds.agreement)?;
     if dataset.digests != grant.digests {
@@ -75,21 +75,28 @@ fn try_admit(
     Ok(Decision { records, reply: Admitted { transfer, dataset }, permit: Some(permit) })
 }
 
-/// Data flow in STARTED only. A request with the token of a start that is under way acknowledges that start.
+/// Data flow in STARTED only, and not once we decided to end the transfer, whether or not the partner has heard it. A
+/// request with the token of a start that is under way acknowledges that start.
 fn started(
-    view: &dyn View,
     fresh: &Fresh,
     transfer: &mut Transfer,
     attempted: bool,
 ) -> Result<Vec<RecordDraft>, Stop> {
-    let _ = view;
-    if matches!(transfer.process.state(), Some(State::Started)) {
-        return Ok(Vec::new());
-    }
     let process = if attempted { transfer.process.attempted() } else { transfer.process };
     let process = process.witness(State::Started).map_err(|rejection| {
         fresh.refuse(RefusalKind::IllegalState, rejection.to_string(), rejection.to_string())
     })?;
+    if process.pending().is_some() || process.termination_queued() {
+        let (kind, text) = match &transfer.failure {
+            Some(failure) if failure.by_policy => (RefusalKind::Policy, failure.reason.clone()),
+            Some(failure) => (RefusalKind::IllegalState, failure.reason.clone()),
+            None => (RefusalKind::IllegalState, "the transfer is about to end".to_owned()),
+        };
+        return Err(fresh.refuse(kind, text.clone(), text));
+    }
+    if transfer.process.state() == Some(State::Started) {
+        return Ok(Vec::new());
+    }
     transfer.process = process;
     transfer.transitions += 1;
     let mut record = RecordDraft::new(
@@ -222,7 +229,7 @@ pub(crate) fn cut(
         Err(Stop::Need(need)) => return Err(need),
         Err(Stop::Refuse(_)) => return Ok(records),
     }
-    Ok(finish(records, &transfer))
+    Ok(finish(records, &mut transfer))
 }
 
 /// Records what was served under a grant since the last summary.

@@ -35,8 +35,7 @@ fn try_publish(
 ) -> Result<Decision<Dataset>, Stop> {
     let now = context::trusted_time(view, fresh)?;
     if let Some(rules) = context::rules(view)?
-        && let Some(unknown) =
-            dataset.policies.iter().find(|name| rules.set.policy(name).is_none())
+        && let Some(unknown) = dataset.policies.iter().find(|name| rules.set.policy(name).is_none())
     {
         let text = format!(
             "there is no policy `{unknown}`; `sekisho policy check` lists what is in force"

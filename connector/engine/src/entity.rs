@@ -556,6 +556,10 @@ pub struct Witness {
     pub taken: Timestamp,
     /// Set when the partner showed a checkpoint that contradicts this one: both notes are evidence.
     pub conflict: Option<String>,
+    /// A checkpoint of our own, held by the partner, that our log does not continue: our data are older than what we once
+    /// signed. While it is set nothing is signed for this relation.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub behind: Option<String>,
 }
 
 macro_rules! into_entity {

@@ -137,13 +137,18 @@ fn try_witness(
                 if held.size == witness.size && held.root == witness.root {
                     return Ok(Decision::answer(()));
                 }
-                if held.size != *proven_from {
-                    return Err(fresh.refuse(
-                        RefusalKind::Unavailable,
-                        "another checkpoint was taken meanwhile; try again",
-                        format!("proof starts at {proven_from}, held is {}", held.size),
-                    ));
+                if held.size == witness.size {
+                    let text = "two checkpoints of one size with different roots contradict";
+                    return Err(fresh.refuse(RefusalKind::Invalid, text, text));
                 }
+            }
+            let size = held.map_or(0, |held| held.size);
+            if size != *proven_from {
+                return Err(fresh.refuse(
+                    RefusalKind::Unavailable,
+                    "another checkpoint was taken meanwhile; try again",
+                    format!("proof starts at {proven_from}, held is {size}"),
+                ));
             }
             let record =
                 RecordDraft::new(LogId::Site, RecordKind::CheckpointWitnessed, Category::Service)
@@ -156,4 +161,40 @@ fn try_witness(
             Ok(Decision::commit(vec![record], ()))
         }
     }
+}
+
+/// Records that the partner holds a checkpoint of ours that our log does not continue: this node was restored from an old
+/// backup, or its data were changed. From then on nothing is signed for the relation.
+///
+/// # Errors
+/// [`Need`] when an entity is not loaded.
+pub fn behind(
+    view: &dyn View,
+    partner: &ParticipantId,
+    note: &str,
+    size: u64,
+) -> Result<Decision<()>, Need> {
+    let held = context::witness(view, partner)?;
+    if held.as_ref().is_some_and(|held| held.behind.is_some()) {
+        return Ok(Decision::answer(()));
+    }
+    let nothing = Witness {
+        v: 1,
+        size: 0,
+        root: String::new(),
+        note: String::new(),
+        taken: view.now(),
+        conflict: None,
+        behind: None,
+    };
+    let witness = Witness { behind: Some(note.to_owned()), ..held.unwrap_or(nothing) };
+    let record = RecordDraft::new(
+        LogId::Site,
+        RecordKind::CheckpointConflict,
+        Category::Service,
+    )
+    .account(towards(partner).fact("signedBefore", note).fact("size", size))
+    .put(Key::Witness(partner.clone()), witness)
+    .essential();
+    Ok(Decision::commit(vec![record], ()))
 }

@@ -4,27 +4,31 @@
 //! request an offer for a declared purpose and verify that the agreement is what was requested.
 
 mod consumer;
+mod delivery;
 mod provider;
 
-use protocol::id::{ParticipantId, Pid};
+use jiff::{SignedDuration, Timestamp};
+use protocol::id::{MessageId, ParticipantId, Pid};
 use protocol::message::{
     self, Agreement, ContractNegotiationTerminationMessage, Explanation, Pids,
 };
-use protocol::negotiation::{MessageKind, State};
+use protocol::negotiation::{MessageKind, Process, State};
 use protocol::path::{BaseUrl, Endpoint};
 use protocol::process::{Delivery, Role};
 use serde_json::Value;
 
 pub use consumer::{Choice, request};
+pub(crate) use delivery::{delivered, undeliverable};
 pub use provider::receive_request;
 
 use crate::context::{self, Context, Decided, Fresh, Peer, Stop, settle};
-use crate::entity::{Failure, Negotiation, Subject};
+use crate::entity::{self, Failure, Negotiation, PeerProcess, Subject};
 use crate::process::{
-    Draft, Inbound, Novelty, Owed, by_peer, first, novelty, owe, remember, towards,
+    Draft, Inbound, Novelty, Owed, by_peer, first, is_terminating, late_termination_id, learn_pid,
+    novelty, owe, remember, remembered, towards, withdraw_unowed,
 };
 use crate::refusal::RefusalKind;
-use crate::{Category, Decision, Key, LogId, Need, RecordDraft, RecordKind, View};
+use crate::{Account, Category, Decision, Key, LogId, Need, RecordDraft, RecordKind, View};
 
 /// What a status request or a first answer says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,39 +115,23 @@ fn try_receive(
     if novelty(&negotiation.accepted, negotiation.transitions, inbound, fresh)? == Novelty::Repeat {
         return Ok(Decision::answer(()));
     }
-    learn_pid(&mut negotiation, named, fresh)?;
-    let process =
-        if inbound.attempted { negotiation.process.attempted() } else { negotiation.process };
-    let received = process.receive(message.kind()).map_err(|rejection| {
-        fresh.refuse(RefusalKind::IllegalState, rejection.to_string(), rejection.to_string())
-    })?;
-    let mut record = RecordDraft::new(
-        LogId::Relation(peer.participant.clone()),
-        received_kind(message.kind()),
-        Category::Communication,
-    )
-    .account(by_peer(peer).fact("negotiation", pid.to_string()))
-    .message(inbound.text.clone());
-    if (received.acknowledged_own || received.dropped_own)
-        && let Some(number) = first(&mut negotiation.outbox)
-    {
-        record =
-            record.remove(Key::Outbox(negotiation.participant.clone(), pid.clone(), number));
-    }
-    negotiation.process = received.process;
-    negotiation.transitions += 1;
-    remember(&mut negotiation.accepted, inbound, negotiation.transitions);
-
-    let follow_up = match message {
+    let role = negotiation.process.role();
+    learn_pid(role, pid, &mut negotiation.peer_pid, named, fresh)?;
+    let mut records = vec![take(fresh, peer, &mut negotiation, message.kind(), inbound)?];
+    let answered = match message {
+        Message::Termination(termination) => {
+            negotiation.failure = Some(told(termination));
+            end_agreement(view, &negotiation, "the negotiation was terminated")?
+        }
+        Message::Finalized => consumer::finalized(view, &mut negotiation)?,
+        // We have ended it already: the partner hears so, and nothing else.
+        _ if is_terminating(&negotiation.process) => {
+            late_termination(&mut negotiation, context.delivery_deadline, view.now())
+        }
         Message::Accepted => provider::agree(view, context, fresh, &partner, &mut negotiation)?,
         Message::Verification => provider::finalize(view, context, fresh, &mut negotiation)?,
         Message::Agreement(agreement) => {
             consumer::verify(view, context, fresh, &mut negotiation, agreement)?
-        }
-        Message::Finalized => consumer::finalized(view, &mut negotiation)?,
-        Message::Termination(termination) => {
-            negotiation.failure = Some(told(termination));
-            end_agreement(view, &negotiation, "the negotiation was terminated")?
         }
         Message::Counter(kind) => {
             // Counter-offers are judged by a person or an application; this node's own answer is that its offers stand.
@@ -157,9 +145,41 @@ fn try_receive(
             )?
         }
     };
-    let mut records = vec![record];
-    records.extend(follow_up);
-    Ok(Decision::commit(finish(records, &negotiation), ()))
+    records.extend(answered);
+    remembered(&mut negotiation.accepted, negotiation.transitions);
+    Ok(Decision::commit(finish(records, &mut negotiation), ()))
+}
+
+/// Takes a message into the process, and says so in a record.
+fn take(
+    fresh: &Fresh,
+    peer: &Peer,
+    negotiation: &mut Negotiation,
+    kind: MessageKind,
+    inbound: &Inbound,
+) -> Result<RecordDraft, Stop> {
+    let process =
+        if inbound.attempted { negotiation.process.attempted() } else { negotiation.process };
+    let received = process.receive(kind).map_err(|rejection| {
+        fresh.refuse(RefusalKind::IllegalState, rejection.to_string(), rejection.to_string())
+    })?;
+    let mut record = RecordDraft::new(
+        LogId::Relation(peer.participant.clone()),
+        received_kind(kind),
+        Category::Communication,
+    )
+    .account(by_peer(peer).fact("negotiation", negotiation.pid.to_string()))
+    .message(inbound.text.clone());
+    record.essential = kind == MessageKind::Termination;
+    if (received.acknowledged_own || received.dropped_own)
+        && let Some(number) = first(&mut negotiation.outbox)
+    {
+        record = record.remove(outbox_key(negotiation, number));
+    }
+    negotiation.process = received.process;
+    negotiation.transitions += 1;
+    remember(&mut negotiation.accepted, inbound, negotiation.transitions);
+    Ok(record)
 }
 
 /// Ends a negotiation from our side. The answer says whether there was anything to end.
@@ -185,111 +205,24 @@ pub fn terminate(
         negotiation.process = negotiation.process.attempted();
     }
     match terminate_with(context, fresh, view, &mut negotiation, code, reason) {
-        Ok(records) => Ok(Decision::commit(finish(records, &negotiation), true)),
+        Ok(records) => Ok(Decision::commit(finish(records, &mut negotiation), true)),
         Err(Stop::Need(need)) => Err(need),
         Err(Stop::Refuse(_)) => Ok(Decision::answer(false)),
     }
 }
 
-/// What the partner's answer to our first message of a negotiation, or to any other, means.
-///
-/// `peer_pid` is the process id that the answer to a first message names.
-///
-/// # Errors
-/// [`Need`] when an entity is not loaded.
-pub(crate) fn delivered(
-    view: &dyn View,
-    pid: &Pid,
-    number: u64,
-    peer_pid: Option<&Pid>,
-) -> Result<Vec<RecordDraft>, Need> {
-    let Some(mut negotiation) = context::negotiation(view, pid)? else { return Ok(Vec::new()) };
-    if negotiation.outbox.first() != Some(&number) {
-        return Ok(Vec::new());
-    }
-    negotiation.outbox.remove(0);
-    negotiation.process = negotiation.process.acknowledged();
-    negotiation.transitions += 1;
-    let mut record = RecordDraft::new(
-        LogId::Relation(negotiation.participant.clone()),
-        RecordKind::MessageDelivered,
-        Category::Communication,
-    )
-    .account(towards(&negotiation.participant).fact("negotiation", pid.to_string()))
-    .remove(Key::Outbox(negotiation.participant.clone(), pid.clone(), number));
-    if negotiation.peer_pid.is_none()
-        && let Some(peer_pid) = peer_pid
-    {
-        negotiation.peer_pid = Some(peer_pid.clone());
-    }
-    if negotiation.process.is_closed() {
-        record = close(record, &negotiation);
-    }
-    Ok(finish(vec![record], &negotiation))
-}
-
-/// The partner refused a message for good, or it could not be delivered in time: the pending transition is dropped, and
-/// the process ended where it cannot go on.
-///
-/// # Errors
-/// [`Need`] when an entity is not loaded.
-pub(crate) fn undeliverable(
-    view: &dyn View,
-    context: &Context,
-    fresh: &Fresh,
-    pid: &Pid,
-    number: u64,
-    failure: &Failure,
-) -> Result<Vec<RecordDraft>, Need> {
-    let Some(mut negotiation) = context::negotiation(view, pid)? else { return Ok(Vec::new()) };
-    if negotiation.outbox.first() != Some(&number) {
-        return Ok(Vec::new());
-    }
-    negotiation.outbox.remove(0);
-    let was_termination = negotiation
-        .process
-        .pending()
-        .is_some_and(|pending| pending.message == MessageKind::Termination);
-    negotiation.process = negotiation.process.refused();
-    negotiation.transitions += 1;
-    negotiation.failure.get_or_insert_with(|| failure.clone());
-    let record = RecordDraft::new(
-        LogId::Relation(negotiation.participant.clone()),
-        RecordKind::MessageUndeliverable,
-        Category::Communication,
-    )
-    .account(crate::Account {
-        reason: Some(failure.reason.clone()),
-        reference: failure.reference.clone(),
-        ..towards(&negotiation.participant).fact("negotiation", pid.to_string())
-    })
-    .remove(Key::Outbox(negotiation.participant.clone(), pid.clone(), number));
-    let mut records = vec![record];
-    if was_termination {
-        // The partner will not hear of it; for us it is over all the same.
-        negotiation.process =
-            protocol::negotiation::Process::in_state(negotiation.process.role(), State::Terminated);
-    } else if !negotiation.process.is_closed() && negotiation.process.pending().is_none() {
-        let reason = format!("a message of ours was refused: {}", failure.reason);
-        match terminate_with(context, fresh, view, &mut negotiation, "refused-by-peer", &reason) {
-            Ok(more) => records.extend(more),
-            Err(Stop::Need(need)) => return Err(need),
-            Err(Stop::Refuse(_)) => {}
-        }
-    }
-    records.extend(end_agreement(view, &negotiation, "the negotiation failed")?);
-    Ok(finish(records, &negotiation))
-}
-
-/// Ends an agreement whose negotiation did not reach its end.
+/// Ends an agreement whose negotiation does not reach its end, also one that was about to be finalized.
 fn end_agreement(
     view: &dyn View,
     negotiation: &Negotiation,
     reason: &str,
 ) -> Result<Vec<RecordDraft>, Need> {
     let Some(id) = &negotiation.agreement else { return Ok(Vec::new()) };
+    if negotiation.process.state() == Some(State::Finalized) {
+        return Ok(Vec::new());
+    }
     let Some(mut agreement) = context::agreement(view, id)? else { return Ok(Vec::new()) };
-    if agreement.ended.is_some() || agreement.finalized {
+    if agreement.ended.is_some() {
         return Ok(Vec::new());
     }
     agreement.ended = Some((view.now(), reason.to_owned()));
@@ -298,13 +231,35 @@ fn end_agreement(
         RecordKind::AgreementEnded,
         Category::Service,
     )
-    .account(crate::Account {
+    .account(Account {
         agreement: Some(id.clone()),
         reason: Some(reason.to_owned()),
         ..towards(&negotiation.participant)
     })
-    .put(Key::Agreement(id.clone()), agreement);
+    .put(Key::Agreement(id.clone()), agreement)
+    .essential();
     Ok(vec![record])
+}
+
+/// The partner uses an agreement, so it has our message that finalized it, whether or not it said so.
+pub(crate) fn used(
+    view: &dyn View,
+    agreement: &entity::Agreement,
+) -> Result<Vec<RecordDraft>, Need> {
+    let Some(mut negotiation) = context::negotiation(view, &agreement.negotiation)? else {
+        return Ok(Vec::new());
+    };
+    let pending = negotiation.process.pending().map(|pending| pending.message);
+    if pending != Some(MessageKind::Finalized) {
+        return Ok(Vec::new());
+    }
+    negotiation.process = negotiation.process.acknowledged();
+    negotiation.transitions += 1;
+    let mut record = delivery::record(&negotiation);
+    if let Some(number) = first(&mut negotiation.outbox) {
+        record = record.remove(outbox_key(&negotiation, number));
+    }
+    Ok(finish(vec![record], &mut negotiation))
 }
 
 /// The negotiation under our process id, where it is one with this partner.
@@ -322,33 +277,6 @@ fn of_peer(
         ))),
         None => Err(fresh.not_found(format!("there is no negotiation `{pid}`"))),
     }
-}
-
-/// A message names both process ids. Ours must be right unless the partner's is (some connectors send their own twice).
-fn learn_pid(negotiation: &mut Negotiation, named: &Pids, fresh: &Fresh) -> Result<(), Stop> {
-    let (ours, theirs) = match negotiation.process.role() {
-        Role::Consumer => (&named.consumer, &named.provider),
-        Role::Provider => (&named.provider, &named.consumer),
-    };
-    match &negotiation.peer_pid {
-        None => {
-            if *ours != negotiation.pid {
-                return Err(wrong_pid(fresh));
-            }
-            negotiation.peer_pid = Some(theirs.clone());
-        }
-        Some(known) => {
-            if *ours != negotiation.pid && theirs != known {
-                return Err(wrong_pid(fresh));
-            }
-        }
-    }
-    Ok(())
-}
-
-fn wrong_pid(fresh: &Fresh) -> Stop {
-    let text = "the process ids in the message are not those of this process";
-    fresh.refuse(RefusalKind::Invalid, text, text)
 }
 
 fn status_of(negotiation: &Negotiation) -> Status {
@@ -370,59 +298,105 @@ fn pids(negotiation: &Negotiation) -> (Option<Pid>, Option<Pid>) {
     }
 }
 
-/// Owes a message of this negotiation to the partner: pending in the process, numbered, in the outbox.
+/// Sends a message of this negotiation: pending in the process, numbered, in the outbox. Nothing is owed where the
+/// partner does not know of the negotiation.
 fn send(
     view: &dyn View,
     context: &Context,
+    fresh: &Fresh,
     negotiation: &mut Negotiation,
     kind: MessageKind,
-    id: protocol::id::MessageId,
+    id: MessageId,
     text: impl FnOnce(Pids) -> Value,
 ) -> Result<Option<Owed>, Stop> {
     let sent = negotiation.process.send(kind).map_err(|rejection| {
-        Stop::Refuse(crate::Refusal::new(
-            RefusalKind::IllegalState,
-            rejection.to_string(),
-            rejection.to_string(),
-            uuid::Uuid::nil(),
-        ))
+        fresh.refuse(RefusalKind::IllegalState, rejection.to_string(), rejection.to_string())
     })?;
     negotiation.process = sent.process;
     if sent.withdrew_own {
-        negotiation.withdrawn = std::mem::take(&mut negotiation.outbox);
+        negotiation.withdrawn.append(&mut negotiation.outbox);
     }
-    negotiation.transitions += 1;
     if sent.delivery == Delivery::Unneeded {
+        negotiation.transitions += 1;
         return Ok(None);
     }
-    let (Some(consumer), Some(provider)) = pids(negotiation) else {
-        // Without the partner's process id there is no address to tell; our side is over by itself.
-        return Ok(None);
-    };
-    let Ok(base) = BaseUrl::new(&negotiation.peer_base) else { return Ok(None) };
+    if let Some(owed) = owe_to(negotiation, context.delivery_deadline, view.now(), kind, id, text) {
+        return Ok(Some(owed));
+    }
+    match (kind, sent.delivery) {
+        // It is written when the partner's process id is learned.
+        (MessageKind::Termination, Delivery::Queued) => {}
+        (MessageKind::Termination, _) => negotiation.process = ended(negotiation),
+        _ => {
+            let text = "the process id of the partner is not known";
+            return Err(fresh.refuse(RefusalKind::IllegalState, text, text));
+        }
+    }
+    Ok(None)
+}
+
+/// Puts a message into the outbox, where the partner's process id is known.
+fn owe_to(
+    negotiation: &mut Negotiation,
+    patience: SignedDuration,
+    now: Timestamp,
+    kind: MessageKind,
+    id: MessageId,
+    text: impl FnOnce(Pids) -> Value,
+) -> Option<Owed> {
+    let (Some(consumer), Some(provider)) = pids(negotiation) else { return None };
+    let base = BaseUrl::new(&negotiation.peer_base).ok()?;
     let pids = Pids { consumer, provider };
     let peer_pid = match negotiation.process.role() {
         Role::Consumer => &pids.provider,
         Role::Provider => &pids.consumer,
     };
     let url = base.endpoint(Endpoint::NegotiationMessage(peer_pid, kind)).to_string();
-    let owed = owe(
-        context,
-        view.now(),
-        Draft {
-            subject: Subject::Negotiation,
-            participant: &negotiation.participant,
-            pid: &negotiation.pid,
-            number: negotiation.transitions,
-            id,
-            url,
-            text: text(pids),
-            token: None,
-            terminates: kind == MessageKind::Termination,
-        },
-    );
+    negotiation.transitions += 1;
     negotiation.outbox.push(negotiation.transitions);
-    Ok(Some(owed))
+    let draft = Draft {
+        subject: Subject::Negotiation,
+        participant: &negotiation.participant,
+        pid: &negotiation.pid,
+        number: negotiation.transitions,
+        id,
+        url,
+        text: text(pids),
+        token: None,
+        terminates: kind == MessageKind::Termination,
+    };
+    Some(owe(patience, now, draft))
+}
+
+/// Writes a termination that was decided before the partner's process id was known. Where that cannot be told any more,
+/// the negotiation is over by itself.
+fn late_termination(
+    negotiation: &mut Negotiation,
+    patience: SignedDuration,
+    now: Timestamp,
+) -> Vec<RecordDraft> {
+    let pending = negotiation.process.pending().map(|pending| pending.message);
+    if pending != Some(MessageKind::Termination) || !negotiation.outbox.is_empty() {
+        return Vec::new();
+    }
+    let explanation = match &negotiation.failure {
+        Some(failure) => Explanation::new(&failure.code, &failure.reason),
+        None => Explanation::default(),
+    };
+    let owed = late_termination_id(&negotiation.pid).and_then(|id| {
+        owe_to(negotiation, patience, now, MessageKind::Termination, id.clone(), |pids| {
+            let termination = ContractNegotiationTerminationMessage { pids, explanation };
+            message::to_json(&termination, Some(&id))
+        })
+    });
+    let record = termination_record(negotiation);
+    match owed {
+        Some(owed) => vec![record.put(owed.key, owed.entity).message(owed.text)],
+        None => {
+            negotiation.process = ended(negotiation);
+            vec![record]
+        }
+    }
 }
 
 /// Terminates from our side, with code and reason for the partner.
@@ -436,7 +410,8 @@ fn terminate_with(
 ) -> Result<Vec<RecordDraft>, Stop> {
     let id = fresh.second_message_id();
     let explanation = Explanation::new(code, reason);
-    let owed = send(view, context, negotiation, MessageKind::Termination, id.clone(), |pids| {
+    let kind = MessageKind::Termination;
+    let owed = send(view, context, fresh, negotiation, kind, id.clone(), |pids| {
         let termination = ContractNegotiationTerminationMessage { pids, explanation };
         message::to_json(&termination, Some(&id))
     })?;
@@ -446,53 +421,56 @@ fn terminate_with(
         reference: None,
         by_policy: false,
     });
-    let mut record = RecordDraft::new(
-        LogId::Relation(negotiation.participant.clone()),
-        RecordKind::NegotiationTerminated,
-        Category::Service,
-    )
-    .account(crate::Account {
-        reason: Some(reason.to_owned()),
-        ..towards(&negotiation.participant).fact("negotiation", negotiation.pid.to_string())
-    })
-    .essential();
-    for number in std::mem::take(&mut negotiation.withdrawn) {
-        record = record.remove(Key::Outbox(
-            negotiation.participant.clone(),
-            negotiation.pid.clone(),
-            number,
-        ));
-    }
-    if let Some(owed) = owed {
-        record = record.put(owed.key, owed.entity).message(owed.text);
-    }
-    let mut records = vec![record];
+    let record = termination_record(negotiation);
+    let mut records = vec![match owed {
+        Some(owed) => record.put(owed.key, owed.entity).message(owed.text),
+        None => record,
+    }];
     records.extend(end_agreement(view, negotiation, reason)?);
     Ok(records)
 }
 
-/// Puts the negotiation into the last record, and closes its index entry when it is over.
-fn finish(mut records: Vec<RecordDraft>, negotiation: &Negotiation) -> Vec<RecordDraft> {
-    if let Some(last) = records.pop() {
-        let last = last.put(Key::Negotiation(negotiation.pid.clone()), negotiation.clone());
-        records.push(if negotiation.process.is_closed() { close(last, negotiation) } else { last });
-    }
-    records
+fn termination_record(negotiation: &Negotiation) -> RecordDraft {
+    RecordDraft::new(
+        LogId::Relation(negotiation.participant.clone()),
+        RecordKind::NegotiationTerminated,
+        Category::Service,
+    )
+    .account(Account {
+        reason: negotiation.failure.as_ref().map(|failure| failure.reason.clone()),
+        ..towards(&negotiation.participant).fact("negotiation", negotiation.pid.to_string())
+    })
+    .essential()
 }
 
-fn close(record: RecordDraft, negotiation: &Negotiation) -> RecordDraft {
-    match &negotiation.peer_pid {
-        Some(peer_pid) => record.put(
-            Key::PeerProcess(negotiation.participant.clone(), peer_pid.clone()),
-            crate::entity::PeerProcess {
-                v: 1,
-                pid: negotiation.pid.clone(),
-                transfer: false,
-                closed: true,
-            },
-        ),
-        None => record,
+fn ended(negotiation: &Negotiation) -> Process {
+    Process::in_state(negotiation.process.role(), State::Terminated)
+}
+
+fn outbox_key(negotiation: &Negotiation, number: u64) -> Key {
+    Key::Outbox(negotiation.participant.clone(), negotiation.pid.clone(), number)
+}
+
+/// Puts the negotiation into the last record, removes what it no longer owes, and closes its index entry when it is over.
+fn finish(mut records: Vec<RecordDraft>, negotiation: &mut Negotiation) -> Vec<RecordDraft> {
+    let Some(mut last) = records.pop() else { return records };
+    withdraw_unowed(&negotiation.process, &mut negotiation.outbox, &mut negotiation.withdrawn);
+    for number in std::mem::take(&mut negotiation.withdrawn) {
+        last = last.remove(outbox_key(negotiation, number));
     }
+    last = last.put(Key::Negotiation(negotiation.pid.clone()), negotiation.clone());
+    // Only what the partner began is found by its process id.
+    if negotiation.process.is_closed()
+        && negotiation.process.role() == Role::Provider
+        && let Some(peer_pid) = &negotiation.peer_pid
+    {
+        last = last.put(
+            Key::PeerProcess(negotiation.participant.clone(), peer_pid.clone()),
+            PeerProcess { v: 1, pid: negotiation.pid.clone(), transfer: false, closed: true },
+        );
+    }
+    records.push(last);
+    records
 }
 
 /// What a termination of the partner's says.

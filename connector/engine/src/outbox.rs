@@ -20,9 +20,10 @@ pub fn delivered(
     let Some(owed) = context::outbox(view, participant, pid, number)? else {
         return Ok(Decision::answer(()));
     };
+    let patience = owed.deadline.duration_since(owed.queued);
     let records = match owed.subject {
-        Subject::Negotiation => negotiation::delivered(view, pid, number, peer_pid)?,
-        Subject::Transfer => transfer::delivered(view, pid, number, peer_pid)?,
+        Subject::Negotiation => negotiation::delivered(view, pid, number, peer_pid, patience)?,
+        Subject::Transfer => transfer::delivered(view, pid, number, peer_pid, patience)?,
     };
     Ok(Decision::commit(records, ()))
 }

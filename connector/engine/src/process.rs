@@ -1,10 +1,12 @@
 //! What negotiations and transfers have in common: repeats, owed messages, records of messages.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use protocol::id::{MessageId, ParticipantId, Pid};
+use protocol::message::{Explanation, Pids};
+use protocol::process::{Machine, Process, Role};
 use serde_json::Value;
 
-use crate::context::{Context, Fresh, Peer, Stop};
+use crate::context::{Fresh, Peer, Stop};
 use crate::entity::{Accepted, Failure, Outbox, Subject};
 use crate::refusal::RefusalKind;
 use crate::{Account, Key};
@@ -66,7 +68,8 @@ pub(crate) fn novelty(
 /// Remembers an accepted message.
 pub(crate) fn remember(accepted: &mut Vec<Accepted>, inbound: &Inbound, transition: u64) {
     if accepted.len() >= REMEMBERED {
-        accepted.remove(0);
+        // The first message began the process: its repeat is told by it for as long as the process is known.
+        accepted.remove(1);
     }
     accepted.push(Accepted {
         id: inbound.id.clone(),
@@ -74,6 +77,64 @@ pub(crate) fn remember(accepted: &mut Vec<Accepted>, inbound: &Inbound, transiti
         content: inbound.content.clone(),
         transition,
     });
+}
+
+/// The decision that took the latest message is made: what it sends in answer is no transition since that message.
+pub(crate) fn remembered(accepted: &mut [Accepted], transitions: u64) {
+    if let Some(last) = accepted.last_mut() {
+        last.transition = transitions;
+    }
+}
+
+/// Checks the process ids that a message names, and learns the partner's where it is not known yet.
+///
+/// Some connectors name their own process id twice; any other contradiction is refused.
+pub(crate) fn learn_pid(
+    role: Role,
+    own: &Pid,
+    known: &mut Option<Pid>,
+    named: &Pids,
+    fresh: &Fresh,
+) -> Result<(), Stop> {
+    let (ours, theirs) = match role {
+        Role::Consumer => (&named.consumer, &named.provider),
+        Role::Provider => (&named.provider, &named.consumer),
+    };
+    let fits = match known {
+        None => ours == own,
+        Some(known) => theirs == known && (ours == own || ours == theirs),
+    };
+    if !fits {
+        let text = "the process ids in the message are not those of this process";
+        return Err(fresh.refuse(RefusalKind::Invalid, text, text));
+    }
+    known.get_or_insert_with(|| theirs.clone());
+    Ok(())
+}
+
+/// Whether our termination is under way or waits behind another message.
+pub(crate) fn is_terminating<M: Machine>(process: &Process<M>) -> bool {
+    process.termination_queued()
+        || process.pending().is_some_and(|pending| pending.message == M::TERMINATION)
+}
+
+/// Withdraws the messages that a process no longer owes, such as a termination that waited behind the message that
+/// ended it.
+pub(crate) fn withdraw_unowed<M: Machine>(
+    process: &Process<M>,
+    outbox: &mut Vec<u64>,
+    withdrawn: &mut Vec<u64>,
+) {
+    let owed = usize::from(process.pending().is_some()) + usize::from(process.termination_queued());
+    if outbox.len() > owed {
+        withdrawn.extend(outbox.drain(owed..));
+    }
+}
+
+/// The `@id` of a termination that was decided before the partner's process id was known: it is written when that is
+/// learned. A process has one termination at most.
+pub(crate) fn late_termination_id(own: &Pid) -> Option<MessageId> {
+    MessageId::new(&format!("{own}#termination")).ok()
 }
 
 /// A message that we owe: its place in the outbox and its text.
@@ -97,9 +158,9 @@ pub(crate) struct Draft<'a> {
     pub(crate) terminates: bool,
 }
 
-/// Puts a message into the outbox.
-pub(crate) fn owe(context: &Context, now: Timestamp, draft: Draft<'_>) -> Owed {
-    let deadline = now.checked_add(context.delivery_deadline).unwrap_or(Timestamp::MAX);
+/// Puts a message into the outbox. We give up on it after `patience`.
+pub(crate) fn owe(patience: SignedDuration, now: Timestamp, draft: Draft<'_>) -> Owed {
+    let deadline = now.checked_add(patience).unwrap_or(Timestamp::MAX);
     Owed {
         key: Key::Outbox(draft.participant.clone(), draft.pid.clone(), draft.number),
         entity: Outbox {
@@ -151,7 +212,7 @@ pub(crate) fn first(outbox: &mut Vec<u64>) -> Option<u64> {
 }
 
 /// What a partner's termination or suspension says, bounded.
-pub(crate) fn told(code: &str, explanation: &protocol::message::Explanation) -> Failure {
+pub(crate) fn told(code: &str, explanation: &Explanation) -> Failure {
     let bounded = |text: &str| text.chars().take(1000).collect::<String>();
     Failure {
         code: bounded(explanation.code.as_deref().unwrap_or(code)),

@@ -5,9 +5,11 @@ use protocol::negotiation::State as NegotiationState;
 use protocol::transfer::State as TransferState;
 
 use crate::context::{self, Context, Decided, Fresh, Stop, settle};
-use crate::entity::{Agreement, Digests, Failure, Partner, Pull, PullStep, Source, Transfer};
+use crate::entity::{
+    Agreement, Digests, Failure, Partner, PartnerState, Pull, PullStep, Source, Transfer,
+};
 use crate::negotiation::Choice;
-use crate::process::towards;
+use crate::process::{is_terminating, towards};
 use crate::refusal::RefusalKind;
 use crate::{
     Account, Category, Decision, Key, LogId, Need, RecordDraft, RecordKind, View, negotiation,
@@ -144,6 +146,13 @@ pub fn advance(view: &dyn View, context: &Context, fresh: &Fresh, id: &str) -> D
                         });
                         fail_with(pull, reason)
                     }
+                    // We ended it; the pull does not wait for the provider to hear so.
+                    _ if is_terminating(&negotiation.process) => {
+                        let reason = negotiation
+                            .failure
+                            .unwrap_or_else(|| failure("terminated", "the negotiation was ended"));
+                        fail_with(pull, reason)
+                    }
                     _ => Ok(Decision::answer(Next::Wait(vec![
                         Key::Negotiation(pid),
                         Key::Pull(pull.id),
@@ -154,7 +163,7 @@ pub fn advance(view: &dyn View, context: &Context, fresh: &Fresh, id: &str) -> D
                 let Some(transfer) = context::transfer(view, &pid)? else {
                     return fail_with(pull, failure("lost", "the transfer is gone"));
                 };
-                download_next(view, pull, transfer)
+                download_next(view, context, fresh, pull, transfer)
             }
             PullStep::Received { .. } | PullStep::Delivered { .. } | PullStep::Failed { .. } => {
                 Ok(Decision::answer(Next::Closed(pull)))
@@ -177,8 +186,22 @@ fn transfer_next(
     let Some(agreement) = agreement else {
         return fail_with(pull, failure("lost", "the negotiation ended without an agreement"));
     };
-    let partner = active(view, fresh, &pull.participant)?;
-    let (transfer, mut records) = request_transfer(view, context, fresh, &partner, &agreement)?;
+    let Some(partner) = context::partner(view, &pull.participant)? else {
+        return fail_with(pull, failure("unregistered", "the partner is not registered any more"));
+    };
+    if partner.state == PartnerState::Suspended {
+        // It goes on when the partner is resumed.
+        let wait = vec![Key::Partner(pull.participant.clone()), Key::Pull(pull.id)];
+        return Ok(Decision::answer(Next::Wait(wait)));
+    }
+    let requested = request_transfer(view, context, fresh, &partner, &agreement);
+    let (transfer, mut records) = match requested {
+        Ok(requested) => requested,
+        Err(Stop::Refuse(refusal)) => {
+            return fail_with(pull, failure("not-requested", &refusal.internal));
+        }
+        Err(need) => return Err(need),
+    };
     pull.step = PullStep::Transferring { transfer: transfer.pid.clone() };
     let wait = Next::Wait(vec![Key::Transfer(transfer.pid), Key::Pull(pull.id.clone())]);
     if let Some(last) = records.pop() {
@@ -187,7 +210,18 @@ fn transfer_next(
     Ok(Decision::commit(records, wait))
 }
 
-fn download_next(view: &dyn View, pull: Pull, transfer: Transfer) -> Result<Decision<Next>, Stop> {
+fn download_next(
+    view: &dyn View,
+    context: &Context,
+    fresh: &Fresh,
+    pull: Pull,
+    mut transfer: Transfer,
+) -> Result<Decision<Next>, Stop> {
+    if is_terminating(&transfer.process) {
+        let reason =
+            transfer.failure.unwrap_or_else(|| failure("terminated", "the transfer was ended"));
+        return fail_with(pull, reason);
+    }
     let wait = vec![Key::Transfer(transfer.pid.clone()), Key::Pull(pull.id.clone())];
     match (transfer.process.state(), transfer.source.clone()) {
         (Some(TransferState::Started), Some(source)) => {
@@ -202,7 +236,11 @@ fn download_next(view: &dyn View, pull: Pull, transfer: Transfer) -> Result<Deci
         }
         (Some(TransferState::Started), None) => {
             let reason = "the provider's start does not say where the data are";
-            fail_with(pull, failure("no-data-address", reason))
+            let failure = failure("no-data-address", reason);
+            let mut records = end(view, context, fresh, &mut transfer, &failure)?;
+            let (record, pull) = failed(pull, failure);
+            records.push(record);
+            Ok(Decision::commit(records, Next::Closed(pull)))
         }
         (Some(TransferState::Terminated), _) => {
             let reason = transfer
@@ -274,7 +312,11 @@ pub fn received(
             && transfer.process.state() == Some(TransferState::Started)
         {
             records.extend(transfer::complete(view, context, fresh, &mut transfer)?);
-            records = transfer::finish(records, &transfer);
+            records = transfer::finish(records, &mut transfer);
+        } else {
+            // Suspended meanwhile, it cannot be completed, and nobody needs it any more.
+            let failure = failure("received", "every byte has arrived");
+            records.extend(end(view, context, fresh, &mut transfer, &failure)?);
         }
         Ok(Decision::commit(records, pull))
     })())
@@ -319,20 +361,74 @@ pub fn fail(
             return Ok(Decision::answer(()));
         }
         let mut records = Vec::new();
-        if let PullStep::Transferring { transfer: pid } = &pull.step
-            && let Some(mut transfer) = context::transfer(view, pid)?
-            && !transfer.process.is_closed()
-        {
-            transfer.process = transfer.process.attempted();
-            if let Ok(record) =
-                transfer::terminate_with(view, context, fresh, &mut transfer, failure.clone())
-            {
-                records.extend(transfer::finish(vec![record], &transfer));
+        match &pull.step {
+            PullStep::Negotiating { negotiation: pid } => {
+                let (code, reason) = (&failure.code, &failure.reason);
+                let ended = negotiation::terminate(view, context, fresh, pid, true, code, reason)?;
+                records.extend(ended.records);
             }
+            PullStep::Transferring { transfer: pid } => {
+                if let Some(mut transfer) = context::transfer(view, pid)? {
+                    records.extend(end(view, context, fresh, &mut transfer, failure)?);
+                }
+            }
+            _ => {}
         }
         records.push(failed(pull, failure.clone()).0);
         Ok(Decision::commit(records, ()))
     })())
+}
+
+/// Ends the transfer of a pull, where it is not over or ending already. Any message of ours may have reached the provider.
+fn end(
+    view: &dyn View,
+    context: &Context,
+    fresh: &Fresh,
+    transfer: &mut Transfer,
+    failure: &Failure,
+) -> Result<Vec<RecordDraft>, Stop> {
+    if transfer.process.is_closed() {
+        return Ok(Vec::new());
+    }
+    transfer.process = transfer.process.attempted();
+    match transfer::terminate_with(view, context, fresh, transfer, failure.clone()) {
+        Ok(record) => Ok(transfer::finish(vec![record], transfer)),
+        Err(Stop::Need(need)) => Err(Stop::Need(need)),
+        // A termination is on its way already.
+        Err(Stop::Refuse(_)) => Ok(Vec::new()),
+    }
+}
+
+/// A provider refused data under an agreement: it stands no longer, and the next pull asks for today's offers. What only
+/// keeps the provider from answering now says nothing of the agreement.
+pub(crate) fn refused(
+    view: &dyn View,
+    transfer: &Transfer,
+    failure: &Failure,
+) -> Result<Option<RecordDraft>, Need> {
+    if !failure.by_policy && !matches!(failure.code.as_str(), "not-found" | "refused") {
+        return Ok(None);
+    }
+    let Some(mut held) = context::held(view, &transfer.participant, &transfer.dataset)? else {
+        return Ok(None);
+    };
+    let before = held.agreements.len();
+    held.agreements.retain(|(id, _)| *id != transfer.agreement);
+    if held.agreements.len() == before {
+        return Ok(None);
+    }
+    let record = RecordDraft::new(
+        LogId::Relation(transfer.participant.clone()),
+        RecordKind::AgreementHeld,
+        Category::Service,
+    )
+    .account(Account {
+        reason: Some(failure.reason.clone()),
+        reference: failure.reference.clone(),
+        ..transfer::account(transfer, &None).fact("stands", false)
+    })
+    .put(Key::Held(transfer.participant.clone(), transfer.dataset.clone()), held);
+    Ok(Some(record))
 }
 
 /// A standing agreement for the same dataset and purpose.
@@ -371,7 +467,7 @@ fn request_transfer(
 
 fn active(view: &dyn View, fresh: &Fresh, participant: &ParticipantId) -> Result<Partner, Stop> {
     match context::partner(view, participant)? {
-        Some(partner) if partner.state == crate::entity::PartnerState::Active => Ok(partner),
+        Some(partner) if partner.state == PartnerState::Active => Ok(partner),
         Some(partner) => {
             let text = format!(
                 "partner `{0}` is suspended; `sekisho partner resume {0}` lets it exchange again",

@@ -30,7 +30,13 @@ pub fn started(
             return Ok(Decision::answer(Err(site.participant)));
         }
         Some(site) => site,
-        None => Site { v: 1, participant: participant.clone(), epoch: 1, clock_refused: None, running: false },
+        None => Site {
+            v: 1,
+            participant: participant.clone(),
+            epoch: 1,
+            clock_refused: None,
+            running: false,
+        },
     };
     let unclean = std::mem::replace(&mut site.running, true);
     let record = RecordDraft::new(LogId::Site, RecordKind::SiteStarted, Category::Service)

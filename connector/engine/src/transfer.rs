@@ -3,10 +3,12 @@
 //! The provider judges the agreed policy once more, counts the use, and grants: the grant, its token's hash and the
 //! provenance token are one commit, before the start is sent and before any byte flows.
 
+mod delivery;
 mod messages;
 mod provider;
 
-use protocol::id::{AgreementId, ParticipantId, Pid};
+use jiff::{SignedDuration, Timestamp};
+use protocol::id::{AgreementId, MessageId, ParticipantId, Pid};
 use protocol::message::{
     self, Explanation, Pids, TransferCompletionMessage, TransferRequestMessage,
     TransferTerminationMessage,
@@ -16,13 +18,14 @@ use protocol::process::{Delivery, Role};
 use protocol::transfer::{MessageKind, Process, State};
 use serde_json::Value;
 
+pub(crate) use delivery::{delivered, undeliverable};
 pub use messages::{Message, receive};
 pub(crate) use provider::available as available_dataset;
 pub use provider::{Answer, GrantFacts, Prepared, receive_request};
 
 use crate::context::{self, Context, Decided, Fresh, Peer, Stop, settle};
 use crate::entity::{Agreement, Failure, Partner, PeerProcess, Subject, Transfer};
-use crate::process::{Draft, Owed, owe, towards};
+use crate::process::{Draft, Owed, late_termination_id, owe, towards, withdraw_unowed};
 use crate::refusal::RefusalKind;
 use crate::{
     Account, Category, Decision, Key, LogId, Need, RecordDraft, RecordKind, Refusal, View,
@@ -90,7 +93,7 @@ pub fn request(
         Some(&fresh.message_id()),
     );
     let owed = owe(
-        context,
+        context.delivery_deadline,
         view.now(),
         Draft {
             subject: Subject::Transfer,
@@ -171,21 +174,23 @@ pub(crate) fn terminate_with(
         send(view, context, fresh, transfer, MessageKind::Termination, id.clone(), None, |pids| {
             message::to_json(&TransferTerminationMessage { pids, explanation }, Some(&id))
         })?;
-    let mut record = RecordDraft::new(
-        LogId::Relation(transfer.participant.clone()),
-        RecordKind::TransferTerminated,
-        Category::Service,
-    )
-    .account(Account { reason: Some(failure.reason.clone()), ..account(transfer, &None) })
-    .essential();
     transfer.failure.get_or_insert(failure);
-    for number in std::mem::take(&mut transfer.withdrawn) {
-        record = record.remove(outbox_key(transfer, number));
-    }
+    let record = termination_record(transfer);
     Ok(match owed {
         Some(owed) => record.put(owed.key, owed.entity).message(owed.text),
         None => record,
     })
+}
+
+fn termination_record(transfer: &Transfer) -> RecordDraft {
+    let reason = transfer.failure.as_ref().map(|failure| failure.reason.clone());
+    RecordDraft::new(
+        LogId::Relation(transfer.participant.clone()),
+        RecordKind::TransferTerminated,
+        Category::Service,
+    )
+    .account(Account { reason, ..account(transfer, &None) })
+    .essential()
 }
 
 /// Ends a transfer from our side by a decision of its own.
@@ -210,89 +215,10 @@ pub fn terminate(
         transfer.process = transfer.process.attempted();
     }
     match terminate_with(view, context, fresh, &mut transfer, failure.clone()) {
-        Ok(record) => Ok(Decision::commit(finish(vec![record], &transfer), true)),
+        Ok(record) => Ok(Decision::commit(finish(vec![record], &mut transfer), true)),
         Err(Stop::Need(need)) => Err(need),
         Err(Stop::Refuse(_)) => Ok(Decision::answer(false)),
     }
-}
-
-/// The partner acknowledged our pending message.
-pub(crate) fn delivered(
-    view: &dyn View,
-    pid: &Pid,
-    number: u64,
-    peer_pid: Option<&Pid>,
-) -> Result<Vec<RecordDraft>, Need> {
-    let Some(mut transfer) = context::transfer(view, pid)? else { return Ok(Vec::new()) };
-    if transfer.outbox.first() != Some(&number) {
-        return Ok(Vec::new());
-    }
-    transfer.outbox.remove(0);
-    transfer.process = transfer.process.acknowledged();
-    transfer.transitions += 1;
-    if transfer.peer_pid.is_none() {
-        transfer.peer_pid = peer_pid.cloned();
-    }
-    let record = RecordDraft::new(
-        LogId::Relation(transfer.participant.clone()),
-        RecordKind::MessageDelivered,
-        Category::Communication,
-    )
-    .account(towards(&transfer.participant).fact("transfer", pid.to_string()))
-    .remove(outbox_key(&transfer, number));
-    Ok(finish(vec![record], &transfer))
-}
-
-/// The partner refused our pending message for good, or it could not be delivered in time.
-pub(crate) fn undeliverable(
-    view: &dyn View,
-    context: &Context,
-    fresh: &Fresh,
-    pid: &Pid,
-    number: u64,
-    failure: &Failure,
-) -> Result<Vec<RecordDraft>, Need> {
-    let Some(mut transfer) = context::transfer(view, pid)? else { return Ok(Vec::new()) };
-    if transfer.outbox.first() != Some(&number) {
-        return Ok(Vec::new());
-    }
-    transfer.outbox.remove(0);
-    let pending = transfer.process.pending().map(|pending| pending.message);
-    transfer.process = transfer.process.refused();
-    transfer.transitions += 1;
-    transfer.failure.get_or_insert_with(|| failure.clone());
-    let mut records = vec![
-        RecordDraft::new(
-            LogId::Relation(transfer.participant.clone()),
-            RecordKind::MessageUndeliverable,
-            Category::Communication,
-        )
-        .account(Account {
-            reason: Some(failure.reason.clone()),
-            reference: failure.reference.clone(),
-            ..towards(&transfer.participant).fact("transfer", pid.to_string())
-        })
-        .remove(outbox_key(&transfer, number)),
-    ];
-    match pending {
-        // The partner will not hear of the end; for us it is one all the same.
-        Some(MessageKind::Termination) => {
-            transfer.process = Process::in_state(transfer.process.role(), State::Terminated);
-        }
-        Some(MessageKind::Completion) => {
-            transfer.process = Process::in_state(transfer.process.role(), State::Completed);
-        }
-        _ if !transfer.process.is_closed() && transfer.process.pending().is_none() => {
-            let failure = Failure { code: "refused-by-peer".to_owned(), ..failure.clone() };
-            match terminate_with(view, context, fresh, &mut transfer, failure) {
-                Ok(record) => records.push(record),
-                Err(Stop::Need(need)) => return Err(need),
-                Err(Stop::Refuse(_)) => {}
-            }
-        }
-        _ => {}
-    }
-    Ok(finish(records, &transfer))
 }
 
 /// The transfer under our process id, where it is one with this partner.
@@ -331,7 +257,8 @@ fn pids(transfer: &Transfer) -> (Option<Pid>, Option<Pid>) {
     }
 }
 
-/// Owes a message of this transfer to the partner: pending in the process, numbered, in the outbox.
+/// Sends a message of this transfer: pending in the process, numbered, in the outbox. Nothing is owed where the partner
+/// does not know of the transfer.
 #[expect(clippy::too_many_arguments, reason = "a message's parts, each of another type")]
 fn send(
     view: &dyn View,
@@ -339,7 +266,7 @@ fn send(
     fresh: &Fresh,
     transfer: &mut Transfer,
     kind: MessageKind,
-    id: protocol::id::MessageId,
+    id: MessageId,
     token: Option<u32>,
     text: impl FnOnce(Pids) -> Value,
 ) -> Result<Option<Owed>, Stop> {
@@ -348,45 +275,110 @@ fn send(
     })?;
     transfer.process = sent.process;
     if sent.withdrew_own {
-        transfer.withdrawn = std::mem::take(&mut transfer.outbox);
+        transfer.withdrawn.append(&mut transfer.outbox);
     }
-    transfer.transitions += 1;
-    let (Some(consumer), Some(provider)) = pids(transfer) else { return Ok(None) };
-    let Ok(base) = BaseUrl::new(&transfer.peer_base) else { return Ok(None) };
     if sent.delivery == Delivery::Unneeded {
+        transfer.transitions += 1;
         return Ok(None);
     }
+    let (patience, now) = (context.delivery_deadline, view.now());
+    if let Some(owed) = owe_to(transfer, patience, now, kind, id, token, text) {
+        return Ok(Some(owed));
+    }
+    match (kind, sent.delivery) {
+        // It is written when the partner's process id is learned.
+        (MessageKind::Termination, Delivery::Queued) => {}
+        (MessageKind::Termination, _) => transfer.process = ended(transfer, State::Terminated),
+        _ => {
+            let text = "the process id of the partner is not known";
+            return Err(fresh.refuse(RefusalKind::IllegalState, text, text));
+        }
+    }
+    Ok(None)
+}
+
+/// Puts a message into the outbox, where the partner's process id is known.
+fn owe_to(
+    transfer: &mut Transfer,
+    patience: SignedDuration,
+    now: Timestamp,
+    kind: MessageKind,
+    id: MessageId,
+    token: Option<u32>,
+    text: impl FnOnce(Pids) -> Value,
+) -> Option<Owed> {
+    let (Some(consumer), Some(provider)) = pids(transfer) else { return None };
+    let base = BaseUrl::new(&transfer.peer_base).ok()?;
     let pids = Pids { consumer, provider };
     let peer_pid = match transfer.process.role() {
         Role::Consumer => &pids.provider,
         Role::Provider => &pids.consumer,
     };
     let url = base.endpoint(Endpoint::TransferMessage(peer_pid, kind)).to_string();
-    let owed = owe(
-        context,
-        view.now(),
-        Draft {
-            subject: Subject::Transfer,
-            participant: &transfer.participant,
-            pid: &transfer.pid,
-            number: transfer.transitions,
-            id,
-            url,
-            text: text(pids),
-            token: token.map(|generation| (transfer.pid.clone(), generation)),
-            terminates: kind == MessageKind::Termination,
-        },
-    );
+    transfer.transitions += 1;
     transfer.outbox.push(transfer.transitions);
-    Ok(Some(owed))
+    let draft = Draft {
+        subject: Subject::Transfer,
+        participant: &transfer.participant,
+        pid: &transfer.pid,
+        number: transfer.transitions,
+        id,
+        url,
+        text: text(pids),
+        token: token.map(|generation| (transfer.pid.clone(), generation)),
+        terminates: kind == MessageKind::Termination,
+    };
+    Some(owe(patience, now, draft))
 }
 
-/// Puts the transfer into the last record. When it is over its token opens nothing any more.
-pub(crate) fn finish(mut records: Vec<RecordDraft>, transfer: &Transfer) -> Vec<RecordDraft> {
+/// Writes a termination that was decided before the partner's process id was known. Where that cannot be told any more,
+/// the transfer is over by itself.
+fn late_termination(
+    transfer: &mut Transfer,
+    patience: SignedDuration,
+    now: Timestamp,
+) -> Option<RecordDraft> {
+    let pending = transfer.process.pending().map(|pending| pending.message);
+    if pending != Some(MessageKind::Termination) || !transfer.outbox.is_empty() {
+        return None;
+    }
+    let explanation = match &transfer.failure {
+        Some(failure) => Explanation::new(&failure.code, &failure.reason),
+        None => Explanation::default(),
+    };
+    let owed = late_termination_id(&transfer.pid).and_then(|id| {
+        owe_to(transfer, patience, now, MessageKind::Termination, id.clone(), None, |pids| {
+            message::to_json(&TransferTerminationMessage { pids, explanation }, Some(&id))
+        })
+    });
+    let record = termination_record(transfer);
+    Some(match owed {
+        Some(owed) => record.put(owed.key, owed.entity).message(owed.text),
+        None => {
+            transfer.process = ended(transfer, State::Terminated);
+            record
+        }
+    })
+}
+
+fn ended(transfer: &Transfer, state: State) -> Process {
+    Process::in_state(transfer.process.role(), state)
+}
+
+/// Puts the transfer into the last record and removes what it no longer owes. When it is over its token opens nothing any
+/// more.
+pub(crate) fn finish(mut records: Vec<RecordDraft>, transfer: &mut Transfer) -> Vec<RecordDraft> {
     let Some(mut last) = records.pop() else { return records };
+    withdraw_unowed(&transfer.process, &mut transfer.outbox, &mut transfer.withdrawn);
+    for number in std::mem::take(&mut transfer.withdrawn) {
+        last = last.remove(outbox_key(transfer, number));
+    }
     last = last.put(Key::Transfer(transfer.pid.clone()), transfer.clone());
     if transfer.process.is_closed() {
-        if let Some(peer_pid) = &transfer.peer_pid {
+        // Only what the partner began is found by its process id.
+        if transfer.process.role() == Role::Provider
+            && let Some(peer_pid) = &transfer.peer_pid
+        {
             last = last.put(
                 Key::PeerProcess(transfer.participant.clone(), peer_pid.clone()),
                 PeerProcess { v: 1, pid: transfer.pid.clone(), transfer: true, closed: true },

@@ -1,5 +1,6 @@
 //! The consumer's side of a negotiation.
 
+use policy::odrl::Policy;
 use protocol::id::{DatasetId, OfferId, PurposeId};
 use protocol::message::{
     self, ContractAgreementVerificationMessage, ContractRequestMessage, MessageOffer, RequestStage,
@@ -7,7 +8,7 @@ use protocol::message::{
 use protocol::negotiation::{MessageKind, Process};
 use protocol::path::{BaseUrl, Endpoint};
 use protocol::process::Role;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::provider::agreement_entity;
 use super::{send, terminate_with};
@@ -68,7 +69,7 @@ pub fn request(
         Some(&fresh.message_id()),
     );
     let owed = owe(
-        context,
+        context.delivery_deadline,
         view.now(),
         Draft {
             subject: Subject::Negotiation,
@@ -144,7 +145,8 @@ pub(super) fn verify(
         created,
     )?;
     let id = fresh.message_id();
-    let owed = send(view, context, negotiation, MessageKind::Verification, id.clone(), |pids| {
+    let kind = MessageKind::Verification;
+    let owed = send(view, context, fresh, negotiation, kind, id.clone(), |pids| {
         message::to_json(&ContractAgreementVerificationMessage { pids }, Some(&id))
     })?;
     negotiation.agreement = Some(entity.id.clone());
@@ -185,15 +187,28 @@ fn check(
     }
     let as_offered = policy::terms::same_terms(&negotiation.terms, agreement.document());
     let Err(difference) = as_offered else { return Ok(()) };
-    let narrowed = negotiation.purpose.as_ref().and_then(|purpose| {
-        let purposes = policy::set::Purposes::default();
-        policy::terms::with_declared_purpose(&negotiation.terms, purpose, &purposes).ok()
-    });
+    let narrowed =
+        negotiation.purpose.as_ref().and_then(|purpose| narrowed(&negotiation.terms, purpose));
     match narrowed {
         Some(narrowed) => policy::terms::same_terms(&narrowed, agreement.document())
             .map_err(|difference| difference.to_string()),
         None => Err(difference.to_string()),
     }
+}
+
+/// The terms, each permission narrowed to the purpose that we declared. Whether the offer allows the purpose is for the
+/// provider to say, whose purposes may be parts of others; narrower terms than those offered never bind us to more.
+fn narrowed(terms: &Value, purpose: &str) -> Option<Value> {
+    let narrowing = json!({ "leftOperand": "purpose", "operator": "eq", "rightOperand": purpose });
+    let mut narrowed = Policy::from_json(terms).ok()?.to_json();
+    for permission in narrowed.get_mut("permission")?.as_array_mut()? {
+        let constraints = permission.as_object_mut()?.entry("constraint").or_insert(json!([]));
+        let constraints = constraints.as_array_mut()?;
+        if !constraints.contains(&narrowing) {
+            constraints.push(narrowing.clone());
+        }
+    }
+    Some(narrowed)
 }
 
 /// The provider put the agreement in force: we may request data under it.
@@ -203,6 +218,10 @@ pub(super) fn finalized(
 ) -> Result<Vec<RecordDraft>, Stop> {
     let Some(id) = negotiation.agreement.clone() else { return Ok(Vec::new()) };
     let Some(mut agreement) = context::agreement(view, &id)? else { return Ok(Vec::new()) };
+    if agreement.ended.is_some() {
+        // We ended it before this message came.
+        return Ok(Vec::new());
+    }
     agreement.finalized = true;
     let mut held = context::held(view, &negotiation.participant, &negotiation.dataset)?
         .unwrap_or(Held { v: 1, agreements: Vec::new() });

@@ -8,6 +8,7 @@ use protocol::message::{
     ContractRequestMessage, NegotiationEvent, RequestStage,
 };
 use protocol::negotiation::{MessageKind, Process, State};
+use protocol::path::BaseUrl;
 use protocol::process::Role;
 use serde_json::Value;
 
@@ -15,7 +16,7 @@ use super::{Status, finish, of_peer, send, status_of};
 use crate::context::{self, Context, Decided, Fresh, Peer, Stop, settle};
 use crate::entity::{Agreement, Dataset, Negotiation, Partner, PeerProcess, Rules, Side};
 use crate::judge::{self, Offered};
-use crate::process::{Inbound, by_peer, has_origin, remember, towards};
+use crate::process::{Inbound, by_peer, has_origin, remember, remembered, towards};
 use crate::refusal::RefusalKind;
 use crate::{Account, Category, Decision, Key, LogId, RecordDraft, RecordKind, View};
 
@@ -63,29 +64,23 @@ fn try_receive_request(
     let terms = asked.agreed_terms(fresh, purpose.as_deref())?;
     asked.judge(context, fresh, &partner, &terms, purpose.as_deref(), now)?;
 
-    let process = Process::begun_by_peer(Role::Provider, MessageKind::Request)
-        .map_err(|rejection| fresh.refuse(RefusalKind::IllegalState, rejection.to_string(), ""))?;
-    let mut negotiation = Negotiation {
-        v: 1,
-        pid: fresh.pid(),
-        peer_pid: Some(request.consumer_pid.clone()),
-        participant: peer.participant.clone(),
-        process,
-        peer_base: callback_address.as_str().to_owned(),
-        dataset: asked.dataset.id.clone(),
-        offer: asked.offered.id.clone(),
-        terms,
-        purpose,
-        agreement: None,
-        accepted: Vec::new(),
-        transitions: 1,
-        outbox: Vec::new(),
-        withdrawn: Vec::new(),
-        failure: None,
-        created: now,
-    };
+    let mut negotiation =
+        asked.begin(fresh, peer, request, callback_address, terms, purpose, now)?;
     remember(&mut negotiation.accepted, inbound, 1);
     let status = status_of(&negotiation);
+    let requested = requested(peer, &negotiation, request, inbound);
+    let mut records = vec![requested];
+    records.extend(agree(view, context, fresh, &partner, &mut negotiation)?);
+    remembered(&mut negotiation.accepted, negotiation.transitions);
+    Ok(Decision::commit(finish(records, &mut negotiation), status))
+}
+
+fn requested(
+    peer: &Peer,
+    negotiation: &Negotiation,
+    request: &ContractRequestMessage,
+    inbound: &Inbound,
+) -> RecordDraft {
     let account = Account {
         purpose: negotiation.purpose.clone(),
         ..by_peer(peer)
@@ -93,7 +88,7 @@ fn try_receive_request(
             .fact("dataset", negotiation.dataset.to_string())
             .fact("offer", negotiation.offer.to_string())
     };
-    let requested = RecordDraft::new(
+    RecordDraft::new(
         LogId::Relation(peer.participant.clone()),
         RecordKind::NegotiationRequested,
         Category::Communication,
@@ -103,10 +98,7 @@ fn try_receive_request(
     .put(
         Key::PeerProcess(peer.participant.clone(), request.consumer_pid.clone()),
         PeerProcess { v: 1, pid: negotiation.pid.clone(), transfer: false, closed: false },
-    );
-    let mut records = vec![requested];
-    records.extend(agree(view, context, fresh, &partner, &mut negotiation)?);
-    Ok(Decision::commit(finish(records, &negotiation), status))
+    )
 }
 
 /// A first message again: the stored answer for the same one, a refusal for another under the same process id.
@@ -198,6 +190,46 @@ impl Asked {
         }
     }
 
+    /// The negotiation that the request begins.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of a negotiation, each of another type"
+    )]
+    fn begin(
+        &self,
+        fresh: &Fresh,
+        peer: &Peer,
+        request: &ContractRequestMessage,
+        callback_address: &BaseUrl,
+        terms: Value,
+        purpose: Option<String>,
+        now: Timestamp,
+    ) -> Result<Negotiation, Stop> {
+        let process =
+            Process::begun_by_peer(Role::Provider, MessageKind::Request).map_err(|rejection| {
+                fresh.refuse(RefusalKind::IllegalState, rejection.to_string(), "")
+            })?;
+        Ok(Negotiation {
+            v: 1,
+            pid: fresh.pid(),
+            peer_pid: Some(request.consumer_pid.clone()),
+            participant: peer.participant.clone(),
+            process,
+            peer_base: callback_address.as_str().to_owned(),
+            dataset: self.dataset.id.clone(),
+            offer: self.offered.id.clone(),
+            terms,
+            purpose,
+            agreement: None,
+            accepted: Vec::new(),
+            transitions: 1,
+            outbox: Vec::new(),
+            withdrawn: Vec::new(),
+            failure: None,
+            created: now,
+        })
+    }
+
     fn agreed_terms(&self, fresh: &Fresh, purpose: Option<&str>) -> Result<Value, Stop> {
         let offer = policy::terms::message_offer(&self.offered.offer, self.dataset.id.as_str());
         let Some(purpose) = purpose else { return Ok(offer) };
@@ -267,11 +299,10 @@ pub(super) fn agree(
     })?;
     let agreement =
         agreement_entity(fresh, negotiation, &id, Side::Provider, body.document().clone(), now)?;
-    let message_id = fresh.message_id();
-    let owed =
-        send(view, context, negotiation, MessageKind::Agreement, message_id.clone(), |pids| {
-            message::to_json(&ContractAgreementMessage { pids, agreement: body }, Some(&message_id))
-        })?;
+    let (kind, message_id) = (MessageKind::Agreement, fresh.message_id());
+    let owed = send(view, context, fresh, negotiation, kind, message_id.clone(), |pids| {
+        message::to_json(&ContractAgreementMessage { pids, agreement: body }, Some(&message_id))
+    })?;
     negotiation.agreement = Some(id.clone());
     let mut record = RecordDraft::new(
         LogId::Relation(negotiation.participant.clone()),
@@ -299,8 +330,8 @@ pub(super) fn finalize(
     fresh: &Fresh,
     negotiation: &mut Negotiation,
 ) -> Result<Vec<RecordDraft>, Stop> {
-    let id = fresh.message_id();
-    let owed = send(view, context, negotiation, MessageKind::Finalized, id.clone(), |pids| {
+    let (kind, id) = (MessageKind::Finalized, fresh.message_id());
+    let owed = send(view, context, fresh, negotiation, kind, id.clone(), |pids| {
         let event = NegotiationEvent::Finalized;
         message::to_json(&ContractNegotiationEventMessage { pids, event }, Some(&id))
     })?;

@@ -6,13 +6,18 @@ use protocol::message::{Explanation, Pids};
 use protocol::process::Role;
 use protocol::transfer::MessageKind;
 
-use super::{Process, account, finish, granted_agreement, of_peer, outbox_key, provider};
+use super::{
+    Process, account, finish, granted_agreement, late_termination, of_peer, outbox_key, provider,
+};
 use crate::context::{self, Context, Decided, Fresh, Peer, Stop, settle};
 use crate::entity::{Source, Transfer};
 use crate::judge::{self, Uses};
-use crate::process::{Inbound, Novelty, by_peer, first, novelty, remember, told};
+use crate::process::{
+    Inbound, Novelty, by_peer, first, is_terminating, learn_pid, novelty, remember, remembered,
+    told,
+};
 use crate::refusal::RefusalKind;
-use crate::{Account, Category, Decision, Key, LogId, RecordDraft, RecordKind, View};
+use crate::{Account, Category, Decision, Key, LogId, RecordDraft, RecordKind, View, pull};
 
 /// A message of the partner.
 #[derive(Debug, Clone)]
@@ -82,7 +87,44 @@ fn try_receive(
     if novelty(&transfer.accepted, transfer.transitions, inbound, fresh)? == Novelty::Repeat {
         return Ok(Decision::answer(()));
     }
-    learn_pid(&mut transfer, named, fresh)?;
+    learn_pid(transfer.process.role(), pid, &mut transfer.peer_pid, named, fresh)?;
+    let mut records = vec![take(fresh, peer, &mut transfer, message, inbound)?];
+    match message {
+        Message::Suspension(explanation) => {
+            transfer.failure = Some(told("suspended", explanation));
+        }
+        Message::Termination(explanation) => {
+            let failure = told("terminated", explanation);
+            if transfer.process.role() == Role::Consumer {
+                records.extend(pull::refused(view, &transfer, &failure)?);
+            }
+            transfer.failure = Some(failure);
+        }
+        Message::Completion => {}
+        Message::Start(source) if transfer.process.role() == Role::Consumer => {
+            transfer.source.clone_from(source);
+            transfer.failure = None;
+        }
+        // We have ended it already: the partner hears so, and nothing else.
+        Message::Start(_) if is_terminating(&transfer.process) => {}
+        Message::Start(_) => {
+            records.push(resume(view, context, fresh, &mut transfer, next_token)?);
+            transfer.failure = None;
+        }
+    }
+    records.extend(late_termination(&mut transfer, context.delivery_deadline, view.now()));
+    remembered(&mut transfer.accepted, transfer.transitions);
+    Ok(Decision::commit(finish(records, &mut transfer), ()))
+}
+
+/// Takes a message into the process, and says so in a record.
+fn take(
+    fresh: &Fresh,
+    peer: &Peer,
+    transfer: &mut Transfer,
+    message: &Message,
+    inbound: &Inbound,
+) -> Result<RecordDraft, Stop> {
     let process: Process =
         if inbound.attempted { transfer.process.attempted() } else { transfer.process };
     let received = process.receive(message.kind()).map_err(|rejection| {
@@ -96,34 +138,19 @@ fn try_receive(
     .account(Account {
         node: by_peer(peer).node,
         place: by_peer(peer).place,
-        ..account(&transfer, &None)
+        ..account(transfer, &None)
     })
     .message(inbound.text.clone());
+    record.essential = matches!(message, Message::Termination(_));
     if (received.acknowledged_own || received.dropped_own)
         && let Some(number) = first(&mut transfer.outbox)
     {
-        record = record.remove(outbox_key(&transfer, number));
+        record = record.remove(outbox_key(transfer, number));
     }
     transfer.process = received.process;
     transfer.transitions += 1;
     remember(&mut transfer.accepted, inbound, transfer.transitions);
-    let mut records = vec![record];
-    match message {
-        Message::Start(source) if transfer.process.role() == Role::Consumer => {
-            transfer.source.clone_from(source);
-        }
-        Message::Start(_) => {
-            records.push(resume(view, context, fresh, &mut transfer, next_token)?);
-        }
-        Message::Suspension(explanation) => {
-            transfer.failure = Some(told("suspended", explanation));
-        }
-        Message::Termination(explanation) => {
-            transfer.failure = Some(told("terminated", explanation));
-        }
-        Message::Completion => {}
-    }
-    Ok(Decision::commit(finish(records, &transfer), ()))
+    Ok(record)
 }
 
 /// A consumer resumes: judged again, and answered with a start of our own under a new token.
@@ -139,10 +166,14 @@ fn resume(
     let Some(partner) = context::partner(view, &transfer.participant)? else {
         return Err(fresh.not_found("the partner is gone"));
     };
-    provider::available(view, fresh, &agreement)?;
+    let dataset = provider::available(view, fresh, &agreement)?;
     let Some(grant) = transfer.grant.as_mut() else {
         return Err(fresh.not_found("nothing was granted"));
     };
+    if dataset.digests != grant.digests {
+        let text = "the dataset has a new version; request a new transfer";
+        return Err(fresh.refuse(RefusalKind::NotFound, text, text));
+    }
     // A resumption is no further use.
     let uses = Uses { earlier: grant.use_number.saturating_sub(1), previous: None };
     let evaluation = judge::agreed(view, &partner, &agreement, Phase::Data, uses, now)?;
@@ -150,24 +181,10 @@ fn resume(
     let old = Key::Token(grant.token_sha256.clone());
     grant.generation += 1;
     grant.token_sha256 = next_token(&transfer.pid, grant.generation);
-    let (token, dataset) =
-        (grant.provenance_sha256.clone(), grant.digests.sha256.clone());
+    let (token, dataset) = (grant.provenance_sha256.clone(), grant.digests.sha256.clone());
     Ok(provider::start(view, context, fresh, transfer)?
         .account(account(transfer, &agreement.purpose))
         .digest("token", token)
         .digest("dataset", dataset)
         .remove(old))
-}
-
-fn learn_pid(transfer: &mut Transfer, named: &Pids, fresh: &Fresh) -> Result<(), Stop> {
-    let (ours, theirs) = match transfer.process.role() {
-        Role::Consumer => (&named.consumer, &named.provider),
-        Role::Provider => (&named.provider, &named.consumer),
-    };
-    let known = transfer.peer_pid.get_or_insert_with(|| theirs.clone());
-    if *ours != transfer.pid && theirs != known {
-        let text = "the process ids in the message are not those of this process";
-        return Err(fresh.refuse(RefusalKind::Invalid, text, text));
-    }
-    Ok(())
 }

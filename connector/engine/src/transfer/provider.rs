@@ -15,9 +15,9 @@ use super::{
 use crate::context::{self, Context, Decided, Fresh, Peer, Stop, settle};
 use crate::entity::{Agreement, Dataset, Grant, Partner, PeerProcess, Token, Transfer, Usage};
 use crate::judge::{self, Uses};
-use crate::process::{Inbound, by_peer, has_origin, remember};
+use crate::process::{Inbound, by_peer, has_origin, remember, remembered};
 use crate::refusal::RefusalKind;
-use crate::{Account, Category, Decision, Key, LogId, RecordDraft, RecordKind, View};
+use crate::{Account, Category, Decision, Key, LogId, RecordDraft, RecordKind, View, negotiation};
 
 /// What has to be signed before a transfer can be granted.
 #[derive(Debug, Clone, PartialEq)]
@@ -262,7 +262,10 @@ fn grant(
             Key::Usage(peer.participant.clone(), agreement.offer.clone(), dataset.id.clone()),
             usage,
         );
-    Ok(Decision::commit(finish(vec![requested, granted], &transfer), Answer::Status(status)))
+    remembered(&mut transfer.accepted, transfer.transitions);
+    let mut records = negotiation::used(view, agreement)?;
+    records.extend(finish(vec![requested, granted], &mut transfer));
+    Ok(Decision::commit(records, Answer::Status(status)))
 }
 
 /// The record of a start that we send: with the token's hash, without the token.
