@@ -12,6 +12,7 @@ pub mod clocked;
 pub mod command;
 pub mod connector;
 pub mod files;
+pub mod narration;
 pub mod peer;
 pub mod ports;
 pub mod process;

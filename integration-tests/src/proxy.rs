@@ -12,7 +12,7 @@ use rustix::net::sockopt;
 
 /// How long a read or a pause may keep a thread from seeing that the proxy ended.
 const LOOK: Duration = Duration::from_millis(20);
-const CHUNK: usize = 16 * 1024;
+const CHUNK: usize = 64 * 1024;
 
 /// What the line does to the bytes of each connection, in both directions unless it says otherwise.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -1,0 +1,240 @@
+//! Evidence: what was changed is found and named, and nothing is lost with what is only derived.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use integration_tests::command::{self, Outcome};
+use integration_tests::files;
+use integration_tests::process::sekisho;
+use integration_tests::scene::Scene;
+use integration_tests::site::{COMMAND_LIMIT, Site};
+use integration_tests::wait;
+use serde_json::Value;
+
+use crate::stage::{Pair, note, word};
+
+/// A pulled file with its evidence, and the anchors of the provider as a third party has them.
+struct Received {
+    file: PathBuf,
+    evidence: PathBuf,
+    anchors: PathBuf,
+}
+
+impl Received {
+    fn new(scene: &Scene, pair: &Pair) -> Result<Self> {
+        let source = scene.file("source.bin");
+        files::write(&source, 50_000, "source")?;
+        pair.supplier.publish(&source, "one", "open")?;
+        let file = scene.file("got.bin");
+        pair.customer.ask(&["pull", "b", "one", "-o", word(&file)?])?;
+        let pki = certs::pki::SitePki::load(&pair.supplier.path("pki"), jiff::Timestamp::now())?;
+        let anchors = note(scene, "anchors.pem", &pki.signing.anchor().to_pem())?;
+        Ok(Self { evidence: scene.file("got.bin.prov"), file, anchors })
+    }
+
+    fn verify(&self, file: &Path, evidence: &Path) -> Result<Outcome> {
+        let mut verify = Command::new(sekisho()?);
+        verify.args(["--json", "provenance", "verify"]).arg(file);
+        verify.arg("--prov").arg(evidence).arg("--anchor").arg(&self.anchors);
+        command::run(&mut verify, COMMAND_LIMIT)
+    }
+
+    /// The parts that are named when one member of the evidence is changed.
+    fn blamed(&self, member: &str, change: impl FnOnce(&str) -> String) -> Result<Outcome> {
+        let mut document: Value = serde_json::from_slice(&std::fs::read(&self.evidence)?)?;
+        let place = document.get_mut(member).with_context(|| format!("no `{member}`"))?;
+        let place = if place.is_array() { &mut place[0] } else { place };
+        let text = place.as_str().with_context(|| format!("`{member}` is no text"))?.to_owned();
+        *place = Value::String(change(&text));
+        let changed = self.evidence.with_extension("changed");
+        std::fs::write(&changed, format!("{}\n", serde_json::to_string_pretty(&document)?))?;
+        self.verify(&self.file, &changed)?.expect(65)
+    }
+}
+
+#[test]
+fn a_changed_byte_of_any_part_is_found_and_named() -> Result<()> {
+    Scene::play(|scene| {
+        let pair = Pair::new(scene)?;
+        let received = Received::new(scene, &pair)?;
+        received.verify(&received.file, &received.evidence)?.expect(0)?;
+
+        let changed = scene.file("changed.bin");
+        std::fs::copy(&received.file, &changed)?;
+        files::flip(&changed, 12_345)?;
+        let refused = received.verify(&changed, &received.evidence)?.expect(65)?;
+        assert_eq!(failed_parts(&refused)?, ["file"]);
+
+        let other = |text: &str| {
+            let middle = text.len() / 2;
+            let letter = if text.as_bytes().get(middle) == Some(&b'A') { "B" } else { "A" };
+            format!("{}{letter}{}", &text[..middle], &text[middle + 1..])
+        };
+        for (member, part) in [
+            ("token", "token"),
+            ("leaf", "log-entry"),
+            ("proof", "log-proof"),
+            ("checkpoint", "checkpoint"),
+        ] {
+            let refused = received.blamed(member, other)?;
+            let said = refused.stdout.clone();
+            let named = failed_parts(&refused).unwrap_or_default();
+            let named =
+                named.iter().any(|named| named == part) || said.contains(&part.replace('-', " "));
+            assert!(named, "{member}: {said}");
+        }
+        // Formatted anew, it is no longer what was written.
+        let refused = received.blamed("index", |text| text.to_owned());
+        assert!(refused.is_err());
+        Ok(())
+    })
+}
+
+fn failed_parts(outcome: &Outcome) -> Result<Vec<String>> {
+    let report = outcome.lines()?.into_iter().next().context("no report")?;
+    let checks = report.pointer("/report/checks").and_then(Value::as_array).context("no checks")?;
+    let failed = checks.iter().filter(|check| check["outcome"] == "failed");
+    Ok(failed.filter_map(|check| check["part"].as_str().map(str::to_owned)).collect())
+}
+
+#[test]
+fn the_journal_verifies_and_a_changed_byte_in_it_is_refused_with_its_place() -> Result<()> {
+    Scene::play(|scene| {
+        let Pair { mut supplier, customer } = Pair::new(scene)?;
+        supplier.publish(&note(scene, "one.txt", "one")?, "one", "open")?;
+        let target = scene.file("got");
+        customer.ask(&["pull", "b", "one", "-o", word(&target)?])?;
+        for site in [&supplier, &customer] {
+            let report = site.ask(&["audit", "verify"])?;
+            assert_eq!(verified(&report), Some(true), "{report}");
+        }
+        supplier.stop()?;
+        let segment = first_segment(&supplier)?;
+        // In the first quarter of what was written, so that good frames follow.
+        let written = std::fs::read(&segment)?;
+        let length = written.iter().rposition(|byte| *byte != 0).context("an empty segment")?;
+        files::flip(&segment, u64::try_from(length / 4)?)?;
+        let refused = supplier.run(&["serve"])?;
+        assert_ne!(refused.code, Some(0));
+        let name = segment.file_name().and_then(|name| name.to_str()).context("no name")?;
+        assert!(refused.stdout.contains(name), "{}", refused.stdout);
+        // Put right again, it starts with nothing lost.
+        files::flip(&segment, u64::try_from(length / 4)?)?;
+        supplier.start()?;
+        assert_eq!(verified(&supplier.ask(&["audit", "verify"])?), Some(true));
+        Ok(())
+    })
+}
+
+#[test]
+fn partners_hold_each_others_checkpoints_and_restarts_stay_consistent() -> Result<()> {
+    Scene::play(|scene| {
+        let Pair { mut supplier, mut customer } = Pair::new(scene)?;
+        supplier.publish(&note(scene, "one.txt", "one")?, "one", "open")?;
+        for round in 0..3 {
+            let target = scene.file(&format!("got-{round}"));
+            customer.ask(&["pull", "b", "one", "-o", word(&target)?])?;
+            witnessed(&supplier, "a", round)?;
+            witnessed(&customer, "b", round)?;
+            supplier.kill()?;
+            customer.restart()?;
+            supplier.start()?;
+        }
+        for (site, partner) in [(&supplier, "a"), (&customer, "b")] {
+            let shown =
+                site.ask(&["audit", "show", "--log", partner, "--kind", "checkpoint-conflict"])?;
+            assert_eq!(shown["records"].as_array().map(Vec::len), Some(0), "{shown}");
+            assert_eq!(verified(&site.ask(&["audit", "verify"])?), Some(true));
+        }
+        Ok(())
+    })
+}
+
+/// Waits until more than `count` checkpoints of a partner are held.
+fn witnessed(site: &Site, partner: &str, count: usize) -> Result<()> {
+    wait::until("a checkpoint is held", Duration::from_secs(20), || {
+        let shown =
+            site.ask(&["audit", "show", "--kind", "checkpoint-witnessed", "--log", partner])?;
+        let in_relation = shown["records"].as_array().map_or(0, Vec::len);
+        let shown =
+            site.ask(&["audit", "show", "--kind", "checkpoint-witnessed", "--log", "site"])?;
+        let in_site = shown["records"].as_array().map_or(0, Vec::len);
+        Ok((in_relation + in_site > count).then_some(()))
+    })
+}
+
+#[test]
+fn the_index_can_be_deleted_or_damaged_without_loss() -> Result<()> {
+    Scene::play(|scene| {
+        let Pair { mut supplier, customer } = Pair::new(scene)?;
+        let source = note(scene, "one.txt", "one")?;
+        for number in 0..20 {
+            supplier.publish(&source, &format!("set-{number:02}"), "open")?;
+        }
+        let target = scene.file("got");
+        customer.ask(&["pull", "b", "set-07", "-o", word(&target)?])?;
+        let before = facts(&supplier)?;
+        let index = supplier.path("data/index");
+
+        supplier.stop()?;
+        std::fs::remove_dir_all(&index)?;
+        supplier.start()?;
+        assert_eq!(facts(&supplier)?, before, "after deletion");
+
+        supplier.kill()?;
+        for entry in std::fs::read_dir(&index)? {
+            let path = entry?.path();
+            if path.is_file() {
+                let length = std::fs::metadata(&path)?.len();
+                std::fs::write(&path, vec![0x5A; usize::try_from(length)?])?;
+            }
+        }
+        supplier.start()?;
+        assert_eq!(facts(&supplier)?, before, "after damage");
+
+        supplier.stop()?;
+        supplier.ask(&["rebuild"])?;
+        supplier.start()?;
+        assert_eq!(facts(&supplier)?, before, "after a rebuild");
+        assert_eq!(verified(&supplier.ask(&["audit", "verify"])?), Some(true));
+        let again = scene.file("again");
+        customer.ask(&["pull", "b", "set-19", "-o", word(&again)?])?;
+        Ok(())
+    })
+}
+
+/// What the site knows: its datasets, agreements and transfers.
+fn facts(site: &Site) -> Result<Vec<Value>> {
+    let lists = [["dataset", "list"], ["agreement", "list"], ["transfer", "list"]];
+    // What is being rebuilt answers `not now`.
+    wait::until("the index is there", Duration::from_secs(30), || {
+        let mut facts = Vec::new();
+        for list in lists {
+            let outcome = site.run(&list)?;
+            if outcome.code == Some(75) {
+                return Ok(None);
+            }
+            facts.push(outcome.expect(0)?.last()?);
+        }
+        Ok(Some(facts))
+    })
+}
+
+fn verified(report: &Value) -> Option<bool> {
+    report.pointer("/report/verified").or_else(|| report.get("verified")).and_then(Value::as_bool)
+}
+
+/// The first segment file of a site's journal.
+fn first_segment(site: &Site) -> Result<PathBuf> {
+    let entries = std::fs::read_dir(site.path("data/journal"))?;
+    let mut segments = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| {
+            path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() > 4096)
+        })
+        .collect::<Vec<_>>();
+    segments.sort();
+    segments.into_iter().next().context("the journal has no segment")
+}

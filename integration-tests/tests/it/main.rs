@@ -1,0 +1,12 @@
+//! The suites: real daemons on loopback, spoken to through the real command line and over real mutual TLS.
+
+mod commands;
+mod evidence;
+mod exchange;
+mod identity;
+mod policies;
+mod protocol;
+mod service;
+mod stage;
+mod time;
+mod transfer;

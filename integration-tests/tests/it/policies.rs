@@ -1,0 +1,137 @@
+//! What policies refuse, and what a refused partner learns.
+
+use anyhow::Result;
+use integration_tests::connector::{Connector, urn};
+use integration_tests::peer::Reply;
+use integration_tests::scene::Scene;
+use serde_json::{Value, json};
+
+use crate::stage::{Pair, activate, note, word};
+
+#[test]
+fn a_purpose_that_is_not_allowed_is_refused_with_the_clause() -> Result<()> {
+    Scene::play(|scene| {
+        let pair = Pair::new(scene)?;
+        pair.supplier.publish(&note(scene, "one.txt", "one")?, "one", "reporting")?;
+        let target = scene.file("got");
+        let pull = ["pull", "b", "one", "-o", word(&target)?, "--purpose", "marketing"];
+        let refused = pair.customer.run(&pull)?.expect(77)?;
+        let message = refused.text("/error/message")?;
+        assert!(message.contains("purpose"), "{message}");
+        assert!(message.contains("cfp-reporting"), "{message}");
+        let reference = refused.text("/error/reference")?;
+        assert!(reference.starts_with("urn:uuid:"), "{reference}");
+        assert!(!target.exists());
+
+        // Our side has the whole reason under the same reference.
+        let shown = pair.supplier.ask(&["audit", "show", "--reference", &reference])?;
+        let records = shown["records"].as_array().cloned().unwrap_or_default();
+        assert_eq!(records.len(), 1, "{shown}");
+        let reason = records[0]["account"]["reason"].as_str().unwrap_or_default();
+        assert!(reason.contains("marketing"), "{reason}");
+        Ok(())
+    })
+}
+
+#[test]
+fn what_may_not_be_seen_looks_like_what_does_not_exist() -> Result<()> {
+    Scene::play(|scene| {
+        let Pair { supplier, mut customer } = Pair::new(scene)?;
+        supplier.publish(&note(scene, "one.txt", "one")?, "hidden-1", "hidden")?;
+        supplier.publish(&note(scene, "two.txt", "two")?, "visible", "open")?;
+        customer.stop()?;
+        let connector = Connector::play(&customer, &supplier)?;
+        let offer = connector.offer("visible")?;
+
+        let mut seen = Vec::new();
+        for dataset in ["hidden-1", "missing1"] {
+            let shown =
+                connector.peer.get(&format!("/dsp/2025-1/catalog/datasets/{dataset}"), &[])?;
+            let mut asked = offer.clone();
+            asked["target"] = json!(dataset);
+            asked["@id"] = json!(format!("urn:example:{dataset}"));
+            let request = connector.contract_request(&asked, None);
+            let negotiated = connector.post("/negotiations/request", &request)?;
+            let transferred =
+                connector.post("/transfers/request", &connector.transfer_request(&urn()))?;
+            assert_eq!([shown.status, negotiated.status, transferred.status], [404; 3]);
+            seen.push([shown, negotiated, transferred].map(|reply| masked(&reply)));
+        }
+        let (hidden, missing) = (seen.remove(0), seen.remove(0));
+        assert_eq!(hidden, missing);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_count_is_a_number_of_transfers() -> Result<()> {
+    Scene::play(|scene| {
+        let pair = Pair::new(scene)?;
+        let twice = r#"
+title = "Twice"
+description = "Two times and no more."
+[who]
+groups = ["partners"]
+[[permit]]
+actions = ["use"]
+when = ["count lteq 2"]
+"#;
+        activate(&pair.supplier, &[("twice", twice)])?;
+        pair.supplier.publish(&note(scene, "one.txt", "one")?, "one", "twice")?;
+        for (round, code) in [(1, 0), (2, 0), (3, 77)] {
+            let target = scene.file(&format!("got-{round}"));
+            pair.customer.run(&["pull", "b", "one", "-o", word(&target)?])?.expect(code)?;
+            assert_eq!(target.exists(), code == 0, "round {round}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_policy_that_is_not_understood_changes_nothing_and_is_named() -> Result<()> {
+    Scene::play(|scene| {
+        let pair = Pair::new(scene)?;
+        pair.supplier.publish(&note(scene, "one.txt", "one")?, "one", "open")?;
+        let odd =
+            crate::stage::OPEN.replace("[[permit]]", "[[permit]]\nwhen = [\"moonPhase eq full\"]");
+        pair.supplier.policy("open", &odd)?;
+        integration_tests::wait::until(
+            "the policy is refused",
+            std::time::Duration::from_secs(10),
+            || Ok(pair.supplier.log()?.contains("reload.refused").then_some(())),
+        )?;
+        assert!(pair.supplier.log()?.contains("moonPhase"));
+        let target = scene.file("got");
+        pair.customer.ask(&["pull", "b", "one", "-o", word(&target)?])?;
+        let checked = pair.supplier.run(&["policy", "check"])?.expect(64)?;
+        assert!(checked.stdout.contains("moonPhase"), "{}", checked.stdout);
+        Ok(())
+    })
+}
+
+/// An answer without what is random in it: the lengths stay.
+fn masked(reply: &Reply) -> (u16, Vec<(String, String)>, String, usize) {
+    let headers = reply
+        .headers
+        .iter()
+        .filter(|(name, _)| *name != "date")
+        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into()))
+        .collect();
+    let text = match reply.json() {
+        Ok(mut body) => {
+            mask(&mut body);
+            body.to_string()
+        }
+        Err(_) => String::from_utf8_lossy(&reply.body).into_owned(),
+    };
+    (reply.status, headers, text, reply.body.len())
+}
+
+fn mask(value: &mut Value) {
+    match value {
+        Value::String(text) if text.starts_with("urn:uuid:") => *text = "id".to_owned(),
+        Value::Array(items) => items.iter_mut().for_each(mask),
+        Value::Object(members) => members.values_mut().for_each(mask),
+        _ => {}
+    }
+}
