@@ -137,6 +137,11 @@ async fn latest(node: &Node, log: &LogId) -> Result<Option<Head>, StoreError> {
 /// Anchors the site's latest checkpoint in the relation log, then signs the relation log's head and records it in the site
 /// log.
 async fn sign(node: &Arc<Node>, partner: &ParticipantId) -> Result<Head, WitnessError> {
+    if let Some(note) = held(node, partner).await?.and_then(|held| held.behind) {
+        let (size, _) = node.store.tree_head(LogId::Relation(partner.clone())).await?;
+        let signed = note.lines().nth(1).and_then(|line| line.parse().ok()).unwrap_or(0);
+        return Err(WitnessError::Behind { partner: partner.clone(), signed, size });
+    }
     let site_head = note(node, &LogId::Site, format!("{}/site/{EPOCH}", node.context.participant)).await?;
     let salt = hex::encode(rand_bytes());
     let salted = hex::encode(Sha256::digest([salt.as_bytes(), site_head.note.as_bytes()].concat()));
@@ -343,6 +348,7 @@ async fn take(
         note: theirs.checkpoint.clone(),
         taken: node.clock.now(),
         conflict: None,
+        behind: None,
     };
     let (fresh, asked) = (node.fresh(), partner.clone());
     match node.decide(move |view| evidence::witness(view, &fresh, &asked, &shown, &witness)).await {
@@ -368,12 +374,16 @@ async fn check_behind(
     }
     let log = LogId::Relation(partner.clone());
     let (size, root) = node.store.tree_head(log.clone()).await?;
-    let behind = || WitnessError::Behind { partner: partner.clone(), signed: signed.size, size };
-    if signed.size > size {
-        return Err(behind());
+    let continued = signed.size <= size && {
+        let proof = node.store.consistency(log, signed.size, size).await?;
+        verify_consistency(signed.size, &signed.root, size, &Hash(root), &proof).is_ok()
+    };
+    if continued {
+        return Ok(());
     }
-    let proof = node.store.consistency(log, signed.size, size).await?;
-    verify_consistency(signed.size, &signed.root, size, &Hash(root), &proof).map_err(|_| behind())
+    let (asked, note) = (partner.clone(), note.clone());
+    node.commit(move |view| evidence::behind(view, &asked, &note, size)).await?;
+    Err(WitnessError::Behind { partner: partner.clone(), signed: signed.size, size })
 }
 
 fn verify_note(
