@@ -45,8 +45,7 @@ pub(super) async fn exchange(
 }
 
 async fn refuse(node: &Arc<Node>, peer: &Peer, reason: &str) -> Response<Body> {
-    let refusal =
-        Refusal::new(RefusalKind::Invalid, reason, reason, node.fresh().reference);
+    let refusal = Refusal::new(RefusalKind::Invalid, reason, reason, node.fresh().reference);
     let refusal = node.refusals.record(peer, refusal, "checkpoint").await;
     wire::refused(&refusal, &wire::Shape::Catalog)
 }

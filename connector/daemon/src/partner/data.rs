@@ -58,8 +58,7 @@ impl Streams {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut running =
-            self.node.streams.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut running = self.node.streams.running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = running.get_mut(&self.participant) {
             *count = count.saturating_sub(1);
             if *count == 0 {
@@ -145,9 +144,7 @@ async fn ask(
     let admitted = committed.reply?;
     let decided = node.clock.now();
     match permit {
-        Some((permit, ending)) => {
-            Ok((admitted, Lease { permit, decided, ending: ending.boxed() }))
-        }
+        Some((permit, ending)) => Ok((admitted, Lease { permit, decided, ending: ending.boxed() })),
         None => Err(Trouble::Store(engine::StoreError::Closed)),
     }
 }
@@ -193,7 +190,10 @@ fn finished(
         match finished.outcome {
             Outcome::Complete | Outcome::Left => {}
             Outcome::Cut(reason) => {
-                node.metrics.cut(&name, if reason.by_policy { CutReason::Policy } else { CutReason::Ended });
+                node.metrics.cut(
+                    &name,
+                    if reason.by_policy { CutReason::Policy } else { CutReason::Ended },
+                );
                 tracing::warn!(
                     event = "data.cut",
                     partner = name,
@@ -239,9 +239,8 @@ pub(super) async fn provenance(
     let Ok(pid) = Pid::new(pid) else { return wire::bare(StatusCode::NOT_FOUND) };
     let Some(token) = token_sha256(&request) else { return unauthorized() };
     let (fresh, asking) = (node.fresh(), peer.clone());
-    let granted = node
-        .decide(move |view| engine::data::granted(view, &fresh, &asking, &pid, &token))
-        .await;
+    let granted =
+        node.decide(move |view| engine::data::granted(view, &fresh, &asking, &pid, &token)).await;
     let granted = match granted {
         Ok(granted) => granted,
         Err(Trouble::Refused(refusal)) => return refuse(node, peer, refusal).await,

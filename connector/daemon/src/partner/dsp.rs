@@ -1,24 +1,27 @@
 //! DSP 2025-1 over HTTPS: each message parsed, decided, answered.
 
+mod negotiations;
+mod transfers;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use engine::process::Inbound;
 use engine::refusal::{Refusal, RefusalKind};
-use engine::transfer::{Answer, GrantFacts, Prepared};
 use engine::{Peer, Store as _, catalog, negotiation, transfer};
 use http::{Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use protocol::id::{DatasetId, Pid};
 use protocol::message::{
     self, CatalogRequestMessage, ContractAgreementMessage, ContractAgreementVerificationMessage,
-    ContractNegotiation, ContractNegotiationEventMessage, ContractNegotiationTerminationMessage,
-    ContractOfferMessage, ContractRequestMessage, NegotiationEvent, Pids,
-    TransferCompletionMessage, TransferProcess, TransferRequestMessage, TransferStartMessage,
+    ContractNegotiationEventMessage, ContractNegotiationTerminationMessage, ContractOfferMessage,
+    ContractRequestMessage, NegotiationEvent, Pids, TransferCompletionMessage,
     TransferSuspensionMessage, TransferTerminationMessage, VersionResponse,
 };
 use protocol::negotiation::MessageKind;
 
+use self::negotiations::{negotiating, negotiation_request, negotiation_status};
+use self::transfers::{transfer_request, transfer_start, transfer_status, transferring};
 use super::Route;
 use crate::net::{Body, BodyError, read_body};
 use crate::node::Node;
@@ -26,8 +29,6 @@ use crate::wire::{self, Shape, Trouble};
 
 /// How long a status request waits for an attempt in flight.
 const STATUS_WAIT: Duration = Duration::from_millis(500);
-/// How often a transfer request is decided again because its facts changed while they were signed.
-const PREPARE_ROUNDS: usize = 4;
 /// How many datasets a catalog is read in steps of.
 const CATALOG_STEP: usize = 256;
 /// How many datasets a catalog has at most; a partner narrows by asking for one dataset.
@@ -105,10 +106,8 @@ async fn post(node: &Arc<Node>, route: Route, request: Request<Incoming>, peer: 
             let incoming: message::Incoming<ContractOfferMessage> =
                 read(node, request, &shape).await?;
             let provider = incoming.message.provider_pid;
-            let refusal = invalid(
-                node,
-                "this node begins negotiations itself and takes no unasked offers",
-            );
+            let refusal =
+                invalid(node, "this node begins negotiations itself and takes no unasked offers");
             let pids = Pids { consumer: provider.clone(), provider };
             Err(failed(refusal, Shape::Negotiation(Some(pids))))
         }
@@ -167,8 +166,8 @@ async fn post_to(
         Route::Agreement => {
             let incoming: message::Incoming<ContractAgreementMessage> =
                 read(node, request, &shape).await?;
-            let incoming = incoming
-                .map(|agreed| (agreed.pids, Negotiating::Agreement(agreed.agreement)));
+            let incoming =
+                incoming.map(|agreed| (agreed.pids, Negotiating::Agreement(agreed.agreement)));
             negotiating(node, peer, pid, incoming).await
         }
         Route::Verification => {
@@ -180,16 +179,16 @@ async fn post_to(
         Route::NegotiationTermination => {
             let incoming: message::Incoming<ContractNegotiationTerminationMessage> =
                 read(node, request, &shape).await?;
-            let incoming = incoming
-                .map(|ended| (ended.pids, Negotiating::Termination(ended.explanation)));
+            let incoming =
+                incoming.map(|ended| (ended.pids, Negotiating::Termination(ended.explanation)));
             negotiating(node, peer, pid, incoming).await
         }
         Route::TransferStart => transfer_start(node, request, peer, pid).await,
         Route::TransferSuspension => {
             let incoming: message::Incoming<TransferSuspensionMessage> =
                 read(node, request, &Shape::Transfer(None)).await?;
-            let incoming = incoming
-                .map(|held| (held.pids, Transferring::Suspension(held.explanation)));
+            let incoming =
+                incoming.map(|held| (held.pids, Transferring::Suspension(held.explanation)));
             transferring(node, peer, pid, incoming).await
         }
         Route::TransferCompletion => {
@@ -201,8 +200,8 @@ async fn post_to(
         Route::TransferTermination => {
             let incoming: message::Incoming<TransferTerminationMessage> =
                 read(node, request, &Shape::Transfer(None)).await?;
-            let incoming = incoming
-                .map(|ended| (ended.pids, Transferring::Termination(ended.explanation)));
+            let incoming =
+                incoming.map(|ended| (ended.pids, Transferring::Termination(ended.explanation)));
             transferring(node, peer, pid, incoming).await
         }
         _ => Ok(wire::bare(StatusCode::METHOD_NOT_ALLOWED)),
@@ -211,8 +210,7 @@ async fn post_to(
 
 async fn catalog(node: &Arc<Node>, request: Request<Incoming>, peer: &Peer) -> Outcome {
     let shape = Shape::Catalog;
-    let incoming: message::Incoming<CatalogRequestMessage> =
-        read(node, request, &shape).await?;
+    let incoming: message::Incoming<CatalogRequestMessage> = read(node, request, &shape).await?;
     if !incoming.message.filter.is_empty() {
         let text = "this node knows no catalog filter; leave it out";
         return Err(failed(invalid(node, text), shape));
@@ -262,50 +260,6 @@ async fn dataset(node: &Arc<Node>, peer: &Peer, id: &str) -> Outcome {
     Ok(wire::message(StatusCode::OK, &dataset))
 }
 
-async fn negotiation_request(
-    node: &Arc<Node>,
-    request: Request<Incoming>,
-    peer: &Peer,
-) -> Outcome {
-    let incoming: message::Incoming<ContractRequestMessage> =
-        read(node, request, &Shape::Negotiation(None)).await?;
-    let shape = Shape::Unknown { consumer: incoming.message.consumer_pid.clone(), transfer: false };
-    let inbound = inbound(&incoming, false);
-    let (context, fresh, asking) = (Arc::clone(&node.context), node.fresh(), peer.clone());
-    let asked = incoming.message;
-    let status = node
-        .decide(move |view| {
-            negotiation::receive_request(view, &context, &fresh, &asking, &asked, &inbound)
-        })
-        .await
-        .map_err(|trouble| boxed(trouble, &shape))?;
-    crate::witness::later(node, &peer.participant);
-    Ok(negotiation_answer(StatusCode::CREATED, status))
-}
-
-async fn negotiation_status(node: &Arc<Node>, peer: &Peer, pid: &str) -> Outcome {
-    let shape = Shape::Negotiation(None);
-    let Ok(pid) = Pid::new(pid) else { return Err(failed(not_found(node), shape)) };
-    let ask = || {
-        let (fresh, peer, pid) = (node.fresh(), peer.clone(), pid.clone());
-        node.decide(move |view| negotiation::status(view, &fresh, &peer, &pid))
-    };
-    let mut changed = node.store.subscribe(engine::Key::Negotiation(pid.clone()));
-    let mut status = ask().await.map_err(|trouble| boxed(trouble, &shape))?;
-    if status.pending && node.attempts.any(&pid) {
-        let _ = tokio::time::timeout(STATUS_WAIT, changed.changed()).await;
-        status = ask().await.map_err(|trouble| boxed(trouble, &shape))?;
-    }
-    Ok(negotiation_answer(StatusCode::OK, status))
-}
-
-fn negotiation_answer(code: StatusCode, status: negotiation::Status) -> Response<Body> {
-    match pids_of(status.consumer_pid, status.provider_pid) {
-        Some(pids) => wire::message(code, &ContractNegotiation { pids, state: status.state }),
-        None => wire::bare(StatusCode::NOT_FOUND),
-    }
-}
-
 /// Both process ids; where the partner's is not known yet, ours stands for both.
 fn pids_of(consumer: Option<Pid>, provider: Option<Pid>) -> Option<Pids> {
     match (consumer, provider) {
@@ -317,192 +271,6 @@ fn pids_of(consumer: Option<Pid>, provider: Option<Pid>) -> Option<Pids> {
     }
 }
 
-async fn negotiating(
-    node: &Arc<Node>,
-    peer: &Peer,
-    pid: &Pid,
-    incoming: message::Incoming<(Pids, negotiation::Message)>,
-) -> Outcome {
-    let inbound = inbound(&incoming, node.attempts.any(pid));
-    let (pids, message) = incoming.message;
-    let shape = Shape::Negotiation(Some(pids.clone()));
-    let (context, fresh, asking) = (Arc::clone(&node.context), node.fresh(), peer.clone());
-    let finalized = matches!(message, negotiation::Message::Finalized);
-    let pid = pid.clone();
-    node.decide(move |view| {
-        negotiation::receive(
-            view, &context, &fresh, &asking, &pid, &pids, &message, &inbound,
-        )
-    })
-    .await
-    .map_err(|trouble| boxed(trouble, &shape))?;
-    if finalized {
-        crate::witness::later(node, &peer.participant);
-    }
-    Ok(wire::bare(StatusCode::OK))
-}
-
-async fn transfer_request(node: &Arc<Node>, request: Request<Incoming>, peer: &Peer) -> Outcome {
-    let incoming: message::Incoming<TransferRequestMessage> =
-        read(node, request, &Shape::Transfer(None)).await?;
-    let shape = Shape::Unknown { consumer: incoming.message.consumer_pid.clone(), transfer: true };
-    let inbound = inbound(&incoming, false);
-    let (fresh, asked) = (node.fresh(), incoming.message);
-    let mut prepared: Option<Prepared> = None;
-    for _ in 0..PREPARE_ROUNDS {
-        let (context, asking, inbound, message, ready) = (
-            Arc::clone(&node.context),
-            peer.clone(),
-            inbound.clone(),
-            asked.clone(),
-            prepared.take(),
-        );
-        let answer = node
-            .decide(move |view| {
-                transfer::receive_request(
-                    view,
-                    &context,
-                    &fresh,
-                    &asking,
-                    &message,
-                    &inbound,
-                    ready.as_ref(),
-                )
-            })
-            .await
-            .map_err(|trouble| boxed(trouble, &shape))?;
-        match answer {
-            Answer::Status(status) => {
-                crate::witness::later(node, &peer.participant);
-                return Ok(transfer_answer(StatusCode::CREATED, status));
-            }
-            Answer::Prepare(facts) => prepared = Some(prepare(node, *facts, &asked, &shape)?),
-        }
-    }
-    let text = "the dataset or its agreement changes too often; try again";
-    let refusal = Refusal::new(RefusalKind::Unavailable, text, text, fresh.reference);
-    Err(failed(refusal, shape))
-}
-
-/// Signs what a grant needs before it can be committed.
-fn prepare(
-    node: &Arc<Node>,
-    facts: GrantFacts,
-    asked: &TransferRequestMessage,
-    shape: &Shape,
-) -> Result<Prepared, Box<Failure>> {
-    let site = node.identity.site.load();
-    let token = site
-        .token_key
-        .access_token(facts.transfer.as_str(), u64::from(facts.generation));
-    let token_sha256 = hex::encode(certs::seal::token_digest(&token));
-    let provenance = crate::evidence::issue(node, &facts, asked).map_err(|reason| {
-        let refusal = Refusal::new(
-            RefusalKind::Unavailable,
-            "temporarily unavailable",
-            format!("the provenance token cannot be signed: {reason}"),
-            uuid::Uuid::new_v4(),
-        );
-        failed(refusal, shape.clone())
-    })?;
-    let provenance_sha256 = hex::encode(certs::jose::token_sha256(&provenance));
-    Ok(Prepared { facts, provenance, provenance_sha256, token_sha256 })
-}
-
-async fn transfer_status(node: &Arc<Node>, peer: &Peer, pid: &str) -> Outcome {
-    let shape = Shape::Transfer(None);
-    let Ok(pid) = Pid::new(pid) else { return Err(failed(not_found(node), shape)) };
-    let ask = || {
-        let (fresh, peer, pid) = (node.fresh(), peer.clone(), pid.clone());
-        node.decide(move |view| transfer::status(view, &fresh, &peer, &pid))
-    };
-    let mut changed = node.store.subscribe(engine::Key::Transfer(pid.clone()));
-    let mut status = ask().await.map_err(|trouble| boxed(trouble, &shape))?;
-    if status.pending && node.attempts.any(&pid) {
-        let _ = tokio::time::timeout(STATUS_WAIT, changed.changed()).await;
-        status = ask().await.map_err(|trouble| boxed(trouble, &shape))?;
-    }
-    Ok(transfer_answer(StatusCode::OK, status))
-}
-
-fn transfer_answer(code: StatusCode, status: transfer::Status) -> Response<Body> {
-    match pids_of(status.consumer_pid, status.provider_pid) {
-        Some(pids) => {
-            let process = TransferProcess { pids, state: status.state.on_wire() };
-            wire::message(code, &process)
-        }
-        None => wire::bare(StatusCode::NOT_FOUND),
-    }
-}
-
-async fn transfer_start(
-    node: &Arc<Node>,
-    request: Request<Incoming>,
-    peer: &Peer,
-    pid: &Pid,
-) -> Outcome {
-    let shape = Shape::Transfer(None);
-    let incoming: message::Incoming<TransferStartMessage> =
-        read(node, request, &shape).await?;
-    let source = match &incoming.message.data_address {
-        None => None,
-        Some(address) => {
-            let sealed_token = match address.authorization() {
-                None => None,
-                Some(token) => Some(seal(node, pid, token).ok_or_else(|| {
-                    failed(invalid(node, "the access token cannot be kept"), shape.clone())
-                })?),
-            };
-            address
-                .endpoint()
-                .map(|endpoint| engine::entity::Source {
-                    endpoint: endpoint.to_owned(),
-                    sealed_token,
-                })
-        }
-    };
-    let incoming =
-        incoming.map(|start| (start.pids, transfer::Message::Start(source)));
-    transferring(node, peer, pid, incoming).await
-}
-
-/// Seals a partner's access token under our node key, bound to the process it is for.
-fn seal(node: &Node, pid: &Pid, token: &str) -> Option<String> {
-    use base64::Engine as _;
-    let site = node.identity.site.load();
-    let sealed = site.seal_key.seal(token.as_bytes(), pid.as_str().as_bytes()).ok()?;
-    Some(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(sealed))
-}
-
-async fn transferring(
-    node: &Arc<Node>,
-    peer: &Peer,
-    pid: &Pid,
-    incoming: message::Incoming<(Pids, transfer::Message)>,
-) -> Outcome {
-    let inbound = inbound(&incoming, node.attempts.any(pid));
-    let (pids, message) = incoming.message;
-    let shape = Shape::Transfer(Some(pids.clone()));
-    let (context, fresh, asking) = (Arc::clone(&node.context), node.fresh(), peer.clone());
-    let site = node.identity.site.load();
-    let (pid, ended) = (pid.clone(), !matches!(message, transfer::Message::Start(_)));
-    node.decide(move |view| {
-        let next_token = |pid: &Pid, generation: u32| {
-            let token = site.token_key.access_token(pid.as_str(), u64::from(generation));
-            hex::encode(certs::seal::token_digest(&token))
-        };
-        transfer::receive(
-            view, &context, &fresh, &asking, &pid, &pids, &message, &inbound, next_token,
-        )
-    })
-    .await
-    .map_err(|trouble| boxed(trouble, &shape))?;
-    if ended {
-        crate::witness::later(node, &peer.participant);
-    }
-    Ok(wire::bare(StatusCode::OK))
-}
-
 /// Reads a message of the type that belongs to the path.
 async fn read<T: message::Message>(
     node: &Node,
@@ -510,7 +278,8 @@ async fn read<T: message::Message>(
     shape: &Shape,
 ) -> Result<message::Incoming<T>, Box<Failure>> {
     let limits = node.json_limits();
-    let declared = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let declared =
+        request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let essence = declared.map(|text| text.split(';').next().unwrap_or_default().trim());
     if !matches!(essence, None | Some("application/json" | "application/ld+json")) {
         let text = "the body must be application/json or application/ld+json";

@@ -1,0 +1,81 @@
+//! Contract negotiations over HTTPS.
+
+use std::sync::Arc;
+
+use engine::{Peer, negotiation};
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use protocol::id::Pid;
+use protocol::message::{self, ContractNegotiation, ContractRequestMessage, Pids};
+
+use super::{Outcome, STATUS_WAIT, boxed, failed, inbound, not_found, pids_of, read};
+use crate::net::Body;
+use crate::node::Node;
+use crate::wire::{self, Shape};
+
+pub(super) async fn negotiation_request(
+    node: &Arc<Node>,
+    request: Request<Incoming>,
+    peer: &Peer,
+) -> Outcome {
+    let incoming: message::Incoming<ContractRequestMessage> =
+        read(node, request, &Shape::Negotiation(None)).await?;
+    let shape = Shape::Unknown { consumer: incoming.message.consumer_pid.clone(), transfer: false };
+    let inbound = inbound(&incoming, false);
+    let (context, fresh, asking) = (Arc::clone(&node.context), node.fresh(), peer.clone());
+    let asked = incoming.message;
+    let status = node
+        .decide(move |view| {
+            negotiation::receive_request(view, &context, &fresh, &asking, &asked, &inbound)
+        })
+        .await
+        .map_err(|trouble| boxed(trouble, &shape))?;
+    crate::witness::later(node, &peer.participant);
+    Ok(negotiation_answer(StatusCode::CREATED, status))
+}
+
+pub(super) async fn negotiation_status(node: &Arc<Node>, peer: &Peer, pid: &str) -> Outcome {
+    let shape = Shape::Negotiation(None);
+    let Ok(pid) = Pid::new(pid) else { return Err(failed(not_found(node), shape)) };
+    let ask = || {
+        let (fresh, peer, pid) = (node.fresh(), peer.clone(), pid.clone());
+        node.decide(move |view| negotiation::status(view, &fresh, &peer, &pid))
+    };
+    let mut changed = node.store.subscribe(engine::Key::Negotiation(pid.clone()));
+    let mut status = ask().await.map_err(|trouble| boxed(trouble, &shape))?;
+    if status.pending && node.attempts.any(&pid) {
+        let _ = tokio::time::timeout(STATUS_WAIT, changed.changed()).await;
+        status = ask().await.map_err(|trouble| boxed(trouble, &shape))?;
+    }
+    Ok(negotiation_answer(StatusCode::OK, status))
+}
+
+fn negotiation_answer(code: StatusCode, status: negotiation::Status) -> Response<Body> {
+    match pids_of(status.consumer_pid, status.provider_pid) {
+        Some(pids) => wire::message(code, &ContractNegotiation { pids, state: status.state }),
+        None => wire::bare(StatusCode::NOT_FOUND),
+    }
+}
+
+pub(super) async fn negotiating(
+    node: &Arc<Node>,
+    peer: &Peer,
+    pid: &Pid,
+    incoming: message::Incoming<(Pids, negotiation::Message)>,
+) -> Outcome {
+    let inbound = inbound(&incoming, node.attempts.any(pid));
+    let (pids, message) = incoming.message;
+    let shape = Shape::Negotiation(Some(pids.clone()));
+    let (context, fresh, asking) = (Arc::clone(&node.context), node.fresh(), peer.clone());
+    let finalized = matches!(message, negotiation::Message::Finalized);
+    let pid = pid.clone();
+    node.decide(move |view| {
+        negotiation::receive(view, &context, &fresh, &asking, &pid, &pids, &message, &inbound)
+    })
+    .await
+    .map_err(|trouble| boxed(trouble, &shape))?;
+    if finalized {
+        crate::witness::later(node, &peer.participant);
+    }
+    Ok(wire::bare(StatusCode::OK))
+}

@@ -1,0 +1,182 @@
+//! Transfer processes over HTTPS.
+
+use std::sync::Arc;
+
+use engine::refusal::{Refusal, RefusalKind};
+use engine::transfer::{Answer, GrantFacts, Prepared};
+use engine::{Peer, transfer};
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use protocol::id::Pid;
+use protocol::message::{
+    self, Pids, TransferProcess, TransferRequestMessage, TransferStartMessage,
+};
+
+use super::{
+    Failure, Outcome, STATUS_WAIT, boxed, failed, inbound, invalid, not_found, pids_of, read,
+};
+use crate::net::Body;
+use crate::node::Node;
+use crate::wire::{self, Shape};
+
+/// How often a transfer request is decided again because its facts changed while they were signed.
+const PREPARE_ROUNDS: usize = 4;
+
+pub(super) async fn transfer_request(
+    node: &Arc<Node>,
+    request: Request<Incoming>,
+    peer: &Peer,
+) -> Outcome {
+    let incoming: message::Incoming<TransferRequestMessage> =
+        read(node, request, &Shape::Transfer(None)).await?;
+    let shape = Shape::Unknown { consumer: incoming.message.consumer_pid.clone(), transfer: true };
+    let inbound = inbound(&incoming, false);
+    let (fresh, asked) = (node.fresh(), incoming.message);
+    let mut prepared: Option<Prepared> = None;
+    for _ in 0..PREPARE_ROUNDS {
+        let (context, asking, inbound, message, ready) = (
+            Arc::clone(&node.context),
+            peer.clone(),
+            inbound.clone(),
+            asked.clone(),
+            prepared.take(),
+        );
+        let answer = node
+            .decide(move |view| {
+                transfer::receive_request(
+                    view,
+                    &context,
+                    &fresh,
+                    &asking,
+                    &message,
+                    &inbound,
+                    ready.as_ref(),
+                )
+            })
+            .await
+            .map_err(|trouble| boxed(trouble, &shape))?;
+        match answer {
+            Answer::Status(status) => {
+                crate::witness::later(node, &peer.participant);
+                return Ok(transfer_answer(StatusCode::CREATED, status));
+            }
+            Answer::Prepare(facts) => prepared = Some(prepare(node, *facts, &asked, &shape)?),
+        }
+    }
+    let text = "the dataset or its agreement changes too often; try again";
+    let refusal = Refusal::new(RefusalKind::Unavailable, text, text, fresh.reference);
+    Err(failed(refusal, shape))
+}
+
+/// Signs what a grant needs before it can be committed.
+fn prepare(
+    node: &Arc<Node>,
+    facts: GrantFacts,
+    asked: &TransferRequestMessage,
+    shape: &Shape,
+) -> Result<Prepared, Box<Failure>> {
+    let site = node.identity.site.load();
+    let token = site.token_key.access_token(facts.transfer.as_str(), u64::from(facts.generation));
+    let token_sha256 = hex::encode(certs::seal::token_digest(&token));
+    let provenance = crate::evidence::issue(node, &facts, asked).map_err(|reason| {
+        let refusal = Refusal::new(
+            RefusalKind::Unavailable,
+            "temporarily unavailable",
+            format!("the provenance token cannot be signed: {reason}"),
+            uuid::Uuid::new_v4(),
+        );
+        failed(refusal, shape.clone())
+    })?;
+    let provenance_sha256 = hex::encode(certs::jose::token_sha256(&provenance));
+    Ok(Prepared { facts, provenance, provenance_sha256, token_sha256 })
+}
+
+pub(super) async fn transfer_status(node: &Arc<Node>, peer: &Peer, pid: &str) -> Outcome {
+    let shape = Shape::Transfer(None);
+    let Ok(pid) = Pid::new(pid) else { return Err(failed(not_found(node), shape)) };
+    let ask = || {
+        let (fresh, peer, pid) = (node.fresh(), peer.clone(), pid.clone());
+        node.decide(move |view| transfer::status(view, &fresh, &peer, &pid))
+    };
+    let mut changed = node.store.subscribe(engine::Key::Transfer(pid.clone()));
+    let mut status = ask().await.map_err(|trouble| boxed(trouble, &shape))?;
+    if status.pending && node.attempts.any(&pid) {
+        let _ = tokio::time::timeout(STATUS_WAIT, changed.changed()).await;
+        status = ask().await.map_err(|trouble| boxed(trouble, &shape))?;
+    }
+    Ok(transfer_answer(StatusCode::OK, status))
+}
+
+fn transfer_answer(code: StatusCode, status: transfer::Status) -> Response<Body> {
+    match pids_of(status.consumer_pid, status.provider_pid) {
+        Some(pids) => {
+            let process = TransferProcess { pids, state: status.state.on_wire() };
+            wire::message(code, &process)
+        }
+        None => wire::bare(StatusCode::NOT_FOUND),
+    }
+}
+
+pub(super) async fn transfer_start(
+    node: &Arc<Node>,
+    request: Request<Incoming>,
+    peer: &Peer,
+    pid: &Pid,
+) -> Outcome {
+    let shape = Shape::Transfer(None);
+    let incoming: message::Incoming<TransferStartMessage> = read(node, request, &shape).await?;
+    let source = match &incoming.message.data_address {
+        None => None,
+        Some(address) => {
+            let sealed_token = match address.authorization() {
+                None => None,
+                Some(token) => Some(seal(node, pid, token).ok_or_else(|| {
+                    failed(invalid(node, "the access token cannot be kept"), shape.clone())
+                })?),
+            };
+            address.endpoint().map(|endpoint| engine::entity::Source {
+                endpoint: endpoint.to_owned(),
+                sealed_token,
+            })
+        }
+    };
+    let incoming = incoming.map(|start| (start.pids, transfer::Message::Start(source)));
+    transferring(node, peer, pid, incoming).await
+}
+
+/// Seals a partner's access token under our node key, bound to the process it is for.
+fn seal(node: &Node, pid: &Pid, token: &str) -> Option<String> {
+    use base64::Engine as _;
+    let site = node.identity.site.load();
+    let sealed = site.seal_key.seal(token.as_bytes(), pid.as_str().as_bytes()).ok()?;
+    Some(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(sealed))
+}
+
+pub(super) async fn transferring(
+    node: &Arc<Node>,
+    peer: &Peer,
+    pid: &Pid,
+    incoming: message::Incoming<(Pids, transfer::Message)>,
+) -> Outcome {
+    let inbound = inbound(&incoming, node.attempts.any(pid));
+    let (pids, message) = incoming.message;
+    let shape = Shape::Transfer(Some(pids.clone()));
+    let (context, fresh, asking) = (Arc::clone(&node.context), node.fresh(), peer.clone());
+    let site = node.identity.site.load();
+    let (pid, ended) = (pid.clone(), !matches!(message, transfer::Message::Start(_)));
+    node.decide(move |view| {
+        let next_token = |pid: &Pid, generation: u32| {
+            let token = site.token_key.access_token(pid.as_str(), u64::from(generation));
+            hex::encode(certs::seal::token_digest(&token))
+        };
+        transfer::receive(
+            view, &context, &fresh, &asking, &pid, &pids, &message, &inbound, next_token,
+        )
+    })
+    .await
+    .map_err(|trouble| boxed(trouble, &shape))?;
+    if ended {
+        crate::witness::later(node, &peer.participant);
+    }
+    Ok(wire::bare(StatusCode::OK))
+}
