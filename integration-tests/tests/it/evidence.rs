@@ -205,7 +205,8 @@ fn the_index_can_be_deleted_or_damaged_without_loss() -> Result<()> {
     })
 }
 
-/// What the site knows: its datasets, agreements and transfers.
+/// What the site knows: its datasets as they are, and which agreements and transfers there are. (A transfer's state may
+/// change meanwhile, as its last message is delivered.)
 fn facts(site: &Site) -> Result<Vec<Value>> {
     let lists = [["dataset", "list"], ["agreement", "list"], ["transfer", "list"]];
     // What is being rebuilt answers `not now`.
@@ -216,7 +217,13 @@ fn facts(site: &Site) -> Result<Vec<Value>> {
             if outcome.code == Some(75) {
                 return Ok(None);
             }
-            facts.push(outcome.expect(0)?.last()?);
+            let mut answer = outcome.expect(0)?.last()?;
+            for member in ["agreements", "transfers"] {
+                for item in answer[member].as_array_mut().into_iter().flatten() {
+                    *item = item["id"].take();
+                }
+            }
+            facts.push(answer);
         }
         Ok(Some(facts))
     })

@@ -19,7 +19,7 @@ use crate::kill::{Dice, Kill, Moment, Victim, can_trace, tracer};
 const LARGEST: u64 = 6 * 1024 * 1024;
 /// Small, so that segments and snapshots change often.
 const SEGMENT_BYTES: &str = "1048576";
-const SNAPSHOT_RECORDS: &str = "150";
+const SNAPSHOT_BYTES: &str = "1048576";
 /// How often the journals are audited from outside.
 const AUDIT_EACH: u32 = 10;
 
@@ -54,7 +54,7 @@ impl Rounds {
             let mut site = scene
                 .plan(name)
                 .setting("journal", "segment_bytes", SEGMENT_BYTES)
-                .setting("journal", "snapshot_interval_records_count", SNAPSHOT_RECORDS)
+                .setting("journal", "snapshot_interval_bytes", SNAPSHOT_BYTES)
                 .make()?;
             site.start()?;
             Ok(site)
