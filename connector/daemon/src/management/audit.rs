@@ -213,6 +213,3 @@ fn show(node: &Node, record: &StoredRecord, full: bool) -> Value {
     }
     shown
 }
-
-#[cfg(test)]
-mod tests;

@@ -372,6 +372,3 @@ fn describe(dataset: &Dataset, rules: &Rules) -> Value {
     }
     described
 }
-
-#[cfg(test)]
-mod tests;

@@ -411,6 +411,3 @@ fn merge(value: &mut Value, more: Value) {
         members.extend(more);
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::answer::{self, ApiError, ErrorKind, Events, Stop, Throttle};
 use super::catalog::unsent;
 use super::{Outcome, input, partners};
+use crate::net::Phase;
 use crate::node::Node;
 use crate::pulls::{self, PullError, State};
 
@@ -199,9 +200,27 @@ impl Watcher {
                     .help("the same command pulls it anew")
                     .into())
             }
-            // The daemon stops, or could not store: the pull is open and goes on with the next start.
-            PullStep::Negotiating { .. } | PullStep::Transferring { .. } => Err(Stop::Gone),
+            PullStep::Negotiating { .. } | PullStep::Transferring { .. } => self.left_open(),
         }
+    }
+
+    /// The worker ended before the pull did.
+    fn left_open(&self) -> Result<(), Stop> {
+        // It goes on with the next start of the daemon, and so does the command.
+        if self.node.shutdown.phase() != Phase::Running {
+            return Err(Stop::Gone);
+        }
+        let registry = self.node.registry();
+        let partner = registry.by_participant(&self.participant);
+        let error = if partner.is_some_and(|partner| partner.is_active()) {
+            ApiError::new(ErrorKind::TryAgain, "the pull stopped and stays open")
+                .help("the daemon's log says why; the same command continues it")
+        } else {
+            let text = format!("`{}` is suspended or removed here", self.wanted.partner);
+            ApiError::new(ErrorKind::Suspended, text)
+                .help("the pull stays open; the same command continues it when the partner may exchange again")
+        };
+        Err(error.into())
     }
 
     fn away(&self, reason: &str) -> ApiError {
@@ -287,7 +306,7 @@ fn failed(partner: &str, failure: &Failure) -> ApiError {
         "not-found" => ErrorKind::NotFound,
         "too-many" => ErrorKind::TooMany,
         "unavailable" | "lost" => ErrorKind::TryAgain,
-        "undeliverable" | "deadline" | "download-failed" => ErrorKind::NotReachable,
+        "undelivered" | "download-failed" => ErrorKind::NotReachable,
         _ => ErrorKind::Refused,
     };
     let error = ApiError::new(kind, failure.reason.clone()).reference(failure.reference.clone());
@@ -328,6 +347,3 @@ pub(super) fn not_received(pull: &Pull) -> ApiError {
         ),
     )
 }
-
-#[cfg(test)]
-mod tests;

@@ -376,6 +376,3 @@ fn held_is_true(
     }
     Ok(())
 }
-
-#[cfg(test)]
-mod tests;

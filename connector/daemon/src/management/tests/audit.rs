@@ -1,0 +1,155 @@
+//! The journal, over the socket.
+
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+
+use super::*;
+
+fn kinds(page: &Value) -> Vec<&str> {
+    let records = page["records"].as_array().unwrap().iter();
+    records.map(|record| record["kind"].as_str().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_are_the_newest_or_from_a_number() {
+    let fixture = Fixture::new().await.with_partner().await;
+    let all = fixture.get("/v1/audit/records").await;
+    assert_eq!(all["whole"], true);
+    assert_eq!(kinds(&all).first(), Some(&"site-started"));
+    assert!(kinds(&all).contains(&"partner-registered"));
+
+    let site = fixture.get("/v1/audit/records?log=site&from=1&limit=1").await;
+    assert_eq!(site["records"][0]["index"], 1);
+    let newest = fixture.get("/v1/audit/records?log=b&limit=1").await;
+    assert_eq!(kinds(&newest), ["partner-registered"]);
+    assert_eq!(newest["records"][0]["log"], "b");
+    assert_eq!(newest["records"][0]["writes"], json!([format!("Partner {PARTNER}")]));
+    assert_eq!(newest["records"][0].get("person"), None, "persons only where they are asked for");
+    let past = fixture.get("/v1/audit/records?log=site&from=1000").await;
+    assert_eq!(past["records"], json!([]));
+
+    for (query, expected) in [
+        ("from=3", "within one log"),
+        ("log=nobody", "`nobody`"),
+        ("kind=stolen", "no kind of record"),
+        ("limit=many", "`many`"),
+    ] {
+        let path = format!("/v1/audit/records?{query}");
+        let refused = refusal(fixture.client.get(&path).await.unwrap_err());
+        assert!(refused.message.contains(expected), "{refused}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_is_found_by_its_reference() {
+    let fixture = Fixture::new().await.with_partner().await;
+    let peer = engine::Peer {
+        participant: PARTNER.parse().unwrap(),
+        proof: "00".to_owned(),
+        place: "partner test".to_owned(),
+    };
+    let node = fixture.node();
+    let reference = node.fresh().reference;
+    let refusal = engine::Refusal::new(engine::RefusalKind::Policy, "no", "not for c", reference);
+    let refusal = node.refusals.record(&peer, refusal, "test").await;
+    let query = [("reference", Some(refusal.reference.clone()))];
+    let found = fixture.get(&path(&["v1", "audit", "records"], &query)).await;
+    assert_eq!(kinds(&found), ["request-refused"]);
+    assert_eq!(found["records"][0]["account"]["reason"], "not for c");
+    let none = fixture.get("/v1/audit/records?reference=urn:uuid:none").await;
+    assert_eq!(none["records"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_records_are_followed_until_the_daemon_drains() {
+    let fixture = Fixture::new().await.with_partner().await;
+    let (client, shutdown) = (fixture.client.clone(), fixture.node().shutdown.clone());
+    let (seen, mut records) = tokio::sync::mpsc::unbounded_channel();
+    let following = tokio::spawn(async move {
+        let take = |record: Value| {
+            let _ = seen.send(record);
+            Ok(())
+        };
+        client.events(Method::GET, "/v1/audit/tail?log=b", None, take).await
+    });
+    // Whether it follows already is seen by a record that arrives: changes are made until one does.
+    let record = loop {
+        for verb in ["suspend", "resume"] {
+            let path = format!("/v1/partners/b/{verb}");
+            fixture.client.post(&path, &json!({})).await.unwrap();
+        }
+        if let Ok(record) = records.try_recv() {
+            break record;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(record["log"], "b");
+    assert!(record["index"].as_u64().unwrap() > 0);
+    shutdown.drain();
+    following.await.unwrap().unwrap();
+}
+
+async fn report(fixture: &Fixture) -> Value {
+    let mut last = None;
+    let take = |event| {
+        last = Some(event);
+        Ok(())
+    };
+    fixture.client.events(Method::POST, "/v1/audit/verify", None, take).await.unwrap();
+    last.unwrap()["report"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_journal_verifies_with_its_checkpoints() {
+    let fixture = Fixture::new().await.with_partner().await;
+    let partner = PARTNER.parse().unwrap();
+    for verb in ["suspend", "resume"] {
+        let path = format!("/v1/partners/b/{verb}");
+        fixture.client.post(&path, &json!({})).await.unwrap();
+        let (size, _) = engine::Store::tree_head(
+            &fixture.node().store,
+            engine::LogId::Relation(PARTNER.parse().unwrap()),
+        )
+        .await
+        .unwrap();
+        crate::witness::covering(fixture.node(), &partner, size).await.unwrap();
+    }
+    let report = report(&fixture).await;
+    assert_eq!(report["verified"], true, "{report}");
+    assert_eq!(report["problems"], json!([]));
+    assert!(report["checkpoints"].as_u64().unwrap() >= 4, "{report}");
+    assert_eq!(report["logs"].as_array().unwrap().len(), 2);
+    let status = fixture.get("/v1/status").await;
+    assert_eq!(report["logs"][0]["size"], status["logs"][0]["size"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_byte_of_the_journal_is_found_and_named() {
+    let fixture = Fixture::new().await.with_partner().await;
+    let journal = fixture.file("data/journal");
+    let mut segments: Vec<PathBuf> = fs::read_dir(journal)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file())
+        .collect();
+    segments.sort();
+    let changed = segments.iter().find_map(|path| {
+        let content = fs::read(path).unwrap();
+        let needle = b"site-started";
+        let at = content.windows(needle.len()).position(|window| window == needle)?;
+        Some((path.clone(), at))
+    });
+    let (path, at) = changed.expect("the first record is in a segment");
+    let mut file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.seek(SeekFrom::Start(at as u64)).unwrap();
+    file.read_exact(&mut byte).unwrap();
+    file.seek(SeekFrom::Start(at as u64)).unwrap();
+    file.write_all(&[byte[0] ^ 1]).unwrap();
+
+    let report = report(&fixture).await;
+    assert_eq!(report["verified"], false, "{report}");
+    assert_eq!(report["problem_count"], 1, "{report}");
+    let problem = &report["problems"][0];
+    assert!(problem["place"].as_str().unwrap().starts_with("journal byte"), "{problem}");
+    assert!(problem["help"].as_str().unwrap().contains("backup"), "{problem}");
+}
