@@ -48,8 +48,6 @@ pub struct PolicyFile {
     pub datasets: BTreeSet<String>,
     /// Tags of the datasets it offers.
     pub tags: BTreeSet<String>,
-    /// Whether a fitting request is agreed at once.
-    pub handling: Handling,
     /// The terms: an ODRL Set without identifier, parties or target.
     pub terms: Policy,
 }
@@ -63,16 +61,6 @@ pub struct Audience {
     pub partners: BTreeSet<String>,
     /// Names of groups.
     pub groups: BTreeSet<String>,
-}
-
-/// What happens to a request that fits an offer.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Handling {
-    /// It is agreed at once.
-    #[default]
-    Auto,
-    /// A person decides.
-    Manual,
 }
 
 impl Audience {
@@ -194,7 +182,6 @@ fn json_file(name: &str, text: &str) -> Result<PolicyFile, Vec<Diagnostic>> {
         audience,
         datasets,
         tags: BTreeSet::new(),
-        handling: Handling::default(),
         terms,
     })
 }

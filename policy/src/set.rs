@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-pub use crate::file::{Audience, Handling};
+pub use crate::file::Audience;
 pub use purposes::{Purpose, Purposes, PurposesError};
 
 /// Groups of participants: name of the group, identifiers of its members.
@@ -80,8 +80,6 @@ pub struct CompiledPolicy {
     pub datasets: BTreeSet<String>,
     /// Tags of the datasets it offers.
     pub tags: BTreeSet<String>,
-    /// Whether a fitting request is agreed at once.
-    pub handling: Handling,
     /// How far each clause is honoured.
     pub clauses: Vec<ClauseReport>,
 }
@@ -318,7 +316,6 @@ impl CompiledPolicy {
             audience: read.audience,
             datasets: read.datasets,
             tags: read.tags,
-            handling: read.handling,
             clauses,
         })
     }

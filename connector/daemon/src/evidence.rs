@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use certs::key::VerifyingKey;
+use engine::LogId;
 use engine::data::Granted;
 use engine::entity::{Agreement, Digests, Transfer};
 use engine::transfer::GrantFacts;
-use engine::LogId;
 use protocol::id::ParticipantId;
 use protocol::message::TransferRequestMessage;
 use provenance::claims::{
@@ -159,7 +159,11 @@ pub fn verify(
     let report = provenance::verify(&bundle, trust, None, &expected, node.clock.now());
     let claims = report.verified().map_err(|report| {
         let failed: Vec<String> = report.failures().map(ToString::to_string).collect();
-        if failed.is_empty() { "not every check could be made".to_owned() } else { failed.join("; ") }
+        if failed.is_empty() {
+            "not every check could be made".to_owned()
+        } else {
+            failed.join("; ")
+        }
     })?;
     if hex::encode(claims.agreement.sha256.0) != agreement.sha256 {
         return Err("the token is about other terms than were agreed".to_owned());

@@ -5,7 +5,9 @@ mod serve;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use engine::{Context, Decision, Fresh, Need, Peer, Refusal, Store as _, StoreError, View};
+use engine::{
+    Context, Decision, Fresh, Need, Peer, Refusal, RefusalKind, Store as _, StoreError, View,
+};
 use protocol::id::ParticipantId;
 use protocol::json::Limits;
 use store::{Clock, FileStore};
@@ -17,7 +19,7 @@ use crate::config::Config;
 use crate::data::Meters;
 use crate::net::{Connection, DialLimits, Guard, NodeIdentity, Pace, PartnerClient, Shutdown};
 use crate::objects::Objects;
-use crate::outbox::Attempts;
+use crate::outbox::{Attempts, Owing};
 use crate::partners::Registry;
 use crate::refusals::Refusals;
 use crate::site::Paths;
@@ -47,6 +49,8 @@ pub struct Node {
     clients: Mutex<HashMap<ParticipantId, (u64, PartnerClient)>>,
     /// Which messages may have reached their partner.
     pub attempts: Attempts,
+    /// How much waits for each partner.
+    pub owing: Owing,
     /// What is being served.
     pub meters: Arc<Meters>,
     /// Refusals on their way into the journal.
@@ -90,9 +94,7 @@ impl Node {
     /// [`Trouble`]: it is refused, or could not be stored.
     pub async fn decide<R: Send + 'static>(
         &self,
-        mut decide: impl FnMut(&dyn View) -> Result<Decision<Result<R, Refusal>>, Need>
-        + Send
-        + 'static,
+        mut decide: impl FnMut(&dyn View) -> Result<Decision<Result<R, Refusal>>, Need> + Send + 'static,
     ) -> Result<R, Trouble> {
         let started = std::time::Instant::now();
         let committed = self.store.transact(Vec::new(), move |view| decide(view)).await?;
@@ -112,6 +114,25 @@ impl Node {
         let committed = self.store.transact(Vec::new(), decide).await?;
         self.metrics.commit(started.elapsed());
         Ok(committed.reply)
+    }
+
+    /// Refuses to begin another process with a partner that does not take what it is owed.
+    ///
+    /// # Errors
+    /// When as many of its processes as may owe it something.
+    pub fn check_owing(&self, participant: &ParticipantId) -> Result<(), Refusal> {
+        let most = self.config.outbound.max_waiting_messages_per_partner_count;
+        if self.owing.to(participant) < most {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            RefusalKind::TooMany,
+            "too many messages wait for you; take them first",
+            format!(
+                "{most} messages wait for `{participant}` (outbound.max_waiting_messages_per_partner_count)"
+            ),
+            Uuid::new_v4(),
+        ))
     }
 
     /// The partners' files in force.
@@ -218,6 +239,9 @@ impl Node {
 
 impl std::fmt::Debug for Node {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Node").field("participant", &self.context.participant).finish_non_exhaustive()
+        formatter
+            .debug_struct("Node")
+            .field("participant", &self.context.participant)
+            .finish_non_exhaustive()
     }
 }

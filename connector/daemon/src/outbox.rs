@@ -38,6 +38,33 @@ const SCAN_STEP: usize = 256;
 #[derive(Debug, Default)]
 pub struct Attempts(Mutex<HashMap<Pid, HashSet<u64>>>);
 
+/// How many processes owe something to each partner.
+#[derive(Debug, Default)]
+pub struct Owing(Mutex<HashMap<ParticipantId, usize>>);
+
+impl Owing {
+    /// Processes that owe a message to this partner now.
+    pub fn to(&self, participant: &ParticipantId) -> usize {
+        let owing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        owing.get(participant).copied().unwrap_or_default()
+    }
+
+    fn change(&self, node: &Node, participant: &ParticipantId, more: bool) {
+        let count = {
+            let mut owing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = owing.entry(participant.clone()).or_default();
+            *count = if more { *count + 1 } else { count.saturating_sub(1) };
+            let count = *count;
+            if count == 0 {
+                owing.remove(participant);
+            }
+            count
+        };
+        let waiting = u64::try_from(count).unwrap_or(u64::MAX);
+        node.metrics.waiting(&node.partner_name(participant), waiting);
+    }
+}
+
 impl Attempts {
     /// Whether an attempt of any message that this process owes has begun.
     pub fn any(&self, pid: &Pid) -> bool {
@@ -123,12 +150,7 @@ async fn wake_all(node: &Arc<Node>, workers: &Arc<Mutex<Workers>>, assume_attemp
 }
 
 /// Wakes the worker of a process, or starts one.
-fn wake(
-    node: &Arc<Node>,
-    workers: &Arc<Mutex<Workers>>,
-    participant: &ParticipantId,
-    pid: &Pid,
-) {
+fn wake(node: &Arc<Node>, workers: &Arc<Mutex<Workers>>, participant: &ParticipantId, pid: &Pid) {
     let mut held = workers.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(notify) = held.by_process.get(pid) {
         notify.notify_one();
@@ -142,6 +164,7 @@ fn wake(
             .or_insert_with(|| Arc::new(Semaphore::new(PARALLEL))),
     );
     drop(held);
+    node.owing.change(node, participant, true);
     let worker = Worker {
         node: Arc::clone(node),
         participant: participant.clone(),
@@ -158,6 +181,8 @@ fn wake(
             let mut held = workers.lock().unwrap_or_else(PoisonError::into_inner);
             if !worker.was_notified() {
                 held.by_process.remove(&pid);
+                drop(held);
+                worker.node.owing.change(&worker.node, &worker.participant, false);
                 return;
             }
         }
@@ -188,10 +213,7 @@ impl Worker {
     async fn deliver_all(&self) {
         loop {
             let (participant, pid) = (self.participant.clone(), self.pid.clone());
-            let due = self
-                .node
-                .commit(move |view| outbox::due(view, &participant, &pid))
-                .await;
+            let due = self.node.commit(move |view| outbox::due(view, &participant, &pid)).await;
             match due {
                 Ok(Some(due)) => {
                     if !self.deliver(due).await {
@@ -225,7 +247,8 @@ impl Worker {
         let mut first_refusal: Option<Instant> = None;
         loop {
             if due.entity.deadline <= self.node.clock.now() {
-                let failure = failure("undelivered", "the partner did not take the message in time");
+                let failure =
+                    failure("undelivered", "the partner did not take the message in time");
                 return self.settle(&due, Attempt::Final(failure)).await;
             }
             let Some(attempt) = self.attempt(&due).await else { return false };
@@ -378,8 +401,7 @@ impl Worker {
 
     /// Commits what became of a message. Answers whether to go on with the next.
     async fn settle(&self, due: &Due, attempt: Attempt) -> bool {
-        let (participant, pid, number) =
-            (self.participant.clone(), self.pid.clone(), due.number);
+        let (participant, pid, number) = (self.participant.clone(), self.pid.clone(), due.number);
         let settled = match attempt {
             Attempt::Acknowledged(peer_pid) => {
                 self.node.metrics.delivery(&self.name(), DeliveryOutcome::Acknowledged);
@@ -438,9 +460,8 @@ impl Worker {
 
 /// Puts the access token into a start message's data address.
 fn fill_in(text: &mut Value, token: &str) {
-    let properties = text
-        .pointer_mut("/dataAddress/endpointProperties")
-        .and_then(Value::as_array_mut);
+    let properties =
+        text.pointer_mut("/dataAddress/endpointProperties").and_then(Value::as_array_mut);
     if let Some(properties) = properties {
         properties.push(serde_json::json!({
             "@type": "EndpointProperty",
@@ -470,12 +491,7 @@ fn until(entity: &Outbox, now: jiff::Timestamp) -> Duration {
 }
 
 fn failure(code: &str, reason: &str) -> Failure {
-    Failure {
-        code: code.to_owned(),
-        reason: reason.to_owned(),
-        reference: None,
-        by_policy: false,
-    }
+    Failure { code: code.to_owned(), reason: reason.to_owned(), reference: None, by_policy: false }
 }
 
 /// An error with its causes.

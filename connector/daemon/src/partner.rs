@@ -117,25 +117,28 @@ impl Partners {
             route = ?route,
             http.response.status_code = tracing::field::Empty,
         );
-        let answered = async { match (route, segment) {
-            (_, Some(None)) => wire::bare(StatusCode::NOT_FOUND),
-            (Route::Data, Some(Some(pid))) => {
-                data::serve(&self.node, request, &peer, &connection, &pid).await
+        let answered = async {
+            match (route, segment) {
+                (_, Some(None)) => wire::bare(StatusCode::NOT_FOUND),
+                (Route::Data, Some(Some(pid))) => {
+                    data::serve(&self.node, request, &peer, &connection, &pid).await
+                }
+                (Route::Provenance, Some(Some(pid))) if method == Method::GET => {
+                    data::provenance(&self.node, request, &peer, &pid).await
+                }
+                (Route::Checkpoint, None) if method == Method::POST => {
+                    checkpoint::exchange(&self.node, request, &peer).await
+                }
+                (Route::Version, None) if method == Method::GET => dsp::version(),
+                (Route::Data | Route::Provenance | Route::Checkpoint | Route::Version, _) => {
+                    wire::bare(StatusCode::METHOD_NOT_ALLOWED)
+                }
+                (route, segment) => {
+                    dsp::answer(&self.node, route, request, &peer, segment.flatten().as_deref())
+                        .await
+                }
             }
-            (Route::Provenance, Some(Some(pid))) if method == Method::GET => {
-                data::provenance(&self.node, request, &peer, &pid).await
-            }
-            (Route::Checkpoint, None) if method == Method::POST => {
-                checkpoint::exchange(&self.node, request, &peer).await
-            }
-            (Route::Version, None) if method == Method::GET => dsp::version(),
-            (Route::Data | Route::Provenance | Route::Checkpoint | Route::Version, _) => {
-                wire::bare(StatusCode::METHOD_NOT_ALLOWED)
-            }
-            (route, segment) => {
-                dsp::answer(&self.node, route, request, &peer, segment.flatten().as_deref()).await
-            }
-        } };
+        };
         let response = answered.instrument(span.clone()).await;
         span.record("http.response.status_code", response.status().as_u16());
         self.count(&peer, route, response.status(), started);
@@ -200,8 +203,11 @@ impl Gate for Entrance {
         let Ok(participant) = ParticipantId::new(participant) else { return false };
         let registry = self.node.registry();
         registry.by_participant(&participant).is_some_and(|partner| {
-            partner.networks.is_empty()
-                || partner.networks.iter().any(|network| network.contains(&address.to_canonical()))
+            partner.connect_from.is_empty()
+                || partner
+                    .connect_from
+                    .iter()
+                    .any(|network| network.contains(&address.to_canonical()))
         })
     }
 

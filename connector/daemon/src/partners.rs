@@ -36,8 +36,10 @@ pub struct PartnerFile {
     pub signing_anchors: Vec<Certificate>,
     /// The raw public key that signs its journal, provenance and cards, with the name of its algorithm.
     pub signing_key: Option<file::SigningKeyText>,
-    /// Networks whose private and loopback addresses we may dial for it. Where there are any, it must come from them.
+    /// Networks whose private and loopback addresses we may dial for it.
     pub networks: Vec<IpNet>,
+    /// Networks that its connections must come from; any where there are none.
+    pub connect_from: Vec<IpNet>,
     /// Limits of its own, over those of the configuration.
     pub limits: PartnerLimits,
 }

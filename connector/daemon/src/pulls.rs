@@ -159,6 +159,7 @@ pub async fn begin(
     if open.len() >= limit {
         return Err(PullError::TooMany(limit));
     }
+    node.check_owing(participant).map_err(Trouble::from)?;
     let wanted = Wanted {
         id: uuid::Uuid::new_v4().to_string(),
         participant: participant.clone(),

@@ -39,7 +39,12 @@ impl Refusals {
 
     /// Records a refusal, and gives it back with the reference under which it is found. When it cannot be stored it is
     /// logged: it is refused all the same.
-    pub async fn record(&self, peer: &Peer, mut refusal: Refusal, request: &'static str) -> Refusal {
+    pub async fn record(
+        &self,
+        peer: &Peer,
+        mut refusal: Refusal,
+        request: &'static str,
+    ) -> Refusal {
         let key = (peer.participant.clone(), refusal.kind);
         if let Some(reference) = self.gather(&key, peer, &refusal) {
             refusal.reference = reference;
@@ -98,16 +103,10 @@ impl Refusals {
     }
 
     async fn flush(&self, key: &(ParticipantId, RefusalKind)) {
-        let window =
-            self.windows.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        let window = self.windows.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
         let Some(window) = window.filter(|window| window.count > 0) else { return };
-        let record = refusal::summary(
-            &window.peer,
-            key.1,
-            &window.reference,
-            window.count,
-            &window.latest,
-        );
+        let record =
+            refusal::summary(&window.peer, key.1, &window.reference, window.count, &window.latest);
         let stored = self
             .store
             .transact(Vec::new(), move |_| Ok(Decision::commit(vec![record.clone()], ())))

@@ -99,16 +99,22 @@ async fn known(node: &Node) -> Result<Vec<protocol::id::ParticipantId>, engine::
 fn reload_pki(node: &Node) {
     match site::load_pki(&node.paths, &node.config, node.clock.now()) {
         Ok(pki) => {
-            node.metrics.certificate_expiry("server", pki.server.valid_until());
-            node.metrics.certificate_expiry("client", pki.client.valid_until());
-            node.metrics.certificate_expiry("signing", pki.signing.valid_until());
             node.identity.site.replace(pki);
+            show_expiry(node);
             tracing::info!(event = "certificates.loaded");
         }
         Err(problem) => {
             tracing::error!(event = "certificates.refused", problem = %problem);
         }
     }
+}
+
+/// Shows in the metrics until when our certificates hold.
+pub fn show_expiry(node: &Node) {
+    let site = node.identity.site.load();
+    node.metrics.certificate_expiry("server", site.server.valid_until());
+    node.metrics.certificate_expiry("client", site.client.valid_until());
+    node.metrics.certificate_expiry("signing", site.signing.valid_until());
 }
 
 /// Follows the files until the node stops.
@@ -164,8 +170,7 @@ async fn react(node: &Arc<Node>, events: &[notify::Result<notify::Event>]) {
     if !rules.into_iter().any(|path| under(path)) {
         return;
     }
-    let author =
-        Author { place: "file change".to_owned(), person: None, reason: None };
+    let author = Author { place: "file change".to_owned(), person: None, reason: None };
     match reload(node, author).await {
         Ok(_) => {}
         Err(error) => {

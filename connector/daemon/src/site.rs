@@ -35,6 +35,8 @@ pub struct Paths {
 impl Paths {
     /// The paths of a site, by its configuration.
     pub fn new(directory: &Path, config: &Config) -> Self {
+        // The system reports changed files by absolute paths. Without a working directory there is none.
+        let directory = &std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
         Self {
             site: directory.to_owned(),
             config: directory.join(FILE_NAME),

@@ -26,8 +26,7 @@ mod metrics;
 mod otlp;
 
 pub use labels::{
-    CutReason, DataDirection, DeliveryOutcome, HandshakeOutcome, ProcessEnd, ProcessKind,
-    RequestKind, StatusClass,
+    CutReason, DataDirection, DeliveryOutcome, HandshakeOutcome, RequestKind, StatusClass,
 };
 pub use metrics::Metrics;
 use otlp::CollectorClient;

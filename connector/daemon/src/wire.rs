@@ -1,8 +1,8 @@
 //! What partners see of this node: paths, status codes, error bodies. The only place where a refusal becomes HTTP.
 
 use bytes::Bytes;
-use engine::refusal::{Refusal, RefusalKind};
 use engine::StoreError;
+use engine::refusal::{Refusal, RefusalKind};
 use http::{HeaderValue, Response, StatusCode, header};
 use protocol::error::{CatalogError, ContractNegotiationError, TransferError};
 use protocol::id::Pid;
@@ -115,10 +115,7 @@ pub fn refused(refusal: &Refusal, shape: &Shape) -> Response<Body> {
     let mut response = match shape {
         Shape::Catalog => {
             let explanation = Explanation {
-                reason: vec![
-                    refusal.external.clone().into(),
-                    refusal.reference.clone().into(),
-                ],
+                reason: vec![refusal.external.clone().into(), refusal.reference.clone().into()],
                 ..explanation
             };
             message(status, &CatalogError { explanation })
@@ -127,7 +124,9 @@ pub fn refused(refusal: &Refusal, shape: &Shape) -> Response<Body> {
             Some(pids) => message(status, &ContractNegotiationError { pids, explanation }),
             None => bare(status),
         },
-        Shape::Unknown { .. } => return refused(refusal, &shape.with_reference(&refusal.reference)),
+        Shape::Unknown { .. } => {
+            return refused(refusal, &shape.with_reference(&refusal.reference));
+        }
         Shape::Transfer(pids) => match process_ids(pids.as_ref(), &refusal.reference) {
             Some(pids) => message(status, &TransferError { pids, explanation }),
             None => bare(status),

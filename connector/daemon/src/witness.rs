@@ -115,7 +115,8 @@ pub async fn covering(
         Arc::clone(signing.entry(partner.clone()).or_default())
     };
     let mut signed = turn.lock().await;
-    if let Some(head) = self::latest(node, &log).await?.filter(|head| head.size >= size && size > 0) {
+    if let Some(head) = self::latest(node, &log).await?.filter(|head| head.size >= size && size > 0)
+    {
         return Ok(head);
     }
     if let Some(before) = *signed {
@@ -128,10 +129,7 @@ pub async fn covering(
 
 async fn latest(node: &Node, log: &LogId) -> Result<Option<Head>, StoreError> {
     let log = log.clone();
-    node.commit(move |view| {
-        evidence::latest_head(view, &log).map(engine::Decision::answer)
-    })
-    .await
+    node.commit(move |view| evidence::latest_head(view, &log).map(engine::Decision::answer)).await
 }
 
 /// Anchors the site's latest checkpoint in the relation log, then signs the relation log's head and records it in the site
@@ -142,7 +140,8 @@ async fn sign(node: &Arc<Node>, partner: &ParticipantId) -> Result<Head, Witness
         let signed = note.lines().nth(1).and_then(|line| line.parse().ok()).unwrap_or(0);
         return Err(WitnessError::Behind { partner: partner.clone(), signed, size });
     }
-    let site_head = note(node, &LogId::Site, format!("{}/site/{EPOCH}", node.context.participant)).await?;
+    let site_head =
+        note(node, &LogId::Site, format!("{}/site/{EPOCH}", node.context.participant)).await?;
     let salt = hex::encode(rand_bytes());
     let salted = hex::encode(Sha256::digest([salt.as_bytes(), site_head.note.as_bytes()].concat()));
     let asked = partner.clone();
@@ -296,10 +295,8 @@ async fn grown(node: &Arc<Node>, partner: &ParticipantId) -> Result<Head, Witnes
 
 async fn held(node: &Node, partner: &ParticipantId) -> Result<Option<Witness>, StoreError> {
     let partner = partner.clone();
-    node.commit(move |view| {
-        evidence::latest_witness(view, &partner).map(engine::Decision::answer)
-    })
-    .await
+    node.commit(move |view| evidence::latest_witness(view, &partner).map(engine::Decision::answer))
+        .await
 }
 
 /// Takes a partner's checkpoint: signed by its key, about our relation, and consistent with the one we hold.
@@ -324,10 +321,9 @@ async fn take(
         Some(_) if checkpoint.size < held_size => return Ok(()),
         Some(_) if theirs.proof_from != held_size => return Ok(()),
         Some(root) => {
-            let proof: Option<Vec<Hash>> =
-                theirs.proof.iter().map(|text| hash_of(text)).collect();
-            let proof = proof
-                .ok_or_else(|| WitnessError::Refused("the proof is not one".to_owned()))?;
+            let proof: Option<Vec<Hash>> = theirs.proof.iter().map(|text| hash_of(text)).collect();
+            let proof =
+                proof.ok_or_else(|| WitnessError::Refused("the proof is not one".to_owned()))?;
             match verify_consistency(held_size, &root, checkpoint.size, &checkpoint.root, &proof) {
                 Ok(()) => Shown::Consistent { held: held_size },
                 Err(_) => Shown::Contradicts,

@@ -2,7 +2,7 @@
 
 use super::expression;
 use super::reader::{Reader, Text, kind};
-use super::{Audience, Handling, PolicyFile};
+use super::{Audience, PolicyFile};
 use crate::odrl::{
     Action, Atomic, Conflict, Connective, Constraint, Duty, Kind, LeftOperand, Logical, Operator,
     Policy, RightOperand, Rule,
@@ -38,7 +38,7 @@ pub(super) fn policy_file(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Policy
     let description = reader.text(root, "description");
     let audience = audience(reader, root);
     let (datasets, tags) = what(reader, root);
-    let handling = handling(reader, root);
+    handling(reader, root);
     let terms = terms(reader, root);
     PolicyFile {
         title: title.map(|text| text.value).unwrap_or_default(),
@@ -46,7 +46,6 @@ pub(super) fn policy_file(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Policy
         audience,
         datasets,
         tags,
-        handling,
         terms,
     }
 }
@@ -92,18 +91,19 @@ fn what(reader: &mut Reader<'_>, root: &DeTable<'_>) -> (BTreeSet<String>, BTree
     (named(reader.texts(what, "datasets")), named(reader.texts(what, "tags")))
 }
 
-fn handling(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Handling {
-    let Some(offer) = reader.table(root, "offer") else { return Handling::default() };
+/// Every request is decided by the policy alone. A file that wants a person to decide is refused: its offers would be
+/// agreed at once.
+fn handling(reader: &mut Reader<'_>, root: &DeTable<'_>) {
+    let Some(offer) = reader.table(root, "offer") else { return };
     reader.known(offer, "[offer]", &["handling"]);
-    let Some(text) = reader.text(offer, "handling") else { return Handling::default() };
-    match text.value.as_str() {
-        "auto" => Handling::Auto,
-        "manual" => Handling::Manual,
-        other => {
-            let message = format!("`{other}` is not a way to handle requests");
-            reader.finding(text.span, message, "write \"auto\" or \"manual\"");
-            Handling::Manual
-        }
+    let Some(text) = reader.text(offer, "handling") else { return };
+    if text.value != "auto" {
+        let message = format!("requests cannot be handled as `{}`", text.value);
+        reader.finding(
+            text.span,
+            message,
+            "write \"auto\": this release decides every request by the policy alone",
+        );
     }
 }
 

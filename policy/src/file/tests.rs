@@ -42,7 +42,7 @@ within = "P30D"
 otherwise = ["compensate"]
 
 [offer]
-handling = "manual"
+handling = "auto"
 "#;
 
 fn read_text(name: &str, bytes: &[u8]) -> Result<PolicyFile, Vec<Diagnostic>> {
@@ -99,7 +99,6 @@ fn a_complete_file_compiles_to_odrl() {
     // What was compiled is what is read from the wire.
     assert_eq!(Policy::from_json(&expected).unwrap(), file.terms);
     assert_eq!(file.title, "部品Bのカーボンフットプリント");
-    assert_eq!(file.handling, Handling::Manual);
     assert_eq!(file.tags, BTreeSet::from(["cfp".to_owned()]));
     assert!(!file.audience.anyone_registered);
 }
@@ -179,7 +178,8 @@ fn a_finding_has_its_place_and_its_remedy() {
         ("[[duty]]\nwithin = \"P1D\"", 6, 1, 8, "names no action", "delete"),
         ("[[duty]]\naction = \"delete\"\nwithin = \"30 days\"", 8, 10, 9, "`30 days`", "P30D"),
         ("[valid]\nuntil = 2027-01-01", 7, 9, 10, "zone", "2027-01-01T"),
-        ("[offer]\nhandling = \"maybe\"", 7, 12, 7, "`maybe`", "manual"),
+        ("[offer]\nhandling = \"maybe\"", 7, 12, 7, "`maybe`", "auto"),
+        ("[offer]\nhandling = \"manual\"", 7, 12, 8, "`manual`", "auto"),
         ("[other]", 6, 2, 5, "`other`", "offer"),
         ("when = \"count lteq 10\"", 6, 8, 15, "must be a list", "[\""),
         ("when = [", 6, 9, 1, "", "TOML"),

@@ -59,16 +59,18 @@ fn verify(
     let reason = report
         .failure()
         .map_or_else(|| "not every check could be made".to_owned(), ToString::to_string);
-    Err(Failure::new(Exit::NotVerified, format!("`{}` does not verify: {reason}", arguments.file.display()))
-        .help("ask the provider; do not use the file as what it is said to be"))
+    Err(Failure::new(
+        Exit::NotVerified,
+        format!("`{}` does not verify: {reason}", arguments.file.display()),
+    )
+    .help("ask the provider; do not use the file as what it is said to be"))
 }
 
 /// The report of the anchors that verify it, or of those that come furthest.
 fn best(bundle: &Bundle, anchors: &[Anchors], digests: &Digests, now: Timestamp) -> Report {
     let verify = |anchors: &Anchors| {
         let trust = Trust { anchors: &anchors.certificates, registered: None };
-        let expected =
-            Expected { provider: anchors.provider.as_deref(), ..Expected::default() };
+        let expected = Expected { provider: anchors.provider.as_deref(), ..Expected::default() };
         provenance::verify(bundle, trust, Some(digests), &expected, now)
     };
     let none = Anchors { certificates: Vec::new(), provider: None };
@@ -78,9 +80,8 @@ fn best(bundle: &Bundle, anchors: &[Anchors], digests: &Digests, now: Timestamp)
         if report.is_verified() {
             return report;
         }
-        let fewer = best
-            .as_ref()
-            .is_none_or(|best| report.failures().count() < best.failures().count());
+        let fewer =
+            best.as_ref().is_none_or(|best| report.failures().count() < best.failures().count());
         if fewer {
             best = Some(report);
         }
@@ -102,8 +103,9 @@ fn anchors(
     }
     for path in &arguments.cards {
         let text = String::from_utf8_lossy(&read(path)?).into_owned();
-        let opened = certs::card::open(text.trim(), now)
-            .map_err(|error| Failure::misuse(format!("`{}`: {}", path.display(), site::chain(&error))))?;
+        let opened = certs::card::open(text.trim(), now).map_err(|error| {
+            Failure::misuse(format!("`{}`: {}", path.display(), site::chain(&error)))
+        })?;
         let certificates = Certificate::bundle(opened.card.signing_anchors.as_bytes())
             .map_err(|error| Failure::misuse(format!("`{}`: {error}", path.display())))?;
         anchors.push(Anchors { certificates, provider: Some(opened.card.participant) });
@@ -142,14 +144,12 @@ fn show(file: &Path, output: Output) -> Result<(), Failure> {
             json!({ "subject": certificate.subject(), "issuer": certificate.issuer(), "until": certificate.not_after() })
         })
         .collect();
-    let key = token
-        .chain()
-        .first()
-        .and_then(|leaf| leaf.verifying_key().ok())
-        .ok_or_else(|| Failure::new(Exit::NotVerified, "the token carries no usable certificate"))?;
-    let claims = token
-        .verify(&key)
-        .map_err(|error| Failure::new(Exit::NotVerified, site::chain(&error)))?;
+    let key =
+        token.chain().first().and_then(|leaf| leaf.verifying_key().ok()).ok_or_else(|| {
+            Failure::new(Exit::NotVerified, "the token carries no usable certificate")
+        })?;
+    let claims =
+        token.verify(&key).map_err(|error| Failure::new(Exit::NotVerified, site::chain(&error)))?;
     let leaf: Value = serde_json::from_str(bundle.leaf()).unwrap_or_default();
     let value = json!({
         "claims": claims,
@@ -157,7 +157,10 @@ fn show(file: &Path, output: Output) -> Result<(), Failure> {
         "log": { "index": bundle.index(), "leaf": leaf, "checkpoint": bundle.checkpoint() },
     });
     output.result(&value, |value| {
-        format!("{}\nNothing of this was verified: `sekisho provenance verify` does that.", fields(value))
+        format!(
+            "{}\nNothing of this was verified: `sekisho provenance verify` does that.",
+            fields(value)
+        )
     });
     Ok(())
 }
@@ -177,15 +180,17 @@ fn text(file: &Path, report: &Report) -> String {
 }
 
 fn digests(file: &Path, output: Output) -> Result<Digests, Failure> {
-    let opened = File::open(file)
-        .map_err(|error| Failure::misuse(format!("`{}` cannot be read: {error}", file.display())))?;
+    let opened = File::open(file).map_err(|error| {
+        Failure::misuse(format!("`{}` cannot be read: {error}", file.display()))
+    })?;
     let bar = byte_bar(output);
     if let Ok(metadata) = opened.metadata() {
         bar.set_length(metadata.len());
     }
     let digests = digest_reader(opened, |done| bar.set_position(done));
     bar.finish_and_clear();
-    digests.map_err(|error| Failure::misuse(format!("`{}` cannot be read: {error}", file.display())))
+    digests
+        .map_err(|error| Failure::misuse(format!("`{}` cannot be read: {error}", file.display())))
 }
 
 fn read_bundle(path: &Path) -> Result<Bundle, Failure> {

@@ -25,10 +25,10 @@ const FLUSH: Duration = Duration::from_secs(2);
 /// Runs the daemon until a signal stops it.
 pub(super) fn run(directory: &Path, output: Output, now: Timestamp) -> Result<(), Failure> {
     let site = Site::open(directory, process_variables(), now).map_err(|error| refused(&error))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Exit::Internal, format!("the runtime cannot start: {error}")))?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+            Failure::new(Exit::Internal, format!("the runtime cannot start: {error}"))
+        })?;
     runtime.block_on(serve(site, output))
 }
 
@@ -41,8 +41,7 @@ async fn serve(site: Site, output: Output) -> Result<(), Failure> {
     let shutdown = Shutdown::new();
     shutdown.follow_signals().map_err(|error| internal(format!("signals: {error}")))?;
     let name = site.config.site.participant.to_string();
-    let started =
-        node::start(site, Arc::new(SystemClock), Arc::clone(&telemetry), shutdown).await;
+    let started = node::start(site, Arc::new(SystemClock), Arc::clone(&telemetry), shutdown).await;
     let running = match started {
         Ok(running) => running,
         Err(error) => {
@@ -73,7 +72,9 @@ fn failed(error: &ServeError) -> Failure {
         ServeError::Reload(_) | ServeError::OtherOwner { .. } => Exit::Misuse,
         ServeError::Open(store::OpenError::Locked { .. }) | ServeError::Listen(_) => Exit::TryAgain,
         ServeError::Open(_) => Exit::NotVerified,
-        ServeError::Store(engine::StoreError::DiskFull { .. } | engine::StoreError::WriteFailed { .. })
+        ServeError::Store(
+            engine::StoreError::DiskFull { .. } | engine::StoreError::WriteFailed { .. },
+        )
         | ServeError::Objects(_) => Exit::CannotWrite,
         _ => Exit::Internal,
     };
@@ -98,8 +99,11 @@ pub(super) fn rebuild(directory: &Path, output: Output) -> Result<(), Failure> {
     } else {
         spinner.set_draw_target(indicatif::ProgressDrawTarget::hidden());
     }
-    let report = super::runtime()?
-        .block_on(FileStore::rebuild(&paths.data, options, Environment::system(context)));
+    let report = super::runtime()?.block_on(FileStore::rebuild(
+        &paths.data,
+        options,
+        Environment::system(context),
+    ));
     spinner.finish_and_clear();
     let report = report.map_err(|error| failed(&ServeError::Open(error)))?;
     let value = json!({ "rebuilt": { "frames": report.frames, "records": report.records } });

@@ -105,8 +105,7 @@ pub async fn start(
         time: Arc::new(HandshakeTime(Arc::clone(&clock))),
     };
     // Bound before anything is written: a port that is taken leaves no trace in the journal.
-    let partner_listener =
-        PartnerListener::bind(&config.partner_listener.bind, identity.clone())?;
+    let partner_listener = PartnerListener::bind(&config.partner_listener.bind, identity.clone())?;
     let status_listener = StatusListener::bind(&config.status_listener.bind)?;
     let origin = config.partner_listener.public_url.as_str();
     let context = Arc::new(Context {
@@ -161,6 +160,7 @@ pub async fn start(
         registry: RwLock::new(Arc::new(partners)),
         clients: Mutex::default(),
         attempts: outbox::Attempts::default(),
+        owing: outbox::Owing::default(),
         meters: Arc::default(),
         witnesses: crate::witness::Witnesses::default(),
         metrics: telemetry.metrics(),
@@ -220,8 +220,7 @@ async fn serve(
         (partner_listener.addresses().to_vec(), status_listener.addresses().to_vec());
     let partners = Arc::new(Partners::new(Arc::clone(&node)).map_err(|error| system(&error))?);
     let limits = listener_limits(&node);
-    let (entrance, shutdown) =
-        (Arc::new(Entrance::new(Arc::clone(&node))), node.shutdown.clone());
+    let (entrance, shutdown) = (Arc::new(Entrance::new(Arc::clone(&node))), node.shutdown.clone());
     let partner_listener = tokio::spawn(async move {
         let handler = Arc::new(move |request, connection| {
             let partners = Arc::clone(&partners);
@@ -241,9 +240,8 @@ async fn serve(
         });
         status_listener.serve(handler, status_limits, shutdown).await;
     });
-    let managed = Arc::new(
-        management::Management::new(Arc::clone(&node)).map_err(|error| system(&error))?,
-    );
+    let managed =
+        Arc::new(management::Management::new(Arc::clone(&node)).map_err(|error| system(&error))?);
     let shutdown = node.shutdown.clone();
     let management_listener = tokio::spawn(async move {
         let handler = Arc::new(move |request, peer| {
@@ -260,7 +258,7 @@ async fn serve(
         reload::follow(&node)?,
     ];
     pulls::resume_all(&node).await?;
-    node.metrics.certificate_expiry("server", node.identity.site.load().server.valid_until());
+    reload::show_expiry(&node);
     Ok(Running {
         node,
         partner,
@@ -284,9 +282,7 @@ impl Running {
             let _ = task.await;
         }
         record_served(&node).await;
-        if let Err(error) =
-            node.commit(|view| engine::site::stopped(view, "shutdown")).await
-        {
+        if let Err(error) = node.commit(|view| engine::site::stopped(view, "shutdown")).await {
             tracing::error!(event = "stop.not_recorded", error = %error);
         }
         if let Err(error) = node.store.close().await {
@@ -366,8 +362,11 @@ async fn tidy(node: Arc<Node>) {
             }
         }
         let swept = sweep.finish(keep).await?;
-        let pulls: HashSet<PullName> =
-            pulls::open_pulls(&node).await?.iter().filter_map(|pull| pull.id.parse().ok()).collect();
+        let pulls: HashSet<PullName> = pulls::open_pulls(&node)
+            .await?
+            .iter()
+            .filter_map(|pull| pull.id.parse().ok())
+            .collect();
         let incoming = node.objects.sweep_incoming(&pulls)?;
         tracing::debug!(event = "tidied", objects = swept.objects, incoming = incoming);
         Ok::<_, ServeError>(())

@@ -89,6 +89,8 @@ struct Written {
     #[serde(default)]
     networks: Vec<IpNet>,
     #[serde(default)]
+    connect_from: Vec<IpNet>,
+    #[serde(default)]
     extensions: BTreeSet<String>,
     card_number: Option<u64>,
     #[serde_as(as = "Option<DisplayFromStr>")]
@@ -229,6 +231,7 @@ pub(super) fn parse(
         signing_anchors,
         signing_key: written.signing_key,
         networks: written.networks,
+        connect_from: written.connect_from,
         limits: written.limits,
     })
 }

@@ -239,8 +239,10 @@ state = "active"
 groups = []
 # The country that you declare it to be in, as `JP` (ISO 3166-1): policies with `spatial` judge by it.
 #region = ""
-# Private or loopback networks in which it may be dialled, and from which it must come. Without: public addresses only.
+# Private or loopback networks in which it may be dialled. Without: public addresses only.
 networks = []
+# Networks that its connections must come from. Without: any.
+connect_from = []
 
 # From its card: who it is, where its connector is, and the key that signs its journal, provenance and cards.
 id = ""

@@ -74,30 +74,6 @@ labels! {
         ServerError = "5xx",
     }
 
-    /// Which kind of DSP process.
-    ProcessKind as "process" {
-        /// A contract negotiation.
-        Negotiation = "negotiation",
-        /// A transfer process.
-        Transfer = "transfer",
-        /// A pull: negotiation, transfer and download together.
-        Pull = "pull",
-    }
-
-    /// How a process ended.
-    ProcessEnd as "end" {
-        /// As wished: finalized, completed, delivered.
-        Well = "well",
-        /// A policy refused.
-        Policy = "policy",
-        /// The partner ended it.
-        Partner = "partner",
-        /// We ended it.
-        Ours = "ours",
-        /// A message could not be delivered in time.
-        Undelivered = "undelivered",
-    }
-
     /// Which way data flow.
     DataDirection as "direction" {
         /// To a partner.

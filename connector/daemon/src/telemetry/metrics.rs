@@ -6,8 +6,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, UpDownCounter};
 
 use super::labels::{
-    CutReason, DataDirection, DeliveryOutcome, HandshakeOutcome, ProcessEnd, ProcessKind,
-    RequestKind, StatusClass,
+    CutReason, DataDirection, DeliveryOutcome, HandshakeOutcome, RequestKind, StatusClass,
 };
 
 /// Bounds of the histograms of time, in seconds.
@@ -18,11 +17,8 @@ const SECONDS: [f64; 12] =
 #[derive(Debug, Clone)]
 pub struct Metrics {
     handshakes: Counter<u64>,
-    connections: UpDownCounter<i64>,
     requests: Counter<u64>,
     request_seconds: Histogram<f64>,
-    processes: Counter<u64>,
-    process_seconds: Histogram<f64>,
     deliveries: Counter<u64>,
     waiting: Gauge<u64>,
     data: Counter<u64>,
@@ -51,16 +47,10 @@ impl Metrics {
         };
         Self {
             handshakes: counter("sekisho_handshakes", "TLS handshakes on the partner listener"),
-            connections: up_down("sekisho_connections", "Open connections of partners"),
             requests: counter("sekisho_requests", "Requests of partners"),
             request_seconds: seconds(
                 "sekisho_request_duration",
                 "Time to answer a partner's request, data apart",
-            ),
-            processes: counter("sekisho_processes_ended", "DSP processes that ended"),
-            process_seconds: seconds(
-                "sekisho_process_duration",
-                "Time from a process's first message to its end",
             ),
             deliveries: counter("sekisho_deliveries", "Attempts to deliver a message to a partner"),
             waiting: meter
@@ -93,23 +83,12 @@ impl Metrics {
         self.handshakes.add(1, &[outcome.into()]);
     }
 
-    /// A partner's connection opened (1) or closed (-1).
-    pub fn connection(&self, partner: &str, change: i64) {
-        self.connections.add(change, &[named(partner)]);
-    }
-
     /// A partner's request was answered.
     pub fn request(&self, partner: &str, kind: RequestKind, status: StatusClass, time: Duration) {
         self.requests.add(1, &[named(partner), kind.into(), status.into()]);
         if kind != RequestKind::Data {
             self.request_seconds.record(time.as_secs_f64(), &[kind.into()]);
         }
-    }
-
-    /// A process ended.
-    pub fn process(&self, partner: &str, kind: ProcessKind, end: ProcessEnd, time: Duration) {
-        self.processes.add(1, &[named(partner), kind.into(), end.into()]);
-        self.process_seconds.record(time.as_secs_f64(), &[kind.into()]);
     }
 
     /// A message was attempted.

@@ -21,6 +21,7 @@ pub(super) async fn negotiation_request(
     let incoming: message::Incoming<ContractRequestMessage> =
         read(node, request, &Shape::Negotiation(None)).await?;
     let shape = Shape::Unknown { consumer: incoming.message.consumer_pid.clone(), transfer: false };
+    node.check_owing(&peer.participant).map_err(|refusal| failed(refusal, shape.clone()))?;
     let inbound = inbound(&incoming, false);
     let (context, fresh, asking) = (Arc::clone(&node.context), node.fresh(), peer.clone());
     let asked = incoming.message;

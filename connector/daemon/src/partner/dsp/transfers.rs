@@ -30,6 +30,7 @@ pub(super) async fn transfer_request(
     let incoming: message::Incoming<TransferRequestMessage> =
         read(node, request, &Shape::Transfer(None)).await?;
     let shape = Shape::Unknown { consumer: incoming.message.consumer_pid.clone(), transfer: true };
+    node.check_owing(&peer.participant).map_err(|refusal| failed(refusal, shape.clone()))?;
     let inbound = inbound(&incoming, false);
     let (fresh, asked) = (node.fresh(), incoming.message);
     let mut prepared: Option<Prepared> = None;
