@@ -188,13 +188,9 @@ pub fn behind(
         behind: None,
     };
     let witness = Witness { behind: Some(note.to_owned()), ..held.unwrap_or(nothing) };
-    let record = RecordDraft::new(
-        LogId::Site,
-        RecordKind::CheckpointConflict,
-        Category::Service,
-    )
-    .account(towards(partner).fact("signedBefore", note).fact("size", size))
-    .put(Key::Witness(partner.clone()), witness)
-    .essential();
+    let record = RecordDraft::new(LogId::Site, RecordKind::CheckpointConflict, Category::Service)
+        .account(towards(partner).fact("signedBefore", note).fact("size", size))
+        .put(Key::Witness(partner.clone()), witness)
+        .essential();
     Ok(Decision::commit(vec![record], ()))
 }

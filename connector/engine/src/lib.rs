@@ -31,3 +31,6 @@ pub use permit::{EndReason, Permit};
 pub use record::{Account, Body, Category, LogId, RecordDraft, RecordKind, Write};
 pub use refusal::{Refusal, RefusalKind};
 pub use store::{Committed, Decision, Need, Position, Store, StoreError, View};
+
+#[cfg(test)]
+mod tests;

@@ -126,7 +126,10 @@ fn try_receive(
         Message::Finalized => consumer::finalized(view, &mut negotiation)?,
         // We have ended it already: the partner hears so, and nothing else.
         _ if is_terminating(&negotiation.process) => {
-            late_termination(&mut negotiation, context.delivery_deadline, view.now())
+            let (patience, now) = (context.delivery_deadline, view.now());
+            let mut records = end_agreement(view, &negotiation, "the negotiation was terminated")?;
+            records.extend(late_termination(&mut negotiation, patience, now));
+            records
         }
         Message::Accepted => provider::agree(view, context, fresh, &partner, &mut negotiation)?,
         Message::Verification => provider::finalize(view, context, fresh, &mut negotiation)?,
@@ -218,7 +221,14 @@ fn end_agreement(
     reason: &str,
 ) -> Result<Vec<RecordDraft>, Need> {
     let Some(id) = &negotiation.agreement else { return Ok(Vec::new()) };
-    if negotiation.process.state() == Some(State::Finalized) {
+    // The provider alone finalizes, so it knows when that will not happen any more: not while its termination waits behind
+    // the message that does. The consumer knows when the termination is acknowledged.
+    let (process, state) = (&negotiation.process, negotiation.process.state());
+    let is_over = match process.role() {
+        Role::Provider => !process.termination_queued() && state != Some(State::Finalized),
+        Role::Consumer => state == Some(State::Terminated),
+    };
+    if !is_over {
         return Ok(Vec::new());
     }
     let Some(mut agreement) = context::agreement(view, id)? else { return Ok(Vec::new()) };
@@ -374,29 +384,30 @@ fn late_termination(
     negotiation: &mut Negotiation,
     patience: SignedDuration,
     now: Timestamp,
-) -> Vec<RecordDraft> {
+) -> Option<RecordDraft> {
     let pending = negotiation.process.pending().map(|pending| pending.message);
     if pending != Some(MessageKind::Termination) || !negotiation.outbox.is_empty() {
-        return Vec::new();
+        return None;
     }
     let explanation = match &negotiation.failure {
         Some(failure) => Explanation::new(&failure.code, &failure.reason),
         None => Explanation::default(),
     };
+    let kind = MessageKind::Termination;
     let owed = late_termination_id(&negotiation.pid).and_then(|id| {
-        owe_to(negotiation, patience, now, MessageKind::Termination, id.clone(), |pids| {
+        owe_to(negotiation, patience, now, kind, id.clone(), |pids| {
             let termination = ContractNegotiationTerminationMessage { pids, explanation };
             message::to_json(&termination, Some(&id))
         })
     });
     let record = termination_record(negotiation);
-    match owed {
-        Some(owed) => vec![record.put(owed.key, owed.entity).message(owed.text)],
+    Some(match owed {
+        Some(owed) => record.put(owed.key, owed.entity).message(owed.text),
         None => {
             negotiation.process = ended(negotiation);
-            vec![record]
+            record
         }
-    }
+    })
 }
 
 /// Terminates from our side, with code and reason for the partner.

@@ -218,10 +218,6 @@ pub(super) fn finalized(
 ) -> Result<Vec<RecordDraft>, Stop> {
     let Some(id) = negotiation.agreement.clone() else { return Ok(Vec::new()) };
     let Some(mut agreement) = context::agreement(view, &id)? else { return Ok(Vec::new()) };
-    if agreement.ended.is_some() {
-        // We ended it before this message came.
-        return Ok(Vec::new());
-    }
     agreement.finalized = true;
     let mut held = context::held(view, &negotiation.participant, &negotiation.dataset)?
         .unwrap_or(Held { v: 1, agreements: Vec::new() });

@@ -2,12 +2,12 @@
 
 use jiff::SignedDuration;
 use protocol::id::Pid;
-use protocol::negotiation::MessageKind;
+use protocol::negotiation::{MessageKind, State};
 
 use super::{end_agreement, ended, finish, late_termination, outbox_key, terminate_with};
 use crate::context::{self, Context, Fresh, Stop};
 use crate::entity::{Failure, Negotiation};
-use crate::process::towards;
+use crate::process::{is_terminating, towards};
 use crate::{Account, Category, LogId, Need, RecordDraft, RecordKind, View};
 
 /// The partner acknowledged the message that was sent to it. `peer_pid` is the process id that the answer to a first
@@ -31,6 +31,11 @@ pub(crate) fn delivered(
     }
     let mut records = vec![record(&negotiation).remove(outbox_key(&negotiation, number))];
     records.extend(late_termination(&mut negotiation, patience, view.now()));
+    if is_terminating(&negotiation.process)
+        || negotiation.process.state() == Some(State::Terminated)
+    {
+        records.extend(end_agreement(view, &negotiation, "the negotiation was terminated")?);
+    }
     Ok(finish(records, &mut negotiation))
 }
 

@@ -1,0 +1,9 @@
+//! Whole exchanges between nodes that exist in memory only.
+
+mod data;
+mod exchange;
+mod pulls;
+mod random;
+mod site;
+mod stored;
+mod world;
