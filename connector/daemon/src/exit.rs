@@ -66,7 +66,7 @@ impl Exit {
             Self::Internal => "a fault of sekisho",
             Self::CannotWrite => "an output file cannot be written",
             Self::TryAgain => "not now; the same command may work later",
-            Self::RefusedByPolicy => "a usage policy refused",
+            Self::RefusedByPolicy => "a usage policy, or the partner, refused",
             Self::RefusedIdentity => {
                 "refused for who asks: unknown, suspended, wrong certificate or key"
             }
@@ -84,7 +84,7 @@ impl Exit {
             "not-reachable" => Self::NotReachable,
             "cannot-write" => Self::CannotWrite,
             "unavailable" | "too-many" | "try-again" => Self::TryAgain,
-            "policy" => Self::RefusedByPolicy,
+            "policy" | "refused" => Self::RefusedByPolicy,
             "suspended" | "identity" => Self::RefusedIdentity,
             _ => Self::Internal,
         }

@@ -86,6 +86,30 @@ pub fn activate(
     Ok(Decision::commit(records, changes))
 }
 
+/// Suspends one partner, whatever else the site's files say: a security stop does not wait for a typing error in another
+/// file. The answer says whether it was active.
+///
+/// # Errors
+/// [`Need`] when an entity is not loaded.
+pub fn suspend(
+    view: &dyn View,
+    participant: &ParticipantId,
+    author: &Author,
+) -> Result<Decision<bool>, Need> {
+    let Some(mut partner) = context::partner(view, participant)? else {
+        return Ok(Decision::answer(false));
+    };
+    if partner.state == PartnerState::Suspended {
+        return Ok(Decision::answer(false));
+    }
+    partner.state = PartnerState::Suspended;
+    let record =
+        partner_record(RecordKind::PartnerSuspended, participant, &partner.name, author)
+            .put(Key::Partner(participant.clone()), partner)
+            .essential();
+    Ok(Decision::commit(vec![record], true))
+}
+
 fn change(earlier: Option<&Partner>, partner: &Partner) -> Option<RecordKind> {
     let Some(earlier) = earlier else { return Some(RecordKind::PartnerRegistered) };
     if earlier == partner {

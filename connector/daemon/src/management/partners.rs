@@ -157,16 +157,16 @@ pub(super) async fn suspend(
     let reason: Reason = input::body(request).await?;
     let _turn = editing.lock().await;
     let file = registered(node, name)?;
-    write_state(&file, PartnerState::Suspended).await?;
     let author = author("sekisho partner suspend", person, reason.reason);
+    // It acts first, and does not wait for what another file may have wrong.
+    let (participant, asked) = (file.partner.participant.clone(), author.clone());
+    node.commit(move |view| engine::registry::suspend(view, &participant, &asked)).await?;
+    write_state(&file, PartnerState::Suspended).await?;
     match reload::reload(node, author).await {
         Ok(changes) => answer_state(node, name, &changes),
         Err(error) => Err(ApiError::from(error)
-            .because(&format!("`{}` is NOT suspended yet", file.name()))
-            .help(
-                "its file says `suspended` already: repair what is named here, and it takes effect at once; or stop the \
-                 daemon to end every exchange now",
-            )),
+            .because(&format!("`{}` is suspended, but other files are not in order", file.name()))
+            .help("repair what is named here; until then no other change of partners and policies takes effect")),
     }
 }
 

@@ -78,11 +78,13 @@ async fn a_change_that_the_reload_refuses_is_taken_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_suspension_that_another_file_hinders_stays_written_and_says_so() {
+async fn a_suspension_acts_even_when_another_file_is_broken_and_says_so() {
     let fixture = Fixture::new().await.with_partner().await;
     fs::write(fixture.file("partners/broken.toml"), "id = 1").unwrap();
     let refused = fixture.refused("/v1/partners/b/suspend", &json!({})).await;
-    assert!(refused.message.contains("NOT suspended"), "{refused}");
+    assert!(refused.message.contains("`b` is suspended"), "{refused}");
+    let records = fixture.client.get("/v1/audit/records?log=b").await.unwrap().to_string();
+    assert!(records.contains("partner-suspended"), "{records}");
     assert!(fs::read_to_string(fixture.file("partners/b.toml")).unwrap().contains("\"suspended\""));
 
     fs::remove_file(fixture.file("partners/broken.toml")).unwrap();
