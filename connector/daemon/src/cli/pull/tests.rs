@@ -54,7 +54,7 @@ impl Daemon {
                         .into_bytes(),
                 )
             }
-            "/v1/pulls/p%2F1/provenance" => answer(b"{\"token\":\"t\"}".to_vec()),
+            "/v1/pulls/p%2F1/provenance" => answer(evidence(&self.announced)),
             "/v1/pulls/p%2F1/content" => {
                 let from = range
                     .and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok())
@@ -71,6 +71,14 @@ impl Daemon {
             other => panic!("{other}"),
         }
     }
+}
+
+/// Evidence that is about this content. Whether it is genuine the daemon has found out.
+fn evidence(content: &[u8]) -> Vec<u8> {
+    let leaf = json!({ "digests": { "dataset": hex::encode(Sha256::digest(content)) } });
+    let bundle =
+        provenance::Bundle::new("t", leaf.to_string().as_bytes(), 0, Vec::new(), "note").unwrap();
+    bundle.to_json().unwrap().into_bytes()
 }
 
 /// Serves the daemon on a socket in the directory for as long as the test's runtime lives.
@@ -117,7 +125,7 @@ async fn a_file_and_its_evidence_appear_whole() {
     let file = directory.path().join("out.json");
     run(&arguments(&file, false), &client, Output::new(false)).await.unwrap();
     assert_eq!(fs::read(&file).unwrap(), content());
-    assert_eq!(fs::read(beside(&file, ".prov")).unwrap(), b"{\"token\":\"t\"}");
+    assert_eq!(fs::read(beside(&file, ".prov")).unwrap(), evidence(&content()));
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     assert!(!beside(&file, ".part").exists() && !beside(&file, ".prov.part").exists());
     assert!(daemon.requests.lock().unwrap().iter().any(|path| path.contains("delivered")));
@@ -188,7 +196,7 @@ async fn a_command_that_died_between_evidence_and_file_is_continued() {
     fs::write(beside(&file, ".prov"), "earlier").unwrap();
     run(&arguments(&file, false), &client, Output::new(false)).await.unwrap();
     assert_eq!(fs::read(&file).unwrap(), content());
-    assert_eq!(fs::read(beside(&file, ".prov")).unwrap(), b"{\"token\":\"t\"}");
+    assert_eq!(fs::read(beside(&file, ".prov")).unwrap(), evidence(&content()));
     assert!(!daemon.requests.lock().unwrap().iter().any(|path| path.contains("content")));
 
     // Evidence that lies there without an interrupted file is somebody's.
