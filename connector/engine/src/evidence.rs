@@ -142,7 +142,7 @@ fn try_witness(
                     return Err(fresh.refuse(RefusalKind::Invalid, text, text));
                 }
             }
-            let size = held.map_or(0, |held| held.size);
+            let size = held.as_ref().map_or(0, |held| held.size);
             if size != *proven_from {
                 return Err(fresh.refuse(
                     RefusalKind::Unavailable,
@@ -150,6 +150,9 @@ fn try_witness(
                     format!("proof starts at {proven_from}, held is {size}"),
                 ));
             }
+            // That we are behind is ours to answer for, whatever the partner shows afterwards.
+            let behind = held.and_then(|held| held.behind).or_else(|| witness.behind.clone());
+            let witness = Witness { behind, ..witness.clone() };
             let record =
                 RecordDraft::new(LogId::Site, RecordKind::CheckpointWitnessed, Category::Service)
                     .account(
@@ -157,7 +160,7 @@ fn try_witness(
                             .fact("size", witness.size)
                             .fact("root", witness.root.clone()),
                     )
-                    .put(key, witness.clone());
+                    .put(key, witness);
             Ok(Decision::commit(vec![record], ()))
         }
     }

@@ -103,10 +103,9 @@ pub fn suspend(
         return Ok(Decision::answer(false));
     }
     partner.state = PartnerState::Suspended;
-    let record =
-        partner_record(RecordKind::PartnerSuspended, participant, &partner.name, author)
-            .put(Key::Partner(participant.clone()), partner)
-            .essential();
+    let record = partner_record(RecordKind::PartnerSuspended, participant, &partner.name, author)
+        .put(Key::Partner(participant.clone()), partner)
+        .essential();
     Ok(Decision::commit(vec![record], true))
 }
 

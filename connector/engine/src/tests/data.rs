@@ -324,7 +324,7 @@ fn evidence_is_given_for_the_token_of_the_grant_only() {
         provider.look(|view| data::granted(view, &fresh, &peer, &theirs, token)).reply
     };
     let found = granted(&provider, &token_sha256(&theirs, 1)).unwrap();
-    let record = &provider.records[found.record.frame as usize];
+    let record = provider.record_at(found.record);
     assert_eq!(record.kind, RecordKind::TransferGranted);
     assert_eq!(record.digests["token"], found.transfer.grant.as_ref().unwrap().provenance_sha256);
     assert_eq!(

@@ -84,7 +84,7 @@ impl World {
             entities: BTreeMap::new(),
             records: Vec::new(),
             attempted: BTreeSet::new(),
-            drawn: Uuid::new_v5_like(participant),
+            drawn: seed(participant),
             loaded: RefCell::default(),
         }
     }
@@ -160,6 +160,10 @@ impl World {
         self.records[since..].iter().map(|record| record.kind).collect()
     }
 
+    pub(super) fn record_at(&self, position: Position) -> &RecordDraft {
+        &self.records[usize::try_from(position.frame).unwrap()]
+    }
+
     pub(super) fn get(&self, key: &Key) -> Option<&Entity> {
         self.entities.get(key).map(|(entity, _)| entity.as_ref())
     }
@@ -232,11 +236,8 @@ impl World {
     pub(super) fn due(&self, pid: &Pid) -> Option<(outbox::Due, Value)> {
         let participant = self.participant_of(pid)?;
         let due = self.look(|view| outbox::due(view, &participant, pid)).reply?;
-        let mut text = self.records[due.text.frame as usize]
-            .body
-            .message
-            .clone()
-            .expect("an owed message has text");
+        let mut text =
+            self.record_at(due.text).body.message.clone().expect("an owed message has text");
         assert_eq!(text["@id"], json!(due.entity.message.as_str()));
         if let Some((pid, generation)) = &due.entity.token {
             let value = token_sha256(pid, *generation);
@@ -419,16 +420,10 @@ impl World {
     }
 }
 
-/// A seed for identifiers, another for each participant.
-trait Seed {
-    fn new_v5_like(text: &str) -> u128;
-}
-
-impl Seed for Uuid {
-    fn new_v5_like(text: &str) -> u128 {
-        let digest = Sha256::digest(text);
-        u128::from_be_bytes(digest[..16].try_into().unwrap()) & !0xffff_ffff
-    }
+/// Where the identifiers of a participant begin.
+fn seed(participant: &str) -> u128 {
+    let digest = Sha256::digest(participant);
+    u128::from_be_bytes(digest[..16].try_into().unwrap()) & !0xffff_ffff
 }
 
 fn check_process<M: Machine>(
