@@ -26,7 +26,9 @@ install_missing() {
         as_root=(sudo)
     fi
     "${as_root[@]}" apt-get update -q
-    DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -q -y --no-install-recommends "${missing_packages[@]}"
+    # RUNLEVEL=1: a package that brings a service does not start it.
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+        apt-get install -q -y --no-install-recommends "${missing_packages[@]}"
     missing_packages=()
 }
 

@@ -60,3 +60,15 @@ pub fn flip(path: &Path, offset: u64) -> Result<()> {
     file.sync_all()?;
     Ok(())
 }
+
+/// A text with its letter in the middle changed; it must be ASCII, as tokens, hashes and signed notes are.
+pub fn with_other_letter(text: &str) -> String {
+    let middle = text.len() / 2;
+    text.char_indices()
+        .map(|(index, letter)| match (index == middle, letter) {
+            (true, 'A') => 'B',
+            (true, _) => 'A',
+            (false, letter) => letter,
+        })
+        .collect()
+}

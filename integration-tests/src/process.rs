@@ -57,7 +57,7 @@ impl Daemon {
     ) -> Result<Self> {
         let mut daemon = Self::spawn(site, variables, log, wrapper)?;
         let started = Instant::now();
-        let ready = wait::until("the daemon is ready", PATIENCE, || {
+        let ready = wait::closely("the daemon is ready", PATIENCE, || {
             if let Some(status) = daemon.child.try_wait()? {
                 bail!("the daemon ended with {status} before it was ready");
             }

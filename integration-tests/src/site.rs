@@ -263,6 +263,18 @@ impl Site {
         self.run(arguments)?.expect(0)?.last()
     }
 
+    /// The records of a kind in a log (`site`, or a partner's short name), in order; a thousand at most.
+    ///
+    /// # Errors
+    /// When the command fails.
+    pub fn records(&self, log: &str, kind: &str) -> Result<Vec<Value>> {
+        let words =
+            ["audit", "show", "--log", log, "--kind", kind, "--from", "0", "--limit", "1000"];
+        let answer = self.ask(&words)?;
+        let records = answer.get("records").and_then(Value::as_array);
+        Ok(records.with_context(|| format!("no records in {answer}"))?.clone())
+    }
+
     /// Starts a command and waits for nothing.
     ///
     /// # Errors

@@ -11,9 +11,26 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// The error of the question, or that no answer came within `limit`.
-pub fn until<T>(
+pub fn until<T>(what: &str, limit: Duration, ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    ask_again(what, limit, LONGEST_PAUSE, ask)
+}
+
+/// The same with a pause of a millisecond throughout, for what is measured.
+///
+/// # Errors
+/// As [`until`].
+pub fn closely<T>(
     what: &str,
     limit: Duration,
+    ask: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    ask_again(what, limit, FIRST_PAUSE, ask)
+}
+
+fn ask_again<T>(
+    what: &str,
+    limit: Duration,
+    longest_pause: Duration,
     mut ask: impl FnMut() -> Result<Option<T>>,
 ) -> Result<T> {
     let started = Instant::now();
@@ -26,6 +43,6 @@ pub fn until<T>(
             bail!("{what}: not within {limit:?}");
         }
         std::thread::sleep(pause);
-        pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+        pause = pause.saturating_mul(2).min(longest_pause);
     }
 }

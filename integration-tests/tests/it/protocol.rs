@@ -29,10 +29,7 @@ impl Played {
     }
 
     fn kinds(&self, kind: &str) -> Result<usize> {
-        let shown = self
-            .supplier
-            .ask(&["audit", "show", "--log", "a", "--kind", kind, "--limit", "1000"])?;
-        Ok(shown["records"].as_array().map_or(0, Vec::len))
+        Ok(self.supplier.records("a", kind)?.len())
     }
 }
 

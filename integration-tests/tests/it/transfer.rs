@@ -103,8 +103,7 @@ fn no_token_or_a_wrong_one_opens_nothing() -> Result<()> {
         let (peer, path) = (&granted.connector.peer, &granted.transfer.address.path);
         assert_eq!(peer.get(path, &[])?.status, 401);
         let token = &granted.transfer.address.token;
-        let first = if token.starts_with('A') { "B" } else { "A" };
-        let wrong = format!("Bearer {first}{}", &token[1..]);
+        let wrong = format!("Bearer {}", files::with_other_letter(token));
         for value in [wrong.as_str(), "Bearer ", "Basic YTpi", ""] {
             let reply = peer.get(path, &[("authorization", value)])?;
             assert!((401..=404).contains(&reply.status), "`{value}`: {reply:?}");
@@ -179,9 +178,7 @@ fn a_pull_goes_on_after_each_side_and_the_command_were_killed() -> Result<()> {
         assert!(behind.resumed(first), "it began from the start again");
         assert_eq!(files::sha256(&target)?, files::sha256(&scene.file("source.bin"))?);
         // One use, however often it was interrupted.
-        let shown =
-            behind.supplier.ask(&["audit", "show", "--log", "a", "--kind", "transfer-granted"])?;
-        assert_eq!(shown["records"].as_array().map(Vec::len), Some(1), "{shown}");
+        assert_eq!(behind.supplier.records("a", "transfer-granted")?.len(), 1);
         Ok(())
     })
 }
@@ -230,8 +227,8 @@ fn a_file_that_changed_in_place_is_not_served_and_reported() -> Result<()> {
         assert_ne!(refused.code, Some(0), "{}", refused.stdout);
         assert!(!again.exists());
         wait::until("the change is on record", Duration::from_secs(10), || {
-            let shown = supplier.ask(&["audit", "show", "--kind", "dataset-damaged"])?;
-            Ok(shown["records"].as_array().is_some_and(|records| !records.is_empty()).then_some(()))
+            let damaged = supplier.records("site", "dataset-damaged")?;
+            Ok((!damaged.is_empty()).then_some(()))
         })?;
         // Published again, it is served again.
         supplier.ask(&publish)?;

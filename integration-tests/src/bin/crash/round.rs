@@ -93,7 +93,7 @@ impl Rounds {
         let size = 1 + self.dice.below(LARGEST);
         self.work(number, size, kill).with_context(|| kill.to_string())?;
         self.look()?;
-        if number % AUDIT_EACH == 0 {
+        if number.is_multiple_of(AUDIT_EACH) {
             self.audit()?;
         }
         Ok(format!("{kill}; {size} bytes arrived"))

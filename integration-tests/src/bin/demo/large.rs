@@ -8,7 +8,6 @@ use integration_tests::files;
 use integration_tests::narration::{bytes, line};
 use integration_tests::site::COMMAND_LIMIT;
 use integration_tests::wait;
-use serde_json::Value;
 
 use crate::REPORTING;
 use crate::cast::Cast;
@@ -51,18 +50,8 @@ pub(crate) fn survives_kills(cast: &mut Cast) -> Result<()> {
     shows("A社", "did not begin anew after either kill", total < SIZE + SIZE / 4)?;
     let verified = cast.verify_offline(&target)?;
     shows("anyone", "verifies it offline", verified.code == Some(0))?;
-    let granted = cast.supplier.ask(&[
-        "audit",
-        "show",
-        "--log",
-        "a-sha",
-        "--kind",
-        "transfer-granted",
-        "--limit",
-        "1000",
-    ])?;
-    let records = granted.get("records").and_then(Value::as_array).map_or(0, Vec::len);
-    shows("B社", "recorded it as one use, however often it was interrupted", records == 3)?;
+    let granted = cast.supplier.records("a-sha", "transfer-granted")?;
+    shows("B社", "recorded it as one use, however often it was interrupted", granted.len() == 3)?;
     std::fs::remove_file(target)?;
     Ok(())
 }
@@ -76,8 +65,8 @@ pub(crate) fn is_cut_by_suspension(cast: &mut Cast) -> Result<()> {
     passed(cast, origin, SIZE / 4)?;
     cast.supplier.ask(&["partner", "suspend", "a-sha", "--reason", "incident 42"])?;
     let at_cut = cast.proxy.passed();
-    let cuts = cast.supplier.ask(&["audit", "show", "--log", "a-sha", "--kind", "transfer-cut"])?;
-    let cut = cuts.pointer("/records/0/time").and_then(Value::as_str);
+    let cuts = cast.supplier.records("a-sha", "transfer-cut")?;
+    let cut = cuts.first().and_then(|record| record.get("time")?.as_str());
     shows(
         "B社",
         &format!("has the cut on record, at {}", cut.unwrap_or("no time")),

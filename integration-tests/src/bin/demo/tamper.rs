@@ -26,7 +26,7 @@ pub(crate) fn is_detected(cast: &mut Cast) -> Result<()> {
     let mut bundle: Value = serde_json::from_slice(&std::fs::read(&evidence)?)?;
     let token = bundle.get_mut("token").context("the evidence has no token")?;
     let text = token.as_str().context("the token is no text")?;
-    *token = Value::String(swapped(text)?);
+    *token = Value::String(files::with_other_letter(text));
     let text = format!("{}\n", serde_json::to_string_pretty(&bundle)?);
     std::fs::write(cast.scene.file("changed.json.prov"), text)?;
     told(&cast.verify_offline(&changed)?, "the token was changed")?;
@@ -54,15 +54,6 @@ fn told(outcome: &Outcome, what: &str) -> Result<()> {
     shows("anyone", &format!("sees that {what}:"), outcome.code == Some(65))?;
     line(format!("            {}", outcome.text("/error/message")?));
     Ok(())
-}
-
-/// A token with one letter of its middle changed.
-fn swapped(token: &str) -> Result<String> {
-    let middle = token.len() / 2;
-    let (before, after) = token.split_at_checked(middle).context("no middle")?;
-    let mut letters = after.chars();
-    let letter = if letters.next() == Some('A') { 'B' } else { 'A' };
-    Ok(format!("{before}{letter}{}", letters.as_str()))
 }
 
 /// How much of a segment was written; the rest is zeros.

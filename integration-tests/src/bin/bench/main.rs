@@ -1,0 +1,96 @@
+//! The benchmark: what the daemon costs on this machine, and beside what. Prints a table and writes `target/bench.json`.
+//!
+//! Usage: `bench [--quick]`.
+
+mod commits;
+mod download;
+mod figures;
+mod node;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use integration_tests::narration::line;
+
+use figures::Figures;
+
+/// How much is measured.
+#[derive(Debug, Clone, Copy)]
+struct Extent {
+    /// Starts of which the median is taken.
+    starts: usize,
+    /// Datasets of the full catalog.
+    datasets: usize,
+    /// Negotiations.
+    negotiations: usize,
+    /// Commits for each measurement.
+    commits: u64,
+    /// Records of the long journal.
+    journal_records: u64,
+    /// Bytes of the file that is streamed while memory is looked at.
+    streamed: u64,
+    /// Bytes of the file that is downloaded beside nginx.
+    downloaded: u64,
+    /// Downloads from each, in turn.
+    downloads: usize,
+}
+
+const WHOLE: Extent = Extent {
+    starts: 15,
+    datasets: 10_000,
+    negotiations: 300,
+    commits: 20_000,
+    journal_records: 1_000_000,
+    streamed: 10 << 30,
+    downloaded: 1 << 30,
+    downloads: 7,
+};
+
+const QUICK: Extent = Extent {
+    starts: 7,
+    datasets: 1_000,
+    negotiations: 60,
+    commits: 3_000,
+    journal_records: 50_000,
+    streamed: 2 << 30,
+    downloaded: 256 << 20,
+    downloads: 5,
+};
+
+fn main() -> ExitCode {
+    let extent = match std::env::args().nth(1).as_deref() {
+        None => WHOLE,
+        Some("--quick") => QUICK,
+        Some(_) => {
+            line("usage: bench [--quick]");
+            return ExitCode::from(64);
+        }
+    };
+    match measure(extent) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            line(format!("the benchmark failed: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(extent: Extent) -> Result<()> {
+    let mut figures = Figures::default();
+    line("starts and memory…");
+    node::starts(&mut figures, extent)?;
+    line("negotiations…");
+    node::negotiations(&mut figures, extent)?;
+    line("commits and a long journal…");
+    commits::rates(&mut figures, extent)?;
+    commits::long_journal(&mut figures, extent)?;
+    line("downloads, beside nginx…");
+    download::memory(&mut figures, extent)?;
+    download::beside_nginx(&mut figures, extent)?;
+    line(figures.table());
+    let file = Path::new("target/bench.json");
+    figures.write(file)?;
+    line(format!("The same figures are in `{}`.", file.display()));
+    Ok(())
+}

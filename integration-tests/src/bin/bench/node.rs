@@ -1,0 +1,146 @@
+//! The daemon: start, memory, negotiations.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use daemon::cli::client::Client;
+use http::Method;
+use integration_tests::scene::Scene;
+use integration_tests::site::{Site, befriend};
+use integration_tests::wait;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::Extent;
+use crate::figures::{Figures, mebibytes, milliseconds, percentile};
+
+/// EDC 0.13 on two cores, measured for the design of this product.
+const EDC_READY_MS: f64 = 4000.0;
+const EDC_IDLE_MIB: f64 = 185.0;
+const EDC_NEGOTIATION_MS: f64 = 290.0;
+const AT_ONCE: usize = 8;
+
+pub(crate) const OPEN: &str = "title = \"Open\"\ndescription = \"Partners may use the data.\"\n\
+    [who]\ngroups = [\"partners\"]\n[[permit]]\nactions = [\"use\"]\n";
+
+/// A provider and a consumer that serve, partners of each other, with the policy [`OPEN`] at the provider.
+pub(crate) fn pair(scene: &Scene) -> Result<(Site, Site)> {
+    let (provider, consumer) = (scene.site("b")?, scene.site("a")?);
+    befriend(&provider, &consumer)?;
+    let activations = || anyhow::Ok(provider.log()?.matches("rules.activated").count());
+    let before = activations()?;
+    provider.policy("open", OPEN)?;
+    wait::until("the policy is in force", Duration::from_secs(10), || {
+        Ok((activations()? > before).then_some(()))
+    })?;
+    Ok((provider, consumer))
+}
+
+/// Start to ready and idle memory, with an empty catalog and a full one.
+pub(crate) fn starts(figures: &mut Figures, extent: Extent) -> Result<()> {
+    let scene = Scene::new()?;
+    let (mut provider, _consumer) = pair(&scene)?;
+    let edc = |value| ("EDC 0.13", value);
+    let ready = ready_after(&mut provider, extent.starts)?;
+    figures.beside("start to ready, empty", ready, "ms", edc(EDC_READY_MS));
+    figures.beside("idle memory, empty", idle(&mut provider)?, "MiB", edc(EDC_IDLE_MIB));
+    publish_many(&provider, &scene.file("one.txt"), extent.datasets)?;
+    let count = extent.datasets;
+    let name = format!("memory after publishing {count} datasets");
+    figures.add(name, idle(&mut provider)?, "MiB");
+    let ready = ready_after(&mut provider, extent.starts)?;
+    figures.beside(format!("start to ready, {count} datasets"), ready, "ms", edc(EDC_READY_MS));
+    let name = format!("idle memory, {count} datasets");
+    figures.beside(name, idle(&mut provider)?, "MiB", edc(EDC_IDLE_MIB));
+    Ok(())
+}
+
+/// The median of several starts, in milliseconds.
+pub(crate) fn ready_after(site: &mut Site, starts: usize) -> Result<f64> {
+    let mut times = Vec::new();
+    for _ in 0..starts {
+        site.restart()?;
+        times.push(milliseconds(site.daemon()?.ready_after()));
+    }
+    Ok(percentile(&mut times, 0.5))
+}
+
+/// Resident memory once it no longer changes, in mebibytes.
+fn idle(site: &mut Site) -> Result<f64> {
+    let daemon = site.daemon()?;
+    let mut last = 0;
+    wait::until("the memory is steady", Duration::from_secs(20), || {
+        std::thread::sleep(Duration::from_millis(500));
+        let now = daemon.resident_bytes()?;
+        let steady = now.abs_diff(last) < 64 * 1024;
+        last = now;
+        Ok(steady.then_some(()))
+    })?;
+    Ok(mebibytes(last))
+}
+
+/// Publishes one file under many ids, as a program would: through the management socket.
+fn publish_many(site: &Site, file: &Path, count: usize) -> Result<()> {
+    std::fs::write(file, "one")?;
+    let client = Client::new(&site.path("sekisho.sock"));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let file = file.to_str().context("a path is not UTF-8")?.to_owned();
+    let publisher = |first: usize| {
+        let (client, file) = (client.clone(), file.clone());
+        async move {
+            for number in (first..count).step_by(AT_ONCE) {
+                let request = json!({
+                    "path": file, "id": format!("set-{number:05}"), "title": "One of many",
+                    "policies": ["open"], "tags": [], "in_place": false,
+                });
+                client.events(Method::POST, "/v1/datasets", Some(&request), |_| Ok(())).await?;
+            }
+            anyhow::Ok(())
+        }
+    };
+    runtime.block_on(async {
+        let publishers = (0..AT_ONCE).map(|first| tokio::spawn(publisher(first)));
+        for publisher in publishers.collect::<Vec<_>>() {
+            publisher.await??;
+        }
+        Ok(())
+    })
+}
+
+/// Whole negotiations between two daemons: from the commit of the request to that of the finalization, in the consumer's
+/// journal. Five messages over mutual TLS, and every state durable before it is told.
+pub(crate) fn negotiations(figures: &mut Figures, extent: Extent) -> Result<()> {
+    let scene = Scene::new()?;
+    let (provider, consumer) = pair(&scene)?;
+    publish_many(&provider, &scene.file("one.txt"), extent.negotiations)?;
+    let target = scene.file("got.txt");
+    let target = target.to_str().context("a path is not UTF-8")?;
+    for number in 0..extent.negotiations {
+        consumer.ask(&["pull", "b", &format!("set-{number:05}"), "-o", target, "--force"])?;
+    }
+    let requested = times(&consumer, "negotiation-requested", extent.negotiations)?;
+    let finalized = times(&consumer, "negotiation-finalized", extent.negotiations)?;
+    let mut took = requested
+        .iter()
+        .zip(&finalized)
+        .map(|(from, to)| to.duration_since(*from).as_secs_f64() * 1000.0)
+        .collect::<Vec<_>>();
+    let median = percentile(&mut took, 0.5);
+    figures.beside("negotiation, median", median, "ms", ("EDC 0.13, tuned", EDC_NEGOTIATION_MS));
+    figures.add("negotiation, 99th percentile", percentile(&mut took, 0.99), "ms");
+    Ok(())
+}
+
+/// When records of a kind were made, in order.
+fn times(site: &Site, kind: &str, count: usize) -> Result<Vec<Timestamp>> {
+    let records = site.records("b", kind)?;
+    ensure!(records.len() == count, "{} records of {kind} instead of {count}", records.len());
+    let time = |record: &Value| {
+        let time = record.get("time").and_then(Value::as_str).context("a record without time")?;
+        anyhow::Ok(time.parse::<Timestamp>()?)
+    };
+    let mut times = records.iter().map(time).collect::<Result<Vec<_>>>()?;
+    times.sort();
+    Ok(times)
+}
