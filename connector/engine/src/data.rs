@@ -232,6 +232,28 @@ pub(crate) fn cut(
     Ok(finish(records, &mut transfer))
 }
 
+/// Records that a stream ended because its partner's certificate is no longer good. The transfer goes on: with a good
+/// certificate it may be read again.
+///
+/// # Errors
+/// [`Need`] when an entity is not loaded.
+pub fn disowned(
+    view: &dyn View,
+    pid: &Pid,
+    reason: &EndReason,
+) -> Result<Decision<()>, Need> {
+    let Some(transfer) = context::transfer(view, pid)? else { return Ok(Decision::answer(())) };
+    let said = Account { reason: Some(reason.internal.clone()), ..account(&transfer, None) };
+    let cut = RecordDraft::new(
+        LogId::Relation(transfer.participant.clone()),
+        RecordKind::TransferCut,
+        Category::Processing,
+    )
+    .account(said)
+    .essential();
+    Ok(Decision::commit(vec![cut], ()))
+}
+
 /// Records what was served under a grant since the last summary.
 ///
 /// # Errors

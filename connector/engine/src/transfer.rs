@@ -126,16 +126,20 @@ pub fn request(
         failure: None,
         created: view.now(),
     };
-    let record = RecordDraft::new(
-        LogId::Relation(partner.participant.clone()),
+    let record = requested(&transfer, agreement, owed);
+    Ok((transfer, vec![record]))
+}
+
+fn requested(transfer: &Transfer, agreement: &Agreement, owed: Owed) -> RecordDraft {
+    RecordDraft::new(
+        LogId::Relation(transfer.participant.clone()),
         RecordKind::TransferRequested,
         Category::Communication,
     )
-    .account(account(&transfer, &agreement.purpose))
+    .account(account(transfer, &agreement.purpose))
     .put(owed.key, owed.entity)
     .message(owed.text)
-    .put(Key::Transfer(transfer.pid.clone()), transfer.clone());
-    Ok((transfer, vec![record]))
+    .put(Key::Transfer(transfer.pid.clone()), transfer.clone())
 }
 
 /// Completes a transfer from our side: we have every byte.

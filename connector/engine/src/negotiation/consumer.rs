@@ -14,7 +14,7 @@ use super::provider::agreement_entity;
 use super::{send, terminate_with};
 use crate::context::{self, Context, Fresh, Stop};
 use crate::entity::{Held, Negotiation, Partner, Side, Subject};
-use crate::process::{Draft, owe, towards};
+use crate::process::{Draft, Owed, owe, towards};
 use crate::refusal::RefusalKind;
 use crate::{Account, Category, Key, LogId, RecordDraft, RecordKind, View};
 
@@ -102,22 +102,26 @@ pub fn request(
         failure: None,
         created: view.now(),
     };
-    let record = RecordDraft::new(
-        LogId::Relation(partner.participant.clone()),
+    let record = requested(&negotiation, owed);
+    Ok((negotiation, vec![record]))
+}
+
+fn requested(negotiation: &Negotiation, owed: Owed) -> RecordDraft {
+    RecordDraft::new(
+        LogId::Relation(negotiation.participant.clone()),
         RecordKind::NegotiationRequested,
         Category::Communication,
     )
     .account(Account {
-        purpose: choice.purpose.clone(),
-        ..towards(&partner.participant)
+        purpose: negotiation.purpose.clone(),
+        ..towards(&negotiation.participant)
             .fact("negotiation", negotiation.pid.to_string())
-            .fact("dataset", choice.dataset.to_string())
-            .fact("offer", choice.offer.to_string())
+            .fact("dataset", negotiation.dataset.to_string())
+            .fact("offer", negotiation.offer.to_string())
     })
     .put(owed.key, owed.entity)
     .message(owed.text)
-    .put(Key::Negotiation(negotiation.pid.clone()), negotiation.clone());
-    Ok((negotiation, vec![record]))
+    .put(Key::Negotiation(negotiation.pid.clone()), negotiation.clone())
 }
 
 /// Checks that the agreement is what was requested, and verifies it; anything else ends the negotiation.

@@ -26,7 +26,7 @@ use crate::{Account, Category, Decision, Key, LogId, RecordDraft, RecordKind, Vi
 /// unchanged that its policy permits is agreed at once.
 ///
 /// # Errors
-/// [`Need`] when an entity is not loaded.
+/// [`crate::Need`] when an entity is not loaded.
 pub fn receive_request(
     view: &dyn View,
     context: &Context,
