@@ -5,12 +5,14 @@ mod serve;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use certs::trust::TrustStore;
 use engine::{
     Context, Decision, Fresh, Need, Peer, Refusal, RefusalKind, Store as _, StoreError, View,
 };
 use protocol::id::ParticipantId;
 use protocol::json::Limits;
 use store::{Clock, FileStore};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 pub use serve::{Running, ServeError, start};
@@ -45,6 +47,8 @@ pub struct Node {
     pub clock: Arc<dyn Clock>,
     /// The partners' files as they are in force.
     registry: RwLock<Arc<Registry>>,
+    /// Changes after other partners' files were put in force.
+    trust_changed: watch::Sender<()>,
     /// One client for each partner, made anew when its file changes.
     clients: Mutex<HashMap<ParticipantId, (u64, PartnerClient)>>,
     /// Which messages may have reached their partner.
@@ -141,8 +145,16 @@ impl Node {
     }
 
     /// Puts other partners' files in force, after the commit that says so.
-    pub fn replace_registry(&self, registry: Registry) {
+    pub fn replace_registry(&self, registry: Registry, trust: TrustStore) {
+        // The files first: a client that is made in between is made again for the newer generation.
         *self.registry.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(registry);
+        self.identity.trust.replace(trust);
+        self.trust_changed.send_replace(());
+    }
+
+    /// Tells streams that run that certificates have to be judged again.
+    pub fn trust_changes(&self) -> watch::Receiver<()> {
+        self.trust_changed.subscribe()
     }
 
     /// A partner by its short name or its participant id.

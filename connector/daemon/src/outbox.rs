@@ -31,6 +31,8 @@ use crate::telemetry::DeliveryOutcome;
 const SETTLING: Duration = Duration::from_secs(5);
 /// How many messages are under way to one partner at once.
 const PARALLEL: usize = 32;
+/// How much of a partner's reason is kept, in characters.
+const REASON_CHARS: usize = 1000;
 /// How many records are read at once when everything is looked at again.
 const SCAN_STEP: usize = 256;
 
@@ -212,9 +214,7 @@ impl Worker {
 
     async fn deliver_all(&self) {
         loop {
-            let (participant, pid) = (self.participant.clone(), self.pid.clone());
-            let due = self.node.commit(move |view| outbox::due(view, &participant, &pid)).await;
-            match due {
+            match self.due().await {
                 Ok(Some(due)) => {
                     if !self.deliver(due).await {
                         return;
@@ -236,7 +236,7 @@ impl Worker {
     }
 
     /// Sends one message until it is settled. Answers whether to go on with the next.
-    async fn deliver(&self, due: Due) -> bool {
+    async fn deliver(&self, mut due: Due) -> bool {
         let outbound = &self.node.config.outbound;
         let mut delays = ExponentialBuilder::default()
             .with_min_delay(outbound.retry_minimum())
@@ -276,23 +276,30 @@ impl Worker {
             tokio::select! {
                 () = self.node.shutdown.stopping() => return false,
                 () = tokio::time::sleep(delay.min(remaining)) => {}
-                () = self.notify.notified() => {
-                    // A later commit may have withdrawn or superseded it.
-                    return true;
-                }
+                () = self.notify.notified() => {}
+            }
+            // Read again before each attempt: it may have been withdrawn, and the partner suspended or active again.
+            match self.due().await {
+                Ok(Some(current)) if current.number == due.number => due = current,
+                _ => return true,
             }
         }
     }
 
+    async fn due(&self) -> Result<Option<Due>, engine::StoreError> {
+        let (participant, pid) = (self.participant.clone(), self.pid.clone());
+        self.node.commit(move |view| outbox::due(view, &participant, &pid)).await
+    }
+
     /// One attempt. `None`: the node stops.
     async fn attempt(&self, due: &Due) -> Option<Attempt> {
+        if !due.partner_active {
+            return self.wait_for_partner(due).await;
+        }
         let place = tokio::select! {
             () = self.node.shutdown.stopping() => return None,
             place = self.places.acquire() => place.ok()?,
         };
-        if !due.partner_active {
-            return self.wait_for_partner(due).await;
-        }
         let Some(client) = self.node.client(&self.participant) else {
             let text = "the partner is not registered any more";
             return Some(Attempt::Final(failure("unregistered", text)));
@@ -358,7 +365,7 @@ impl Worker {
                     told.explanation.code.as_deref() == Some(engine::process::POLICY_CODE);
                 let reason = match told.explanation.texts() {
                     texts if texts.is_empty() => format!("answered {}", answer.status),
-                    texts => texts.join("; "),
+                    texts => texts.join("; ").chars().take(REASON_CHARS).collect(),
                 };
                 if temporary(answer.status) {
                     return Attempt::Again { reason, legal_refusal: false };
@@ -396,7 +403,12 @@ impl Worker {
             }
         };
         // Which of the two is the partner's follows from which is ours.
-        if pids.consumer == self.pid { Some(pids.provider) } else { Some(pids.consumer) }
+        match (pids.consumer == self.pid, pids.provider == self.pid) {
+            (true, _) => Some(pids.provider),
+            (false, true) => Some(pids.consumer),
+            // Neither is ours: it says nothing about this process.
+            (false, false) => None,
+        }
     }
 
     /// Commits what became of a message. Answers whether to go on with the next.

@@ -67,8 +67,7 @@ async fn activate(node: &Arc<Node>, author: Author) -> Result<Changes, ReloadErr
     let changes = node
         .commit(move |view| registry::activate(view, &rules, &partners, &known, &author))
         .await?;
-    node.identity.trust.replace(trust);
-    node.replace_registry(registry);
+    node.replace_registry(registry, trust);
     for (name, kind) in &changes.partners {
         tracing::info!(event = "partner.changed", partner = name, change = ?kind);
     }

@@ -174,7 +174,7 @@ impl Connection {
     ///
     /// # Errors
     /// Why the certificate is no longer accepted, or that it now stands for another partner.
-    pub(super) fn judge(&self, trust: &SharedTrust, now: Timestamp) -> Result<(), TrustError> {
+    pub fn judge(&self, trust: &SharedTrust, now: Timestamp) -> Result<(), TrustError> {
         let mut checked = self.lock();
         let store = trust.load();
         if checked.generation == store.generation() && now <= checked.valid_until {

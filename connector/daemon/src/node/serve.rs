@@ -158,6 +158,7 @@ pub async fn start(
         identity,
         clock,
         registry: RwLock::new(Arc::new(partners)),
+        trust_changed: tokio::sync::watch::Sender::new(()),
         clients: Mutex::default(),
         attempts: outbox::Attempts::default(),
         owing: outbox::Owing::default(),

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use engine::data::{Admitted, admit};
 use engine::refusal::{Refusal, RefusalKind};
@@ -17,6 +18,9 @@ use crate::node::Node;
 use crate::objects::ReadError;
 use crate::telemetry::{CutReason, DataDirection};
 use crate::wire::{self, Trouble};
+
+/// Certificates are looked at at least this often, whatever they say of themselves.
+const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 
 /// Places for data streams, in all and for each partner.
 #[derive(Debug, Default)]
@@ -86,7 +90,7 @@ pub(super) async fn serve(
         let refusal = Refusal::new(RefusalKind::TooMany, text, text, node.fresh().reference);
         return refuse(node, peer, refusal).await;
     };
-    let (admitted, lease) = match ask(node, peer, &pid, &token).await {
+    let (admitted, lease) = match ask(node, peer, connection, &pid, &token).await {
         Ok(admitted) => admitted,
         Err(Trouble::Refused(refusal)) => return refuse(node, peer, refusal).await,
         Err(Trouble::Store(error)) => {
@@ -112,7 +116,7 @@ pub(super) async fn serve(
         reader,
         content,
         lease,
-        renew: renew(node, peer, &pid, &token),
+        renew: renew(node, peer, connection, &pid, &token),
         meters: Arc::clone(&node.meters),
         pace: node.pace(),
         finished: finished(node, peer, dataset.clone(), place),
@@ -132,6 +136,7 @@ pub(super) async fn serve(
 async fn ask(
     node: &Arc<Node>,
     peer: &Peer,
+    connection: &Arc<Connection>,
     pid: &Pid,
     token: &str,
 ) -> Result<(Admitted, Lease), Trouble> {
@@ -149,12 +154,67 @@ async fn ask(
     }
 }
 
+/// Resolves when the certificate of a connection is no longer good: it has run out, was revoked, or its partner's anchors
+/// are others now. The stream ends first, and its end is recorded after.
+async fn disowned(node: &Arc<Node>, connection: &Arc<Connection>, pid: &Pid) -> EndReason {
+    let mut changed = node.trust_changes();
+    let error = loop {
+        let now = node.clock.now();
+        if let Err(error) = connection.judge(&node.identity.trust, now) {
+            break error;
+        }
+        let left = connection.checked().valid_until.duration_since(now);
+        // Just past its end: until then it still holds.
+        let left = Duration::try_from(left).unwrap_or_default() + Duration::from_millis(1);
+        tokio::select! {
+            changed = changed.changed() => {
+                if changed.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+            () = tokio::time::sleep(left.min(LONGEST_SLEEP)) => {}
+        }
+    };
+    let reason = EndReason {
+        external: "the certificate is no longer accepted".to_owned(),
+        internal: crate::site::chain(&error),
+        terminates: false,
+        by_policy: false,
+    };
+    let (node, pid, cut) = (Arc::clone(node), pid.clone(), reason.clone());
+    tokio::spawn(async move {
+        let recorded =
+            node.commit(move |view| engine::data::disowned(view, &pid, &cut)).await;
+        if let Err(error) = recorded {
+            tracing::error!(event = "cut.not_recorded", error = %error);
+        }
+    });
+    reason
+}
+
 /// Decides again on a permit whose instant has come: what no longer holds is cut with its record, what holds goes on.
-fn renew(node: &Arc<Node>, peer: &Peer, pid: &Pid, token: &str) -> Renew {
-    let (node, peer, pid, token) = (Arc::clone(node), peer.clone(), pid.clone(), token.to_owned());
+fn renew(
+    node: &Arc<Node>,
+    peer: &Peer,
+    connection: &Arc<Connection>,
+    pid: &Pid,
+    token: &str,
+) -> Renew {
+    let (node, peer, connection, pid, token) = (
+        Arc::clone(node),
+        peer.clone(),
+        Arc::clone(connection),
+        pid.clone(),
+        token.to_owned(),
+    );
     Box::new(move |_: Permit| {
-        let (node, peer, pid, token) =
-            (Arc::clone(&node), peer.clone(), pid.clone(), token.clone());
+        let (node, peer, connection, pid, token) = (
+            Arc::clone(&node),
+            peer.clone(),
+            Arc::clone(&connection),
+            pid.clone(),
+            token.clone(),
+        );
         async move {
             let gone = |internal: String| EndReason {
                 external: "the permit has ended".to_owned(),
@@ -165,7 +225,7 @@ fn renew(node: &Arc<Node>, peer: &Peer, pid: &Pid, token: &str) -> Renew {
             if let Err(error) = node.store.recheck_permits(pid.clone()).await {
                 return Err(gone(error.to_string()));
             }
-            match ask(&node, &peer, &pid, &token).await {
+            match ask(&node, &peer, &connection, &pid, &token).await {
                 Ok((_, lease)) => Ok(lease),
                 Err(trouble) => Err(gone(trouble.to_string())),
             }

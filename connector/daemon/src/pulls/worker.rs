@@ -58,9 +58,18 @@ impl Worker {
                 Next::Download { transfer, agreement, source } => {
                     watched.clear();
                     self.progress.step("downloading");
+                    let mut grounds: Vec<_> = [
+                        Key::Partner(transfer.participant.clone()),
+                        Key::Transfer(transfer.pid.clone()),
+                        Key::Agreement(agreement.id.clone()),
+                    ]
+                    .map(|key| self.node.store.subscribe(key))
+                    .into();
                     tokio::select! {
                         () = self.node.shutdown.stopping() => return Ok(()),
                         fetched = self.fetch(&transfer, &agreement, &source) => fetched?,
+                        // Whatever it rests on changed: decided again, and what is here is kept.
+                        () = any_changed(&mut grounds) => {}
                     }
                 }
             }
