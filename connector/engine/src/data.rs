@@ -237,13 +237,9 @@ pub(crate) fn cut(
 ///
 /// # Errors
 /// [`Need`] when an entity is not loaded.
-pub fn disowned(
-    view: &dyn View,
-    pid: &Pid,
-    reason: &EndReason,
-) -> Result<Decision<()>, Need> {
+pub fn disowned(view: &dyn View, pid: &Pid, reason: &EndReason) -> Result<Decision<()>, Need> {
     let Some(transfer) = context::transfer(view, pid)? else { return Ok(Decision::answer(())) };
-    let said = Account { reason: Some(reason.internal.clone()), ..account(&transfer, None) };
+    let said = Account { reason: Some(reason.internal.clone()), ..account(&transfer, &None) };
     let cut = RecordDraft::new(
         LogId::Relation(transfer.participant.clone()),
         RecordKind::TransferCut,
