@@ -8,6 +8,7 @@
 //! Everything that is started is bounded in time, listens on loopback only, and is ended by its process id.
 
 pub mod authority;
+#[cfg(feature = "clock")]
 pub mod clocked;
 pub mod command;
 pub mod connector;

@@ -12,9 +12,13 @@ use serde_json::Value;
 use crate::command::{self, Outcome, Running};
 use crate::ports;
 use crate::process::{self, Daemon};
+use crate::wait;
 
 /// How long a command may take.
 pub const COMMAND_LIMIT: Duration = Duration::from_secs(120);
+
+/// How long a daemon may take to read its files again.
+const RELOAD_LIMIT: Duration = Duration::from_secs(20);
 
 /// The networks in which sites of one machine may dial each other.
 const LOOPBACK: &str = "127.0.0.0/8";
@@ -302,7 +306,22 @@ impl Site {
         Ok(())
     }
 
-    /// Writes a policy file. A running daemon takes it by itself; [`Site::settle`] waits for that.
+    /// Writes policy files and waits until the running daemon has put them in force.
+    ///
+    /// # Errors
+    /// When they cannot be written, or are not in force in time.
+    pub fn activate(&self, policies: &[(&str, &str)]) -> Result<()> {
+        let activations = || anyhow::Ok(self.log()?.matches("rules.activated").count());
+        let before = activations()?;
+        for (name, text) in policies {
+            self.policy(name, text)?;
+        }
+        wait::until("the policies are in force", RELOAD_LIMIT, || {
+            Ok((activations()? > before).then_some(()))
+        })
+    }
+
+    /// Writes a policy file. A running daemon takes it by itself, if it is right.
     ///
     /// # Errors
     /// When it cannot be written.

@@ -154,7 +154,7 @@ fn version(shown: &Value) -> String {
 fn both_roles_run_in_one_daemon() -> Result<()> {
     Scene::play(|scene| {
         let Pair { supplier, customer } = Pair::new(scene)?;
-        crate::stage::activate(&customer, &[("open", crate::stage::OPEN)])?;
+        customer.activate(&[("open", crate::stage::OPEN)])?;
         supplier.publish(&note(scene, "b.txt", "of b")?, "of-b", "open")?;
         customer.publish(&note(scene, "a.txt", "of a")?, "of-a", "open")?;
         let pull = |site: &Site, partner, dataset, name| -> Result<String> {

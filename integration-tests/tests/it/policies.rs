@@ -6,7 +6,7 @@ use integration_tests::peer::Reply;
 use integration_tests::scene::Scene;
 use serde_json::{Value, json};
 
-use crate::stage::{Pair, activate, note, word};
+use crate::stage::{Pair, note, word};
 
 #[test]
 fn a_purpose_that_is_not_allowed_is_refused_with_the_clause() -> Result<()> {
@@ -76,7 +76,7 @@ groups = ["partners"]
 actions = ["use"]
 when = ["count lteq 2"]
 "#;
-        activate(&pair.supplier, &[("twice", twice)])?;
+        pair.supplier.activate(&[("twice", twice)])?;
         pair.supplier.publish(&note(scene, "one.txt", "one")?, "one", "twice")?;
         for (round, code) in [(1, 0), (2, 0), (3, 77)] {
             let target = scene.file(&format!("got-{round}"));

@@ -1,12 +1,10 @@
 //! What most suites begin with: a supplier, a customer, and policies.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use integration_tests::scene::Scene;
 use integration_tests::site::{Site, befriend};
-use integration_tests::wait;
 
 /// Partners may use it for reporting.
 pub(crate) const REPORTING: &str = r#"
@@ -53,24 +51,9 @@ impl Pair {
     /// Two sites that serve become partners.
     pub(crate) fn of(supplier: Site, customer: Site) -> Result<Self> {
         befriend(&supplier, &customer)?;
-        activate(&supplier, &[("reporting", REPORTING), ("open", OPEN), ("hidden", HIDDEN)])?;
+        supplier.activate(&[("reporting", REPORTING), ("open", OPEN), ("hidden", HIDDEN)])?;
         Ok(Self { supplier, customer })
     }
-}
-
-/// Puts policies in force at a site that serves.
-pub(crate) fn activate(site: &Site, policies: &[(&str, &str)]) -> Result<()> {
-    let before = activations(site)?;
-    for (name, text) in policies {
-        site.policy(name, text)?;
-    }
-    wait::until("the policies are in force", Duration::from_secs(10), || {
-        Ok((activations(site)? > before).then_some(()))
-    })
-}
-
-fn activations(site: &Site) -> Result<usize> {
-    Ok(site.log()?.matches("rules.activated").count())
 }
 
 /// Writes a small file into the scene.

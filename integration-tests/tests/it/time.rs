@@ -13,7 +13,7 @@ use integration_tests::site::Site;
 use integration_tests::wait;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::stage::{OPEN, Pair, activate};
+use crate::stage::{OPEN, Pair};
 
 const SIZE: u64 = 128 * 1024 * 1024;
 
@@ -23,7 +23,7 @@ fn stage(scene: &Scene, policy: &str) -> Result<(Site, Site)> {
     let mut supplier = plan.make()?;
     supplier.start()?;
     let Pair { mut supplier, mut customer } = Pair::of(supplier, scene.site("a")?)?;
-    activate(&supplier, &[("timed", policy)])?;
+    supplier.activate(&[("timed", policy)])?;
     let source = scene.file("source.bin");
     files::write(&source, SIZE, "source")?;
     supplier.publish(&source, "one", "timed")?;

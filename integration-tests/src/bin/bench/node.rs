@@ -1,11 +1,11 @@
 //! The daemon: start, memory, negotiations.
 
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use daemon::cli::client::Client;
-use http::Method;
 use integration_tests::scene::Scene;
 use integration_tests::site::{Site, befriend};
 use integration_tests::wait;
@@ -28,12 +28,7 @@ pub(crate) const OPEN: &str = "title = \"Open\"\ndescription = \"Partners may us
 pub(crate) fn pair(scene: &Scene) -> Result<(Site, Site)> {
     let (provider, consumer) = (scene.site("b")?, scene.site("a")?);
     befriend(&provider, &consumer)?;
-    let activations = || anyhow::Ok(provider.log()?.matches("rules.activated").count());
-    let before = activations()?;
-    provider.policy("open", OPEN)?;
-    wait::until("the policy is in force", Duration::from_secs(10), || {
-        Ok((activations()? > before).then_some(()))
-    })?;
+    provider.activate(&[("open", OPEN)])?;
     Ok((provider, consumer))
 }
 
@@ -83,29 +78,40 @@ fn idle(site: &mut Site) -> Result<f64> {
 /// Publishes one file under many ids, as a program would: through the management socket.
 fn publish_many(site: &Site, file: &Path, count: usize) -> Result<()> {
     std::fs::write(file, "one")?;
-    let client = Client::new(&site.path("sekisho.sock"));
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let file = file.to_str().context("a path is not UTF-8")?.to_owned();
-    let publisher = |first: usize| {
-        let (client, file) = (client.clone(), file.clone());
-        async move {
-            for number in (first..count).step_by(AT_ONCE) {
-                let request = json!({
-                    "path": file, "id": format!("set-{number:05}"), "title": "One of many",
-                    "policies": ["open"], "tags": [], "in_place": false,
-                });
-                client.events(Method::POST, "/v1/datasets", Some(&request), |_| Ok(())).await?;
-            }
-            anyhow::Ok(())
-        }
-    };
-    runtime.block_on(async {
-        let publishers = (0..AT_ONCE).map(|first| tokio::spawn(publisher(first)));
-        for publisher in publishers.collect::<Vec<_>>() {
-            publisher.await??;
-        }
+    let (socket, file) = (site.path("sekisho.sock"), file.to_str().context("no UTF-8")?);
+    let publish = |number: usize| {
+        let request = json!({
+            "path": file, "id": format!("set-{number:05}"), "title": "One of many",
+            "policies": ["open"], "tags": [], "in_place": false,
+        });
+        let answer = post(&socket, "/v1/datasets", &request.to_string())?;
+        ensure!(answer.contains("\"dataset\""), "it was not published: {answer}");
         Ok(())
+    };
+    std::thread::scope(|scope| {
+        let publisher =
+            |first| scope.spawn(move || (first..count).step_by(AT_ONCE).try_for_each(publish));
+        let publishers = (0..AT_ONCE).map(publisher).collect::<Vec<_>>();
+        publishers.into_iter().try_for_each(|publisher| {
+            publisher.join().map_err(|_| anyhow::anyhow!("a publisher panicked"))?
+        })
     })
+}
+
+/// Posts JSON to the management socket and takes the whole answer.
+fn post(socket: &Path, path: &str, body: &str) -> Result<String> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+    let length = body.len();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: sekisho\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\
+         Connection: close\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(body.as_bytes())?;
+    let mut answer = String::new();
+    stream.take(1 << 20).read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 /// Whole negotiations between two daemons: from the commit of the request to that of the finalization, in the consumer's

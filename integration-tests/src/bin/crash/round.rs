@@ -61,15 +61,7 @@ impl Rounds {
         };
         let (provider, consumer) = (make("b")?, make("a")?);
         befriend(&provider, &consumer)?;
-        provider.policy("open", POLICY)?;
-        wait::until("the policy is in force", Duration::from_secs(10), || {
-            let log = provider.log()?;
-            let registered = log.find("partner.changed").unwrap_or(log.len());
-            Ok(log
-                .get(registered..)
-                .is_some_and(|log| log.contains("rules.activated"))
-                .then_some(()))
-        })?;
+        provider.activate(&[("open", POLICY)])?;
         Ok(Self {
             dice: Dice::new(seed),
             may_trace: can_trace(),

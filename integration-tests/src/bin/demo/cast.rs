@@ -11,7 +11,6 @@ use integration_tests::process::sekisho;
 use integration_tests::proxy::{Faults, Proxy};
 use integration_tests::scene::Scene;
 use integration_tests::site::{COMMAND_LIMIT, Site};
-use integration_tests::wait;
 use serde_json::Value;
 
 use crate::tell::{chapter, shows};
@@ -77,16 +76,10 @@ impl Cast {
 
     /// Puts B社's policies in force.
     fn activate(&self) -> Result<()> {
-        let activations = || anyhow::Ok(self.supplier.log()?.matches("rules.activated").count());
-        let before = activations()?;
-        for name in ["cfp", "oem"] {
-            let text =
-                std::fs::read_to_string(self.material.join(format!("policies/{name}.toml")))?;
-            self.supplier.policy(name, &text)?;
-        }
-        wait::until("the policies are in force", Duration::from_secs(10), || {
-            Ok((activations()? > before).then_some(()))
-        })?;
+        let read = |name: &str| {
+            std::fs::read_to_string(self.material.join(format!("policies/{name}.toml")))
+        };
+        self.supplier.activate(&[("cfp", &read("cfp")?), ("oem", &read("oem")?)])?;
         shows(
             "B社",
             "put two policy files into policies/; its daemon took them while running",
