@@ -51,7 +51,7 @@ fn a_card_says_what_a_partner_must_register() {
         client_anchors: vec![card.client_anchors.clone().into_bytes()],
         ..crate::trust::PartnerMaterial::default()
     };
-    let partner = crate::trust::PartnerTrust::new(&material, now()).unwrap();
+    let partner = crate::trust::PartnerTrust::new(&material).unwrap();
     let store = crate::trust::TrustStore::new(1, vec![partner]).unwrap();
     let chain = [site.client.leaf().der().clone()];
     assert_eq!(&*store.check_client(&chain, now()).unwrap().participant, ALPHA);

@@ -64,7 +64,7 @@ fn trust(materials: &[PartnerMaterial]) -> SharedTrust {
 }
 
 fn store(materials: &[PartnerMaterial]) -> TrustStore {
-    let partners = materials.iter().map(|one| PartnerTrust::new(one, now()).unwrap()).collect();
+    let partners = materials.iter().map(|one| PartnerTrust::new(one).unwrap()).collect();
     TrustStore::new(1, partners).unwrap()
 }
 

@@ -79,21 +79,6 @@ pub enum PartnerTrustError {
         /// SHA-256 of its key, hexadecimal.
         pin: String,
     },
-    /// The anchor is expired or not yet valid.
-    #[error(
-        "anchor `{subject}` of partner `{participant}` is valid from {not_before} to {not_after}; ask the \
-         partner for its current one"
-    )]
-    AnchorNotValid {
-        /// The partner.
-        participant: String,
-        /// The anchor's subject.
-        subject: String,
-        /// When it begins.
-        not_before: Timestamp,
-        /// When it ends.
-        not_after: Timestamp,
-    },
     /// The anchor's key is too weak.
     #[error("anchor `{subject}` of partner `{participant}` is too weak: {weakness}")]
     WeakAnchor {
@@ -169,12 +154,12 @@ pub struct PartnerTrust {
 }
 
 impl PartnerTrust {
-    /// Verifies a partner's material as of `now`. A revocation list whose successor is due is not an
+    /// Verifies a partner's material. A revocation list whose successor is due is not an
     /// error here: it refuses every handshake until it is replaced, see [`Self::next_update`].
     ///
     /// # Errors
     /// What is wrong, with which certificate or list, and what to do.
-    pub fn new(material: &PartnerMaterial, now: Timestamp) -> Result<Self, PartnerTrustError> {
+    pub fn new(material: &PartnerMaterial) -> Result<Self, PartnerTrustError> {
         let participant: Arc<str> = Arc::from(material.participant.as_str());
         let owned = || participant.to_string();
         let mut selectors = Vec::new();
@@ -195,8 +180,8 @@ impl PartnerTrust {
             return Err(PartnerTrustError::NothingToJudgeBy { participant: owned() });
         }
         let mut partner = Self {
-            server: authorities(&participant, Purpose::Server, &material.server_anchors, now)?,
-            client: authorities(&participant, Purpose::Client, &material.client_anchors, now)?,
+            server: authorities(&participant, Purpose::Server, &material.server_anchors)?,
+            client: authorities(&participant, Purpose::Client, &material.client_anchors)?,
             pins: material.pins.iter().copied().collect(),
             selectors,
             participant: Arc::clone(&participant),
@@ -310,7 +295,6 @@ fn authorities(
     participant: &str,
     purpose: Purpose,
     files: &[Vec<u8>],
-    now: Timestamp,
 ) -> Result<Authorities, PartnerTrustError> {
     let participant = participant.to_owned();
     let what = match purpose {
@@ -322,7 +306,7 @@ fn authorities(
         for certificate in Certificate::bundle(bytes).map_err(|reason| {
             PartnerTrustError::Unreadable { participant: participant.clone(), what, reason }
         })? {
-            check_authority(&participant, &certificate, now)?;
+            check_authority(&participant, &certificate)?;
             if !certificates.contains(&certificate) {
                 certificates.push(certificate);
             }
@@ -335,11 +319,7 @@ fn authorities(
     Ok(authorities)
 }
 
-fn check_authority(
-    participant: &str,
-    certificate: &Certificate,
-    now: Timestamp,
-) -> Result<(), PartnerTrustError> {
+fn check_authority(participant: &str, certificate: &Certificate) -> Result<(), PartnerTrustError> {
     let (participant, subject) = (participant.to_owned(), certificate.subject().to_owned());
     if !certificate.is_ca() {
         let pin = hex::encode(certificate.spki_sha256());
@@ -349,14 +329,7 @@ fn check_authority(
         let weakness = weakness.to_owned();
         return Err(PartnerTrustError::WeakAnchor { participant, subject, weakness });
     }
-    if !certificate.is_valid_at(now) {
-        return Err(PartnerTrustError::AnchorNotValid {
-            participant,
-            subject,
-            not_before: certificate.not_before(),
-            not_after: certificate.not_after(),
-        });
-    }
+    // Dates are judged at each use: an authority that runs out must shut out its own partner, and nobody else.
     webpki::anchor_from_trusted_cert(certificate.der()).map_err(|error| {
         let reason = format!("{error:?}");
         PartnerTrustError::AnchorRefused { participant, subject, reason }

@@ -18,13 +18,12 @@ fn material(participant: &str, authority: &Authority) -> PartnerMaterial {
 }
 
 fn store(materials: &[PartnerMaterial]) -> TrustStore {
-    let partners =
-        materials.iter().map(|material| PartnerTrust::new(material, now()).unwrap()).collect();
+    let partners = materials.iter().map(|material| PartnerTrust::new(material).unwrap()).collect();
     TrustStore::new(7, partners).unwrap()
 }
 
 fn refused(material: &PartnerMaterial) -> PartnerTrustError {
-    PartnerTrust::new(material, now()).unwrap_err()
+    PartnerTrust::new(material).unwrap_err()
 }
 
 fn client(store: &TrustStore, leaf: &Leaf) -> Result<Checked, TrustError> {
@@ -198,7 +197,7 @@ fn the_newest_list_of_an_authority_decides() {
 fn contradictory_stores_are_refused() {
     let a = Authority::new("a");
     let new = |materials: &[PartnerMaterial]| {
-        let partners = materials.iter().map(|one| PartnerTrust::new(one, now()).unwrap()).collect();
+        let partners = materials.iter().map(|one| PartnerTrust::new(one).unwrap()).collect();
         TrustStore::new(1, partners).unwrap_err()
     };
     let twice = [material(BETA, &a), material(BETA, &a)];
@@ -217,9 +216,6 @@ fn material_is_verified_before_it_judges() {
         change(&mut changed);
         refused(&changed)
     };
-    let expired = Authority::with("old", |params| {
-        crate::testing::set_dates(params, now() - days(9), now() - days(1));
-    });
     let silent = Authority::with("silent", |params| {
         params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
     });
@@ -252,7 +248,6 @@ fn material_is_verified_before_it_judges() {
                 one.client_anchors.push(leaf.certificate.to_pem().into_bytes());
             }),
         ),
-        ("ask the partner", change(&|one| one.client_anchors.push(expired.pem()))),
         ("1024 bits", change(&|one| one.client_anchors.push(fixture("rsa-1024")))),
         ("elliptic curve", change(&|one| one.server_anchors.push(fixture("p192")))),
         ("by none of the authorities", change(&|one| one.crls.push(foreign.clone()))),
@@ -323,4 +318,15 @@ proptest! {
             Err(other) => prop_assert!(false, "{}", other),
         }
     }
+}
+
+#[test]
+fn an_authority_that_ran_out_shuts_out_its_own_partner_only() {
+    let expired = Authority::with("old", |params| {
+        crate::testing::set_dates(params, now() - days(9), now() - days(1));
+    });
+    let other = Authority::new("b");
+    let store = store(&[material(BETA, &expired), material(GAMMA, &other)]);
+    assert!(client(&store, &expired.leaf(&[BETA], |_| ())).is_err());
+    assert!(client(&store, &other.leaf(&[GAMMA], |_| ())).is_ok());
 }

@@ -49,7 +49,9 @@ pub fn dataset(
         let now = context::trusted_time(view, fresh)?;
         let reader = Reader { partner, rules: judge::rules_in_force(view)?, now };
         let hidden = || fresh.not_found(format!("dataset `{id}` is not visible"));
-        let dataset = context::dataset(view, id)?.ok_or_else(hidden)?;
+        let provider = context.participant.as_str();
+        let (dataset, _) = judge::visible(view, &reader.rules, provider, &reader.partner, id, now)?
+            .ok_or_else(hidden)?;
         let entry = reader.entry(context, &dataset).ok_or_else(hidden)?;
         Ok(Decision::answer(entry))
     })())

@@ -66,6 +66,8 @@ pub struct Due {
     pub begins: bool,
     /// Whether the partner may be told anything at all now.
     pub partner_active: bool,
+    /// Whether the clock is trusted: no deadline passes while it is not.
+    pub trusted_time: bool,
 }
 
 /// The message of a process that is to be sent next: the first that is owed.
@@ -90,7 +92,8 @@ pub fn due(
     };
     let key = Key::Outbox(participant.clone(), pid.clone(), number);
     let Some(text) = view.version(&key)? else { return Ok(Decision::answer(None)) };
+    let trusted_time = context::site(view)?.is_none_or(|site| site.clock_refused.is_none());
     let partner_active = context::partner(view, participant)?
         .is_some_and(|partner| partner.state == PartnerState::Active);
-    Ok(Decision::answer(Some(Due { number, entity, text, begins, partner_active })))
+    Ok(Decision::answer(Some(Due { number, entity, text, begins, partner_active, trusted_time })))
 }

@@ -100,11 +100,11 @@ impl Explanation {
         Self { code: Some(code.to_owned()), reason: vec![Value::from(reason)] }
     }
 
-    /// The reasons as texts.
+    /// The reasons as texts, fit for a log or a terminal: control characters are replaced.
     #[must_use]
     pub fn texts(&self) -> Vec<String> {
         let text = |reason: &Value| match reason.get("@value").unwrap_or(reason) {
-            Value::String(text) => text.clone(),
+            Value::String(text) => text.replace(char::is_control, "\u{FFFD}"),
             other => other.to_string(),
         };
         self.reason.iter().map(text).collect()

@@ -145,11 +145,9 @@ impl Asked {
         let target = request.offer.target();
         let hidden =
             || fresh.not_found(format!("dataset `{target}` is not visible to `{}`", partner.name));
-        let dataset = context::dataset(view, target)?.ok_or_else(hidden)?;
-        let offers = judge::offers(&rules, context.participant.as_str(), partner, &dataset, now);
-        if offers.is_empty() {
-            return Err(hidden());
-        }
+        let provider = context.participant.as_str();
+        let (dataset, offers) =
+            judge::visible(view, &rules, provider, partner, target, now)?.ok_or_else(hidden)?;
         let offered = offers
             .into_iter()
             .find(|offered| offered.id == *request.offer.id())
