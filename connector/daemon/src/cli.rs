@@ -70,7 +70,7 @@ fn command(arguments: Arguments, output: Output) -> Result<(), Failure> {
         Command::Partner(Partner::Card { output: file }) => {
             partner::card(site, file.as_deref(), output, now)
         }
-        Command::Policy(command) => policy_check::run(site, &command, output, now),
+        Command::Policy(command) => policy_check::run(site, &command, output),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "sekisho", &mut script);

@@ -15,7 +15,7 @@ use store::{Clock, FileStore};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-pub use serve::{Running, ServeError, start};
+pub use serve::{Running, ServeError, record_served, start};
 
 use crate::config::Config;
 use crate::data::Meters;

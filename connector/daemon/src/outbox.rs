@@ -105,8 +105,7 @@ struct Workers {
 pub async fn run(node: Arc<Node>) {
     let workers = Arc::new(Mutex::new(Workers::default()));
     let mut changes = node.store.subscribe_kind(Kind::Outbox);
-    // Messages owed from before the start may have been sent.
-    wake_all(&node, &workers, true).await;
+    wake_all(&node, &workers).await;
     loop {
         let change = tokio::select! {
             () = node.shutdown.stopping() => return,
@@ -120,34 +119,43 @@ pub async fn run(node: Arc<Node>) {
                     }
                 }
             }
-            Change::Rescan => wake_all(&node, &workers, false).await,
+            Change::Rescan => wake_all(&node, &workers).await,
             Change::Closed => return,
         }
     }
 }
 
-async fn wake_all(node: &Arc<Node>, workers: &Arc<Mutex<Workers>>, assume_attempted: bool) {
+async fn wake_all(node: &Arc<Node>, workers: &Arc<Mutex<Workers>>) {
+    let woken = each_owed(node, |participant, pid, _| wake(node, workers, participant, pid)).await;
+    if let Err(error) = woken {
+        tracing::error!(event = "outbox.scan_failed", error = %error);
+    }
+}
+
+/// Takes every message owed from before the start as sent: an attempt may have begun. Before anybody is listened to.
+///
+/// # Errors
+/// When the store is closed.
+pub async fn assume_attempted(node: &Arc<Node>) -> Result<(), engine::StoreError> {
+    each_owed(node, |_, pid, number| node.attempts.begin(pid, number)).await
+}
+
+async fn each_owed(
+    node: &Node,
+    mut tell: impl FnMut(&ParticipantId, &Pid, u64),
+) -> Result<(), engine::StoreError> {
     let mut after = None;
     loop {
-        let page = match node.store.scan(Kind::Outbox, after.take(), SCAN_STEP).await {
-            Ok(page) => page,
-            Err(error) => {
-                tracing::error!(event = "outbox.scan_failed", error = %error);
-                return;
-            }
-        };
+        let page = node.store.scan(Kind::Outbox, after.take(), SCAN_STEP).await?;
+        after = page.last().map(|(key, _)| key.clone());
         for (key, _) in &page {
             if let Key::Outbox(participant, pid, number) = key {
-                if assume_attempted {
-                    node.attempts.begin(pid, *number);
-                }
-                wake(node, workers, participant, pid);
+                tell(participant, pid, *number);
             }
         }
         if page.len() < SCAN_STEP {
-            return;
+            return Ok(());
         }
-        after = page.last().map(|(key, _)| key.clone());
     }
 }
 
@@ -246,7 +254,7 @@ impl Worker {
             .build();
         let mut first_refusal: Option<Instant> = None;
         loop {
-            if due.entity.deadline <= self.node.clock.now() {
+            if due.entity.deadline <= self.node.clock.now() && due.trusted_time {
                 let failure =
                     failure("undelivered", "the partner did not take the message in time");
                 return self.settle(&due, Attempt::Final(failure)).await;

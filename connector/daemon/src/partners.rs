@@ -11,7 +11,6 @@ use certs::trust::{PartnerMaterial, PartnerTrust, TrustStore, TrustStoreError};
 use certs::x509::Certificate;
 use engine::entity::{Partner, PartnerState};
 use ipnet::IpNet;
-use jiff::Timestamp;
 use protocol::id::ParticipantId;
 
 use crate::config::{Place, Problem, Problems};
@@ -67,18 +66,18 @@ impl Registry {
     ///
     /// # Errors
     /// Everything that is wrong in any of them: then nothing is to change.
-    pub fn load(directory: &Path, now: Timestamp) -> Result<Self, Problems> {
-        let (registry, problems) = Self::load_usable(directory, now);
+    pub fn load(directory: &Path) -> Result<Self, Problems> {
+        let (registry, problems) = Self::load_usable(directory);
         if problems.is_empty() { Ok(registry) } else { Err(Problems(problems)) }
     }
 
     /// As [`Registry::load`], with those that can be used and the problems of the others. Of two that claim the same,
     /// neither can be used.
-    pub fn load_usable(directory: &Path, now: Timestamp) -> (Self, Vec<Problem>) {
+    pub fn load_usable(directory: &Path) -> (Self, Vec<Problem>) {
         let mut problems = Vec::new();
         let mut partners = BTreeMap::new();
         for path in files(directory).map_err(|problem| problems.push(problem)).unwrap_or_default() {
-            match file::read(&path, now) {
+            match file::read(&path) {
                 Ok(partner) => {
                     partners.insert(partner.name().to_owned(), partner);
                 }
@@ -94,7 +93,7 @@ impl Registry {
         }
         let mut registry = Self { partners };
         // A name in other spelling, or a pin against a certificate's key, only the store itself compares.
-        while let Err(error) = registry.trust_store(0, now) {
+        while let Err(error) = registry.trust_store(0) {
             let removed = registry.remove_named_by(&error);
             if removed.is_empty() {
                 problems.push(Problem::new(
@@ -113,15 +112,11 @@ impl Registry {
     /// The trust store of these partners: what the TLS verifiers ask.
     ///
     /// # Errors
-    /// When two claim the same name or pin, or an anchor expired since the file was read.
-    pub fn trust_store(
-        &self,
-        generation: u64,
-        now: Timestamp,
-    ) -> Result<TrustStore, RegistryError> {
+    /// When two claim the same name or pin.
+    pub fn trust_store(&self, generation: u64) -> Result<TrustStore, RegistryError> {
         let partners = self
             .iter()
-            .map(|partner| Ok(PartnerTrust::new(&partner.material, now)?))
+            .map(|partner| Ok(PartnerTrust::new(&partner.material)?))
             .collect::<Result<Vec<_>, RegistryError>>()?;
         Ok(TrustStore::new(generation, partners)?)
     }

@@ -51,24 +51,28 @@ impl Refusals {
             return refusal;
         }
         let record = refusal::record(peer, &refusal, request);
-        let stored = self
-            .store
-            .transact(Vec::new(), move |_| Ok(Decision::commit(vec![record.clone()], ())))
-            .await;
-        if let Err(error) = stored {
-            tracing::warn!(
-                event = "refusal.not_recorded",
-                partner = %peer.participant,
-                reference = refusal.reference,
-                reason = refusal.internal,
-                error = %error,
-            );
-        }
-        let refusals = self.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(WINDOW).await;
-            refusals.flush(&key).await;
+        let (refusals, logged) = (self.clone(), refusal.clone());
+        // A task of its own: a peer that goes away takes the request's task with it, and the window must close all the same.
+        let recorded = tokio::spawn(async move {
+            let stored = refusals
+                .store
+                .transact(Vec::new(), move |_| Ok(Decision::commit(vec![record.clone()], ())))
+                .await;
+            if let Err(error) = stored {
+                tracing::warn!(
+                    event = "refusal.not_recorded",
+                    partner = %key.0,
+                    reference = logged.reference,
+                    reason = logged.internal,
+                    error = %error,
+                );
+            }
+            tokio::spawn(async move {
+                tokio::time::sleep(WINDOW).await;
+                refusals.flush(&key).await;
+            });
         });
+        let _ = recorded.await;
         refusal
     }
 

@@ -51,10 +51,9 @@ pub async fn reload(node: &Arc<Node>, author: Author) -> Result<Changes, ReloadE
 }
 
 async fn activate(node: &Arc<Node>, author: Author) -> Result<Changes, ReloadError> {
-    let now = node.clock.now();
-    let registry = Registry::load(&node.paths.partners, now)?;
+    let registry = Registry::load(&node.paths.partners)?;
     let generation = node.identity.trust.load().generation().saturating_add(1);
-    let trust = registry.trust_store(generation, now)?;
+    let trust = registry.trust_store(generation)?;
     let rules = policies::load(&node.paths, &registry)?;
     let partners = registry.entities();
     let mut digest = Sha256::new();

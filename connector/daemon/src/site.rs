@@ -90,7 +90,7 @@ impl Site {
         let paths = Paths::new(directory, &config);
         let mut problems = exposed(&paths);
         let pki = load_pki(&paths, &config, now).map_err(|problem| problems.push(problem)).ok();
-        let (partners, found) = Registry::load_usable(&paths.partners, now);
+        let (partners, found) = Registry::load_usable(&paths.partners);
         let own = partners.by_participant(&config.site.participant);
         problems.extend(own.map(|own| {
             let place = Place::File(own.path.clone());

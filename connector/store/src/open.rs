@@ -19,7 +19,7 @@ use crate::frames::{FrameReader, FrameWriter, decode_raw};
 use crate::index::{Index, Settings};
 use crate::keeper::{Duties, Keeper};
 use crate::notify::Notifier;
-use crate::record::announcement;
+use crate::record::{StoredRecord, announcement};
 use crate::sequencer::{Limits, Message, Parts, Sequencer};
 use crate::snapshot::{self, Fold, Folded, Header, SnapshotError, SnapshotReader};
 use crate::state::{State, Stored};
@@ -37,7 +37,8 @@ pub struct Options {
     pub queue_length: usize,
     /// The index's cache, in bytes.
     pub cache_bytes: u64,
-    /// How many groups may wait for the index, such as while it is rebuilt, before writes of cold entities are refused.
+    /// How many groups may wait for the index, and while it cannot be read how many cold entities may be kept in memory
+    /// instead, before writes of cold entities are refused.
     pub index_pending_max: usize,
 }
 
@@ -342,7 +343,7 @@ impl Replay<'_> {
             {
                 self.contradicted |= announcement::contradicts(&record, end, &hash);
             }
-            self.time = self.time.max(record.time);
+            self.time = later(self.time, &record);
             self.last = Some(record.position);
             let leaf = Leaf { hash: record.leaf_hash(), position: record.position };
             self.leaves.push((record.log.clone(), leaf));
@@ -471,6 +472,7 @@ fn start_threads(
             stopping: requests.stopping(),
         },
         trees: directory.path().join("trees"),
+        await_trees: await_sequencer(queue.clone()),
         announce: announce_to(queue.clone()),
     };
     let snapshots = requests.start(duties).map_err(failed)?;
@@ -515,6 +517,17 @@ fn start_threads(
     Ok((FileStore::from_inner(inner), report))
 }
 
+/// Waits until the sequencer has given the trees what was durable at the call: it does so before it takes up more.
+fn await_sequencer(queue: mpsc::Sender<Message>) -> Box<dyn Fn() -> bool + Send> {
+    Box::new(move || {
+        let (done, receiver) = mpsc::channel();
+        let look = Message::Look(Box::new(move |_| {
+            let _ = done.send(());
+        }));
+        queue.send(look).is_ok() && receiver.recv().is_ok()
+    })
+}
+
 /// Has the sequencer record that a snapshot was written.
 fn announce_to(queue: mpsc::Sender<Message>) -> Box<dyn Fn(&Folded) + Send> {
     Box::new(move |folded| {
@@ -530,4 +543,12 @@ fn announce_to(queue: mpsc::Sender<Message>) -> Box<dyn Fn(&Folded) + Send> {
         // An error means that the store stops; the snapshot is good without its record.
         let _ = queue.send(Message::Transact(transaction));
     })
+}
+
+/// The last journaled time after a record. An accepted clock begins it anew.
+pub(crate) fn later(before: Timestamp, record: &StoredRecord) -> Timestamp {
+    match record.kind {
+        RecordKind::ClockAccepted => Timestamp::UNIX_EPOCH,
+        _ => before.max(record.time),
+    }
 }

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use jiff::Timestamp;
 use policy::diagnostic::Diagnostic;
 use policy::explain::{Language, plain};
 use policy::set::{CompiledPolicy, RuleSet};
@@ -14,15 +13,10 @@ use super::output::Output;
 use crate::partners::Registry;
 use crate::policies;
 
-pub(super) fn run(
-    site: &Path,
-    command: &Policy,
-    output: Output,
-    now: Timestamp,
-) -> Result<(), Failure> {
+pub(super) fn run(site: &Path, command: &Policy, output: Output) -> Result<(), Failure> {
     let Policy::Check { files } = command;
     let (_, paths) = super::locate(site)?;
-    let registry = Registry::load(&paths.partners, now)?;
+    let registry = Registry::load(&paths.partners)?;
     let mut sources = policies::sources(&paths.policies)?;
     let mut names = Vec::new();
     for file in files {

@@ -114,7 +114,7 @@ fn anchors(
         return Ok(anchors);
     }
     let Ok((config, paths)) = super::locate(directory) else { return Ok(anchors) };
-    let (registry, _) = Registry::load_usable(&paths.partners, now);
+    let (registry, _) = Registry::load_usable(&paths.partners);
     anchors.extend(registry.iter().map(|partner| Anchors {
         certificates: partner.signing_anchors.clone(),
         provider: Some(partner.partner.participant.to_string()),

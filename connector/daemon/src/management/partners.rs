@@ -215,7 +215,7 @@ fn planned(node: &Node, registration: &Registration) -> Result<Plan, ApiError> {
         networks: registration.networks.clone(),
     };
     let own = &node.context.participant;
-    Ok(plan(&node.paths.partners, &node.registry(), own, &opened, &declared, now)?)
+    Ok(plan(&node.paths.partners, &node.registry(), own, &opened, &declared)?)
 }
 
 impl From<CardRefusal> for ApiError {

@@ -73,7 +73,7 @@ pub(super) fn store(generation: u64, partners: &[&SharedSite]) -> TrustStore {
                 client_anchors: vec![site.client.anchor().to_pem().into_bytes()],
                 ..PartnerMaterial::default()
             };
-            PartnerTrust::new(&material, Timestamp::now()).unwrap()
+            PartnerTrust::new(&material).unwrap()
         })
         .collect();
     TrustStore::new(generation, partners).unwrap()

@@ -98,7 +98,7 @@ pub async fn start(
     shutdown: Shutdown,
 ) -> Result<Running, ServeError> {
     let Site { paths, config, pki, partners, rules: _ } = site;
-    let trust = partners.trust_store(1, clock.now()).map_err(reload::ReloadError::from)?;
+    let trust = partners.trust_store(1).map_err(reload::ReloadError::from)?;
     let identity = NodeIdentity {
         site: SharedSite::new(pki),
         trust: SharedTrust::new(trust),
@@ -190,6 +190,7 @@ async fn open_books(node: &Arc<Node>) -> Result<(), ServeError> {
     };
     let author = Author { place: "start".to_owned(), person: None, reason: None };
     reload::reload(node, author).await?;
+    outbox::assume_attempted(node).await?;
     if unclean {
         let mut after = None;
         loop {
@@ -327,7 +328,8 @@ async fn summarise(node: Arc<Node>) {
     }
 }
 
-async fn record_served(node: &Arc<Node>) {
+/// Records what was served and is not recorded yet.
+pub async fn record_served(node: &Arc<Node>) {
     for (pid, served) in node.meters.drain() {
         let asked = pid.clone();
         let recorded = node
@@ -385,9 +387,13 @@ async fn watch_clock(node: Arc<Node>) {
         let journaled = node.commit(|view| Ok(engine::Decision::answer(view.now()))).await;
         if let Ok(journaled) = journaled {
             let judged = judge(before, now, Some(journaled), node.config.clock.max_step());
-            before = Some(now);
-            if let Err(fault) = judged {
-                distrust_clock(&node, &fault.to_string()).await;
+            // A step that could not be recorded is seen again at the next look.
+            let settled = match judged {
+                Ok(()) => true,
+                Err(fault) => distrust_clock(&node, &fault.to_string()).await,
+            };
+            if settled || before.is_none() {
+                before = Some(now);
             }
         }
         tokio::select! {
@@ -397,12 +403,16 @@ async fn watch_clock(node: Arc<Node>) {
     }
 }
 
-async fn distrust_clock(node: &Arc<Node>, reason: &str) {
+async fn distrust_clock(node: &Arc<Node>, reason: &str) -> bool {
     node.metrics.clock_fault();
     tracing::error!(event = "clock.refused", reason = reason);
     let reason = reason.to_owned();
-    if let Err(error) = node.commit(move |view| engine::site::refuse_clock(view, &reason)).await {
-        tracing::error!(event = "clock.not_recorded", error = %error);
+    match node.commit(move |view| engine::site::refuse_clock(view, &reason)).await {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::error!(event = "clock.not_recorded", error = %error);
+            false
+        }
     }
 }
 

@@ -149,7 +149,17 @@ async fn ask(
     let admitted = committed.reply?;
     let decided = node.clock.now();
     match permit {
-        Some((permit, ending)) => Ok((admitted, Lease { permit, decided, ending: ending.boxed() })),
+        Some((permit, ending)) => {
+            let (node, connection, pid) =
+                (Arc::clone(node), Arc::clone(connection), admitted.transfer.pid.clone());
+            let ending = async move {
+                tokio::select! {
+                    reason = ending => reason,
+                    reason = disowned(&node, &connection, &pid) => reason,
+                }
+            };
+            Ok((admitted, Lease { permit, decided, ending: ending.boxed() }))
+        }
         None => Err(Trouble::Store(engine::StoreError::Closed)),
     }
 }
@@ -183,8 +193,7 @@ async fn disowned(node: &Arc<Node>, connection: &Arc<Connection>, pid: &Pid) -> 
     };
     let (node, pid, cut) = (Arc::clone(node), pid.clone(), reason.clone());
     tokio::spawn(async move {
-        let recorded =
-            node.commit(move |view| engine::data::disowned(view, &pid, &cut)).await;
+        let recorded = node.commit(move |view| engine::data::disowned(view, &pid, &cut)).await;
         if let Err(error) = recorded {
             tracing::error!(event = "cut.not_recorded", error = %error);
         }
@@ -200,21 +209,11 @@ fn renew(
     pid: &Pid,
     token: &str,
 ) -> Renew {
-    let (node, peer, connection, pid, token) = (
-        Arc::clone(node),
-        peer.clone(),
-        Arc::clone(connection),
-        pid.clone(),
-        token.to_owned(),
-    );
+    let (node, peer, connection, pid, token) =
+        (Arc::clone(node), peer.clone(), Arc::clone(connection), pid.clone(), token.to_owned());
     Box::new(move |_: Permit| {
-        let (node, peer, connection, pid, token) = (
-            Arc::clone(&node),
-            peer.clone(),
-            Arc::clone(&connection),
-            pid.clone(),
-            token.clone(),
-        );
+        let (node, peer, connection, pid, token) =
+            (Arc::clone(&node), peer.clone(), Arc::clone(&connection), pid.clone(), token.clone());
         async move {
             let gone = |internal: String| EndReason {
                 external: "the permit has ended".to_owned(),

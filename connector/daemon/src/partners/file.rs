@@ -11,7 +11,6 @@ use certs::trust::{PartnerMaterial, PartnerTrust};
 use certs::x509::Certificate;
 use engine::entity::{Partner, PartnerState};
 use ipnet::IpNet;
-use jiff::Timestamp;
 use protocol::id::ParticipantId;
 use protocol::path::BaseUrl;
 use serde::Deserialize;
@@ -135,14 +134,14 @@ struct Ods {
     _global_operator_id: Option<String>,
 }
 
-/// Reads and checks a partner file, as of `now`.
-pub(super) fn read(path: &Path, now: Timestamp) -> Result<PartnerFile, Problem> {
+/// Reads and checks a partner file.
+pub(super) fn read(path: &Path) -> Result<PartnerFile, Problem> {
     let whole = |message: String| Problem::new(Place::File(path.to_owned()), "", message, "");
     let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
     check_name(name).map_err(whole)?;
     let bytes = read_bounded(path, MAX_FILE_BYTES)?;
     let text = String::from_utf8(bytes).map_err(|_| whole("is not UTF-8 text".to_owned()))?;
-    parse(path, name, &text, now)
+    parse(path, name, &text)
 }
 
 /// Whether a text can be a partner's short name: it is a file name and an argument, and not a path.
@@ -160,12 +159,7 @@ pub(super) fn check_name(name: &str) -> Result<(), String> {
     ))
 }
 
-pub(super) fn parse(
-    path: &Path,
-    name: &str,
-    text: &str,
-    now: Timestamp,
-) -> Result<PartnerFile, Problem> {
+pub(super) fn parse(path: &Path, name: &str, text: &str) -> Result<PartnerFile, Problem> {
     let at = |span: std::ops::Range<usize>| Place::at(path, text, span.start);
     let written: Written = toml::from_str(text).map_err(|error| {
         Problem::new(at(error.span().unwrap_or_default()), "", error.message().trim(), "")
@@ -199,7 +193,7 @@ pub(super) fn parse(
     let identity = written.identity.into_inner();
     let (material, signing_anchors) = material(path, &written.id, &identity)
         .map_err(|(key, message)| wrong(span.clone(), &format!("identity.{key}"), message, ""))?;
-    PartnerTrust::new(&material, now)
+    PartnerTrust::new(&material)
         .map_err(|error| wrong(span.clone(), "identity", crate::site::chain(&error), ""))?;
     let partner = Partner {
         v: 1,

@@ -9,7 +9,6 @@ use std::path::Path;
 
 use certs::card::{Card, Fingerprint, OpenedCard};
 use ipnet::IpNet;
-use jiff::Timestamp;
 use protocol::id::ParticipantId;
 use protocol::path::BaseUrl;
 use toml_edit::{Array, DocumentMut, Item, Table, Value};
@@ -126,7 +125,6 @@ pub fn plan(
     own: &ParticipantId,
     opened: &OpenedCard,
     declared: &Declared,
-    now: Timestamp,
 ) -> Result<Plan, CardRefusal> {
     let card = &opened.card;
     let unusable =
@@ -145,11 +143,10 @@ pub fn plan(
     let path = present
         .map_or_else(|| directory.join(format!("{name}.toml")), |present| present.path.clone());
     let text = document.to_string();
-    let partner =
-        file::parse(&path, &name, &text, now).map_err(|problem| unusable(problem.message))?;
+    let partner = file::parse(&path, &name, &text).map_err(|problem| unusable(problem.message))?;
     let mut together = registry.clone();
     together.partners.insert(name, partner.clone());
-    together.trust_store(0, now).map_err(|error| unusable(crate::site::chain(&error)))?;
+    together.trust_store(0).map_err(|error| unusable(crate::site::chain(&error)))?;
     let is_update = present.is_some();
     let changes = if is_update { changes } else { Vec::new() };
     Ok(Plan { partner, fingerprint: opened.fingerprint(), is_update, changes, text })

@@ -1,5 +1,6 @@
 //! Partner files and cards, with real keys and certificates.
 
+use jiff::Timestamp;
 use std::fs;
 
 use certs::card::{CardDetails, OpenedCard};
@@ -48,8 +49,8 @@ fn own() -> ParticipantId {
 }
 
 fn planned(directory: &Path, card: &OpenedCard, declared: &Declared) -> Result<Plan, CardRefusal> {
-    let registry = Registry::load(directory, now()).unwrap();
-    plan(directory, &registry, &own(), card, declared, now())
+    let registry = Registry::load(directory).unwrap();
+    plan(directory, &registry, &own(), card, declared)
 }
 
 fn add(directory: &Path, card: &OpenedCard, name: &str) -> Plan {
@@ -75,7 +76,7 @@ fn a_card_becomes_a_file_that_is_read_as_planned() {
     assert_eq!(plan.fingerprint, card.fingerprint());
     plan.write().unwrap();
 
-    let registry = Registry::load(directory.path(), now()).unwrap();
+    let registry = Registry::load(directory.path()).unwrap();
     let file = registry.by_name("b.example").unwrap();
     assert_eq!(file.partner, plan.partner.partner);
     assert_eq!(file.partner.title, "B社");
@@ -86,7 +87,7 @@ fn a_card_becomes_a_file_that_is_read_as_planned() {
     assert!(file.is_active());
     let members = registry.groups().remove("suppliers").unwrap();
     assert!(members.contains("did:web:b.example"));
-    let store = registry.trust_store(7, now()).unwrap();
+    let store = registry.trust_store(7).unwrap();
     assert_eq!(store.generation(), 7);
     let selected = store.select(other.pki.client.leaf()).unwrap();
     assert_eq!(&**selected.participant(), "did:web:b.example");
@@ -115,7 +116,7 @@ fn a_newer_card_keeps_what_is_the_administrators() {
     );
     plan.write().unwrap();
 
-    let registry = Registry::load(directory.path(), now()).unwrap();
+    let registry = Registry::load(directory.path()).unwrap();
     let file = registry.by_name("b").unwrap();
     assert_eq!(file.partner.dsp_endpoint, moved);
     assert_eq!(file.partner.card_number, Some(2));
@@ -163,7 +164,7 @@ fn suspending_changes_one_line() {
     let directory = tempfile::tempdir().unwrap();
     let other = Other::new("did:web:b.example");
     add(directory.path(), &other.card(1, ENDPOINT), "b");
-    let load = || Registry::load(directory.path(), now()).unwrap().by_name("b").unwrap().clone();
+    let load = || Registry::load(directory.path()).unwrap().by_name("b").unwrap().clone();
     let before = fs::read_to_string(load().path).unwrap();
     set_state(&load(), PartnerState::Suspended).unwrap();
     assert!(!load().is_active());
@@ -201,7 +202,7 @@ fn what_is_wrong_in_a_file_is_named_with_its_line() {
     for (from, to, place, what) in cases {
         assert!(good.contains(from), "{from} in {good}");
         fs::write(&path, good.replacen(from, to, 1)).unwrap();
-        let problems = Registry::load(directory.path(), now()).unwrap_err().to_string();
+        let problems = Registry::load(directory.path()).unwrap_err().to_string();
         assert!(
             problems.contains(&format!("b.toml{place}")) || problems.contains(place),
             "{to}: {problems}"
@@ -217,13 +218,13 @@ fn of_two_that_claim_the_same_neither_is_used() {
     let path = add(directory.path(), &other.card(1, ENDPOINT), "b").partner.path;
     let good = fs::read_to_string(&path).unwrap();
     fs::write(directory.path().join("copy.toml"), &good).unwrap();
-    let (registry, problems) = Registry::load_usable(directory.path(), now());
+    let (registry, problems) = Registry::load_usable(directory.path());
     assert_eq!(registry.iter().count(), 0);
     assert_eq!(problems.len(), 2, "{problems:?}");
     // Another id, the same certificate names.
     let twin = good.replace("id = \"did:web:b.example\"", "id = \"did:web:twin\"");
     fs::write(directory.path().join("copy.toml"), twin).unwrap();
-    let (registry, problems) = Registry::load_usable(directory.path(), now());
+    let (registry, problems) = Registry::load_usable(directory.path());
     assert_eq!(registry.iter().count(), 0);
     assert_eq!(problems.len(), 2, "{problems:?}");
 }
@@ -236,9 +237,9 @@ fn one_bad_file_does_not_hide_the_others() {
     fs::write(directory.path().join("Upper.toml"), "").unwrap();
     fs::write(directory.path().join(".hidden.toml"), "").unwrap();
     fs::write(directory.path().join("notes.txt"), "").unwrap();
-    let (registry, problems) = Registry::load_usable(directory.path(), now());
+    let (registry, problems) = Registry::load_usable(directory.path());
     assert!(registry.by_name("b").is_some());
     assert_eq!(problems.len(), 2, "{problems:?}");
-    assert!(Registry::load(directory.path(), now()).is_err());
-    assert!(Registry::load(&directory.path().join("absent"), now()).is_err());
+    assert!(Registry::load(directory.path()).is_err());
+    assert!(Registry::load(&directory.path().join("absent")).is_err());
 }

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use engine::permit::{EndReason, Permit, cut, recheck};
-use engine::{Fresh, Key, LogId, Need, Position, RecordDraft, StoreError, View};
+use engine::{Fresh, Key, LogId, Need, Position, RecordDraft, RecordKind, StoreError, View};
 use jiff::Timestamp;
 use journal::log::Record;
 use journal::tlog::{Hash, leaf_hash};
@@ -142,6 +142,13 @@ impl Sequencer {
         }
     }
 
+    /// Adds the records of the cuts that could not be recorded before.
+    pub(super) fn record_owed(&mut self, group: &mut Group) {
+        for (permit, reason) in std::mem::take(&mut self.owed) {
+            self.record_cut(group, permit, reason);
+        }
+    }
+
     /// Decides the permits again that rest on what was written from a place in the group on.
     fn recheck_written(&mut self, group: &mut Group, first: usize) {
         let keys: Vec<_> =
@@ -176,7 +183,9 @@ impl Sequencer {
             group.records.push(record);
             group.leaves.push((draft.log, hash));
             positions.push(position);
-            self.parts.last_time = now;
+            // An operator who accepts the time accepts the wall clock: from here on it counts again.
+            let accepted = draft.kind == RecordKind::ClockAccepted;
+            self.parts.last_time = if accepted { self.parts.clock.now() } else { now };
         }
         Ok(positions)
     }
@@ -204,7 +213,7 @@ impl Sequencer {
                         "`{key}` has {length} bytes; at most {VALUE_BYTES_MAX} can be stored"
                     )));
                 }
-                if self.parts.index.pending() > self.parts.limits.index_pending_max {
+                if self.index_is_behind() {
                     return Err(StoreError::Rebuilding);
                 }
             }
@@ -224,6 +233,14 @@ impl Sequencer {
             )));
         }
         Ok(records)
+    }
+
+    /// Whether memory holds as much for the index as it may: in the orders that wait for it, or in the state, which
+    /// keeps the effects of orders that an index to be rebuilt has passed over.
+    fn index_is_behind(&self) -> bool {
+        let most = self.parts.limits.index_pending_max;
+        let index = &self.parts.index;
+        index.pending() > most || !index.is_ready() && self.parts.state.recent() > most
     }
 
     fn register(&mut self, permit: Permit, loaded: &Loaded) -> (Permit, Ending) {

@@ -13,6 +13,7 @@ use journal::tlog::{Frontier, Hash};
 
 use super::{Entry, Header, SnapshotError, SnapshotReader, SnapshotWriter, at, list, path_of};
 use crate::frames::{FrameReader, decode_raw};
+use crate::open::later;
 use crate::state::StoredKey;
 
 /// How many bytes of new values are gathered in memory before they are folded into a snapshot of their own.
@@ -53,11 +54,15 @@ struct Change {
 impl Fold {
     /// Makes the snapshot of everything that is durable now, and removes all but the two newest.
     ///
-    /// Where the journal grew by more than memory should hold, there are snapshots in between.
-    pub(crate) fn run(&self) -> Result<Folded, SnapshotError> {
+    /// Where the journal grew by more than memory should hold, there are snapshots in between. Before each appears,
+    /// `secure` has to make durable what a start trusts as far as the snapshot reaches.
+    pub(crate) fn run(
+        &self,
+        secure: impl Fn() -> Result<(), SnapshotError>,
+    ) -> Result<Folded, SnapshotError> {
         loop {
             let previous = self.newest()?;
-            match self.step(previous.as_deref()) {
+            match self.step(previous.as_deref(), &secure) {
                 Ok((folded, true)) => {
                     self.tidy(&folded.path)?;
                     return Ok(folded);
@@ -74,11 +79,16 @@ impl Fold {
     }
 
     /// Folds one memory's worth. True: up to the end of the journal.
-    fn step(&self, previous: Option<&Path>) -> Result<(Folded, bool), SnapshotError> {
+    fn step(
+        &self,
+        previous: Option<&Path>,
+        secure: impl Fn() -> Result<(), SnapshotError>,
+    ) -> Result<(Folded, bool), SnapshotError> {
         let previous = previous.map(SnapshotReader::open).transpose()?;
         let (gathered, complete) = self.gather(previous.as_ref().map(SnapshotReader::header))?;
         let unfinished = self.directory.join("unfinished");
         let (hot_sha256, sha256) = self.merge(previous, &gathered, &unfinished)?;
+        secure()?;
         let mark = gathered.header.mark;
         let path = path_of(&self.directory, &mark);
         fs::rename(&unfinished, &path).map_err(|source| at(&path)(source))?;
@@ -106,7 +116,7 @@ impl Fold {
             let frame = frame.map_err(|error| unreadable(&error))?;
             for raw in &frame.records {
                 let record = decode_raw(raw).map_err(|error| unreadable(&error))?;
-                gathered.header.time = gathered.header.time.max(record.time);
+                gathered.header.time = later(gathered.header.time, &record);
                 logs.entry(record.log.clone()).or_default().append(record.leaf_hash());
                 for write in record.writes {
                     let change = match write.entity {
@@ -216,3 +226,6 @@ fn next_of(
         Some(snapshot) => snapshot.next_cold(),
     }
 }
+
+#[cfg(test)]
+mod tests;

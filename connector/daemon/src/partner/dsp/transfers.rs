@@ -165,6 +165,10 @@ pub(super) async fn transferring(
     let (context, fresh, asking) = (Arc::clone(&node.context), node.fresh(), peer.clone());
     let site = node.identity.site.load();
     let (pid, ended) = (pid.clone(), !matches!(message, transfer::Message::Start(_)));
+    if ended {
+        // The transfer may close now: what it was served is recorded before.
+        crate::node::record_served(node).await;
+    }
     node.decide(move |view| {
         let next_token = |pid: &Pid, generation: u32| {
             let token = site.token_key.access_token(pid.as_str(), u64::from(generation));
