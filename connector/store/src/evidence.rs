@@ -5,13 +5,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use engine::{LogId, Position};
-use journal::log::Mark;
+use journal::log::{Mark, StoredRecord as RawRecord};
 use journal::tlog::Hash;
 use tokio::sync::watch;
 
 use crate::FileStore;
 use crate::file_store::blocking;
-use crate::frames::{FrameReader, decode_raw};
+use crate::frames::{FrameReader, decode_raw, position};
 use crate::record::{DecodeError, StoredRecord};
 use crate::trees::{EvidenceError, SharedTrees};
 
@@ -58,7 +58,7 @@ impl FileStore {
     pub async fn index_of(&self, position: Position) -> Result<(LogId, u64), EvidenceError> {
         self.ask(move |trees, reader| {
             let record = read(reader, position)?;
-            let index = trees.index(reader, &record.log, position)?;
+            let index = trees.index(reader, &record)?;
             Ok((record.log, index))
         })
         .await
@@ -78,8 +78,8 @@ impl FileStore {
     /// As [`FileStore::records`].
     pub async fn leaf_at(&self, log: LogId, index: u64) -> Result<Vec<u8>, EvidenceError> {
         self.ask(move |trees, reader| {
-            let position = trees.position(reader, &log, index)?;
-            Ok(read(reader, position)?.leaf)
+            let raw = trees.record(reader, &log, index)?;
+            Ok(decode(&raw)?.leaf)
         })
         .await
     }
@@ -99,7 +99,7 @@ impl FileStore {
             let mut records: Vec<StoredRecord> = Vec::new();
             while range.start.saturating_add(records.len() as u64) < end {
                 let index = range.start.saturating_add(records.len() as u64);
-                let position = trees.position(reader, &log, index)?;
+                let position = position(trees.record(reader, &log, index)?.position);
                 let before = records.len();
                 extend(reader, &log, position, end - index, &mut records)?;
                 if records.len() == before {
@@ -265,7 +265,11 @@ fn read(reader: &dyn FrameReader, position: Position) -> Result<StoredRecord, Ev
         journal::log::ReadError::NotThere { .. } => EvidenceError::NoRecord { position },
         other => EvidenceError::Journal { reason: other.to_string() },
     })?;
-    decode_raw(&raw).map_err(|error| EvidenceError::Journal { reason: error.to_string() })
+    decode(&raw)
+}
+
+fn decode(raw: &RawRecord) -> Result<StoredRecord, EvidenceError> {
+    decode_raw(raw).map_err(|error| EvidenceError::Journal { reason: error.to_string() })
 }
 
 impl std::fmt::Debug for Tail {

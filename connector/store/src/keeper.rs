@@ -30,6 +30,8 @@ pub(crate) struct Duties {
     pub(crate) fold: Fold,
     /// Where the trees are; their files are made durable with each snapshot.
     pub(crate) trees: PathBuf,
+    /// Waits until the trees have been given all that is durable now. False: the store stops.
+    pub(crate) await_trees: Box<dyn Fn() -> bool + Send>,
     /// Records in the site log that a snapshot was written.
     pub(crate) announce: Box<dyn Fn(&Folded) + Send>,
 }
@@ -98,13 +100,19 @@ impl Requests {
 
 impl Duties {
     fn perform(&self) -> Result<Folded, SnapshotError> {
-        // Trees first: a start trusts them as far as its snapshot reaches.
-        sync_files(&self.trees)
-            .map_err(|source| SnapshotError::Files { path: self.trees.clone(), source })?;
-        let folded = self.fold.run()?;
+        let folded = self.fold.run(|| self.secure_trees())?;
         tracing::info!(event = "snapshot.written", path = %folded.path.display());
         (self.announce)(&folded);
         Ok(folded)
+    }
+
+    /// A start trusts the trees as far as its snapshot reaches, so they are durable that far before it appears.
+    fn secure_trees(&self) -> Result<(), SnapshotError> {
+        if !(self.await_trees)() {
+            return Err(SnapshotError::Stopping);
+        }
+        sync_files(&self.trees)
+            .map_err(|source| SnapshotError::Files { path: self.trees.clone(), source })
     }
 }
 
@@ -121,7 +129,7 @@ fn sync_files(directory: &Path) -> io::Result<()> {
         fs::File::open(directory)?.sync_all()
     };
     match synced() {
-        // A tree that was rebuilt meanwhile took the place of this one.
+        // A tree that was rebuilt meanwhile took the place of this one, and was made durable before.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }

@@ -1,7 +1,8 @@
 //! The RFC 6962 tree of each log: its right edge in memory, its hashes and positions in files.
 //!
-//! The files are derived from the journal and synced only with snapshots. They are cut to the snapshot's size at a start,
-//! filled from the tail, and rebuilt from the journal when a proof made from them does not hold.
+//! The files are derived from the journal and synced only with snapshots and rebuilds. They are cut to the snapshot's size
+//! at a start, filled from the tail, and rebuilt from the journal when a proof made from them does not hold or a record is
+//! not where they say.
 
 mod positions;
 
@@ -13,10 +14,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use engine::{LogId, Position, StoreError};
 use journal::files::OsFiles;
+use journal::log::{ReadError, StoredRecord as RawRecord};
 use journal::tlog::{Frontier, Hash, leaf_hash};
 use journal::tree::{TreeError, TreeFiles};
 
 use crate::frames::{FrameReader, position};
+use crate::record::StoredRecord;
 use positions::Positions;
 
 /// How many logs have their files open at a time.
@@ -41,6 +44,10 @@ pub(crate) struct Trees {
 struct Log {
     frontier: Frontier,
     files: Option<Files>,
+    /// The files lack leaves: nothing is added to them until a reader has them rebuilt.
+    behind: bool,
+    /// Held while the files are rebuilt.
+    rebuilding: Arc<Mutex<()>>,
     /// Counts uses, to close what was not used for longest.
     used: u64,
 }
@@ -121,6 +128,7 @@ impl Trees {
                 tracing::warn!(event = "tree.behind", log = id.label(), error = %error);
                 log.files = None;
             }
+            log.behind |= log.files.is_none();
             for leaf in &leaves {
                 log.frontier.append(leaf.hash);
             }
@@ -171,27 +179,52 @@ impl Trees {
         })
     }
 
-    /// Where a log's record of that index is.
-    pub(crate) fn position(
+    /// A log's record of that index. It is the one whose hash the tree has there.
+    pub(crate) fn record(
         &self,
         reader: &dyn FrameReader,
         log: &LogId,
         index: u64,
-    ) -> Result<Position, EvidenceError> {
-        self.with_files(reader, log, index.saturating_add(1), |files, _| {
-            files.positions.read(index)
-        })
+    ) -> Result<RawRecord, EvidenceError> {
+        let label = log.label();
+        let found = self.answer(reader, log, || {
+            let placed = self.ask(log, index.saturating_add(1), |files, _| {
+                Ok((files.positions.read(index)?, files.tree.leaf_hash(index)?))
+            })?;
+            let Some((position, hash)) = placed else { return Ok(None) };
+            // The journal is read while nothing is locked: commits do not wait for it.
+            match reader.read(position) {
+                Ok(record) if record.log == label && leaf_hash(&record.leaf) == hash => {
+                    Ok(Some(record))
+                }
+                Err(error @ ReadError::Files { .. }) => {
+                    Err(EvidenceError::Journal { reason: error.to_string() })
+                }
+                // It is another record, or none begins there.
+                Ok(_) | Err(_) => {
+                    tracing::warn!(event = "tree.misplaced", log = label, index);
+                    Ok(None)
+                }
+            }
+        })?;
+        found.ok_or_else(|| unsound(log))
     }
 
-    /// The index in its log of the record at a position.
+    /// The index of a record in its log. It is the one where the tree has its hash.
     pub(crate) fn index(
         &self,
         reader: &dyn FrameReader,
-        log: &LogId,
-        position: Position,
+        record: &StoredRecord,
     ) -> Result<u64, EvidenceError> {
-        let found = self.with_files(reader, log, 0, |files, frontier| {
-            files.positions.find(position, frontier.size())
+        let (position, hash) = (record.position, record.leaf_hash());
+        let found = self.answer(reader, &record.log, || {
+            let found = self.ask(&record.log, 0, |files, frontier| {
+                match files.positions.find(position, frontier.size())? {
+                    Some(index) => Ok(Some((index, files.tree.leaf_hash(index)?))),
+                    None => Ok(None),
+                }
+            })?;
+            Ok(found.flatten().filter(|(_, at_index)| *at_index == hash).map(|(index, _)| index))
         })?;
         found.ok_or(EvidenceError::NoRecord { position })
     }
@@ -204,33 +237,57 @@ impl Trees {
         wanted: u64,
         work: impl Fn(&Files, &Frontier) -> Result<T, TreeError>,
     ) -> Result<T, EvidenceError> {
-        let attempt = || {
-            let mut logs = self.lock();
-            self.open_files(&mut logs, id);
-            let size = logs.get(id).map_or(0, |log| log.frontier.size());
-            if wanted > size {
-                return Err(EvidenceError::Size { log: id.label(), size, wanted });
-            }
-            Ok(logs.get(id).and_then(|log| {
-                let files = log.files.as_ref().filter(|files| files.tree.size() == size)?;
-                work(files, &log.frontier)
-                    .inspect_err(
-                        |error| tracing::warn!(event = "tree.damaged", log = id.label(), error = %error),
-                    )
-                    .ok()
-            }))
+        self.answer(reader, id, || self.ask(id, wanted, &work))?.ok_or_else(|| unsound(id))
+    }
+
+    /// The answer to a question about a log's files. When they give none, they are rebuilt once and asked again.
+    fn answer<T>(
+        &self,
+        reader: &dyn FrameReader,
+        id: &LogId,
+        ask: impl Fn() -> Result<Option<T>, EvidenceError>,
+    ) -> Result<Option<T>, EvidenceError> {
+        if let Some(answer) = ask()? {
+            return Ok(Some(answer));
+        }
+        let Some(turn) = self.lock().get(id).map(|log| Arc::clone(&log.rebuilding)) else {
+            return Ok(None);
         };
-        if let Some(done) = attempt()? {
-            return Ok(done);
+        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+        // Somebody else may have rebuilt them while we waited.
+        if let Some(answer) = ask()? {
+            return Ok(Some(answer));
         }
         self.rebuild(reader, id)?;
-        attempt()?.ok_or_else(|| EvidenceError::Tree {
-            log: id.label(),
-            reason: "its files do not hold the log's tree though they were just rebuilt".to_owned(),
-        })
+        ask()
+    }
+
+    /// Works on the files of a log of at least `wanted` records, as they are. `None`: they are not sound.
+    fn ask<T>(
+        &self,
+        id: &LogId,
+        wanted: u64,
+        work: impl Fn(&Files, &Frontier) -> Result<T, TreeError>,
+    ) -> Result<Option<T>, EvidenceError> {
+        let mut logs = self.lock();
+        self.open_files(&mut logs, id);
+        let size = logs.get(id).map_or(0, |log| log.frontier.size());
+        if wanted > size {
+            return Err(EvidenceError::Size { log: id.label(), size, wanted });
+        }
+        Ok(logs.get(id).and_then(|log| {
+            let files = log.files.as_ref().filter(|files| files.tree.size() == size)?;
+            work(files, &log.frontier)
+                .inspect_err(
+                    |error| tracing::warn!(event = "tree.damaged", log = id.label(), error = %error),
+                )
+                .ok()
+        }))
     }
 
     /// Fills new files from the journal and puts them in the place of the old ones. Commits go on meanwhile.
+    ///
+    /// One at a time for each log: the caller holds its `rebuilding`.
     fn rebuild(&self, reader: &dyn FrameReader, id: &LogId) -> Result<(), EvidenceError> {
         tracing::info!(event = "tree.rebuild", log = id.label());
         let failed = |reason: String| EvidenceError::Tree { log: id.label(), reason };
@@ -244,6 +301,9 @@ impl Trees {
         }
         let mut files = Files::open(&fresh).map_err(|error| failed(error.to_string()))?;
         let end = fill(reader, id, &mut files, 0)?;
+        // A snapshot that is made meanwhile may miss them, and yet a start trusts them with it. Most is written here, where no
+        // commit waits.
+        files.sync().map_err(|error| failed(error.to_string()))?;
         let mut logs = self.lock();
         // What came while the journal was read; nothing comes while the lock is held but what is not durable yet.
         fill(reader, id, &mut files, end)?;
@@ -253,6 +313,7 @@ impl Trees {
         if files.tree.root(size).ok() != Some(log.frontier.root()) {
             return Err(failed("the journal holds another tree than the one in memory".to_owned()));
         }
+        files.sync().map_err(|error| failed(error.to_string()))?;
         log.files = None;
         match fs::remove_dir_all(&place) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -262,15 +323,16 @@ impl Trees {
         }
         fs::rename(&fresh, &place).map_err(|error| failed(error.to_string()))?;
         log.files = Some(files);
+        log.behind = false;
         Ok(())
     }
 
-    /// Opens the files of a log when they are not; closes those of the log that was not used for longest.
+    /// Opens the files of a log when they are not, unless they are behind; closes those of the log that was not used for longest.
     fn open_files(&self, logs: &mut HashMap<LogId, Log>, id: &LogId) {
         let latest = logs.values().map(|log| log.used).max().unwrap_or_default();
         let Some(log) = logs.get_mut(id) else { return };
         log.used = latest.saturating_add(1);
-        if log.files.is_some() {
+        if log.files.is_some() || log.behind {
             return;
         }
         let size = log.frontier.size();
@@ -315,6 +377,11 @@ impl Files {
         Ok(files)
     }
 
+    fn sync(&self) -> Result<(), TreeError> {
+        self.positions.sync()?;
+        self.tree.sync()
+    }
+
     fn truncate(&mut self, size: u64) -> Result<(), TreeError> {
         self.tree.truncate(size)?;
         self.positions.truncate(size)
@@ -357,6 +424,13 @@ fn fill(
     Ok(end)
 }
 
+fn unsound(id: &LogId) -> EvidenceError {
+    EvidenceError::Tree {
+        log: id.label(),
+        reason: "its files do not hold the log's tree though they were just rebuilt".to_owned(),
+    }
+}
+
 impl From<EvidenceError> for StoreError {
     fn from(error: EvidenceError) -> Self {
         match error {
@@ -374,3 +448,6 @@ impl std::fmt::Debug for Trees {
 
 /// Shared by the sequencer, who appends, and by readers.
 pub(crate) type SharedTrees = Arc<Trees>;
+
+#[cfg(test)]
+mod tests;

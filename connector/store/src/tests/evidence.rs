@@ -70,6 +70,87 @@ async fn proofs_hold_before_and_after_restarts_and_damage() {
 }
 
 #[tokio::test]
+async fn records_are_found_though_the_file_of_positions_is_damaged() {
+    type Damage = fn(&mut Vec<u8>);
+    const BYTES: usize = 12;
+    let damages: [(&str, Damage); 4] = [
+        ("zeros from the middle on, as after a loss of power", |bytes| {
+            let middle = bytes.len() / BYTES / 2 * BYTES;
+            bytes[middle..].fill(0);
+        }),
+        ("all zeros", |bytes| bytes.fill(0)),
+        ("two exchanged", |bytes| {
+            let (first, second) = bytes.split_at_mut(BYTES);
+            first.swap_with_slice(&mut second[..BYTES]);
+        }),
+        ("places where nothing begins", |bytes| {
+            for position in bytes.chunks_exact_mut(BYTES) {
+                position[7] ^= 3;
+            }
+        }),
+    ];
+    let site = Site::new();
+    let (store, _) = site.open();
+    fill(&store, 0, 40).await;
+    let records = store.records(relation(), 0..100).await.unwrap();
+    for (damage, make) in damages {
+        // Each of the three must notice by itself.
+        for question in 0..3 {
+            for entry in fs::read_dir(site.data().join("trees")).unwrap() {
+                let path = entry.unwrap().path().join("positions");
+                let mut bytes = fs::read(&path).unwrap();
+                make(&mut bytes);
+                fs::write(&path, bytes).unwrap();
+            }
+            match question {
+                0 => {
+                    let again = store.records(relation(), 0..100).await.unwrap();
+                    assert_eq!(again, records, "{damage}");
+                }
+                1 => {
+                    for (index, record) in (0..).zip(&records) {
+                        let leaf = store.leaf_at(relation(), index).await.unwrap();
+                        assert_eq!(leaf, record.leaf, "{damage}");
+                    }
+                }
+                _ => {
+                    for (index, record) in (0..).zip(&records) {
+                        let found = store.index_of(record.position).await.unwrap();
+                        assert_eq!(found, (relation(), index), "{damage}");
+                    }
+                }
+            }
+        }
+    }
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_who_find_a_tree_damaged_at_once_are_all_answered() {
+    let site = Site::new();
+    let (store, _) = site.open();
+    fill(&store, 0, 60).await;
+    let (size, _) = store.tree_head(LogId::Site).await.unwrap();
+    for _ in 0..5 {
+        for entry in fs::read_dir(site.data().join("trees")).unwrap() {
+            let level = entry.unwrap().path().join("level-0");
+            let bytes = vec![0; fs::read(&level).unwrap().len()];
+            fs::write(&level, bytes).unwrap();
+        }
+        let asked: Vec<_> = (0..16)
+            .map(|index| {
+                let store = store.clone();
+                tokio::spawn(async move { store.inclusion(LogId::Site, index, size).await })
+            })
+            .collect();
+        for asked in asked {
+            asked.await.unwrap().unwrap();
+        }
+    }
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn what_a_log_does_not_have_is_not_proven() {
     let site = Site::new();
     let (store, _) = site.open();

@@ -46,6 +46,10 @@ impl Positions {
         Ok(())
     }
 
+    pub(super) fn sync(&self) -> Result<(), TreeError> {
+        self.file.sync_data().map_err(|error| self.failed(error))
+    }
+
     pub(super) fn truncate(&mut self, size: u64) -> Result<(), TreeError> {
         let size = size.min(self.size);
         self.file.set_len(size * BYTES).map_err(|error| self.failed(error))?;
