@@ -37,6 +37,8 @@ const GROUP_BYTES: usize = 4 << 20;
 const FORGET_AFTER: Duration = Duration::from_secs(1);
 /// How long the queue has to be empty before the last frame is proven durable by another.
 const IDLE_AFTER: Duration = Duration::from_millis(200);
+/// How long after a cut could not be recorded that is tried again, though nobody asks for anything.
+const OWED_AFTER: Duration = Duration::from_secs(1);
 /// After this many tidyings of an idle store nothing is left to forget.
 const TIDYINGS: u8 = 3;
 
@@ -77,7 +79,8 @@ pub(crate) struct Parts {
 pub(crate) struct Limits {
     /// Bytes of journal between snapshots.
     pub(crate) snapshot_bytes: u64,
-    /// Groups that may wait for the index before cold writes are refused.
+    /// Groups that may wait for the index, and cold entities kept in memory while it cannot be read, before cold writes
+    /// are refused.
     pub(crate) index_pending_max: usize,
 }
 
@@ -128,10 +131,11 @@ impl Sequencer {
 
     /// Waits for a message; uses the silence before it.
     fn wait(&mut self, messages: &mpsc::Receiver<Message>) -> Option<Message> {
-        let patience = match (self.unproven, self.tidyings) {
-            (true, _) => IDLE_AFTER,
-            (false, 0) => return messages.recv().ok().or_else(|| self.disconnected()),
-            (false, _) => FORGET_AFTER,
+        let patience = match (self.unproven, self.owed.is_empty(), self.tidyings) {
+            (true, _, _) => IDLE_AFTER,
+            (false, false, _) => OWED_AFTER,
+            (false, true, 0) => return messages.recv().ok().or_else(|| self.disconnected()),
+            (false, true, _) => FORGET_AFTER,
         };
         match messages.recv_timeout(patience) {
             Ok(message) => return Some(message),
@@ -140,6 +144,10 @@ impl Sequencer {
         }
         if self.unproven {
             self.prove();
+        } else if !self.owed.is_empty() {
+            let mut group = self.begin(false);
+            self.record_owed(&mut group);
+            self.commit(group);
         } else {
             self.tidyings = self.tidyings.saturating_sub(1);
             self.forget();
@@ -158,9 +166,7 @@ impl Sequencer {
         let mut looks = Vec::new();
         let mut rechecked = Vec::new();
         let mut close = None;
-        for (permit, reason) in std::mem::take(&mut self.owed) {
-            self.record_cut(&mut group, permit, reason);
-        }
+        self.record_owed(&mut group);
         while let Some(message) = waiting.pop_front() {
             match message {
                 Message::Transact(transaction) => self.decide(&mut group, transaction),

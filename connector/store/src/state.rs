@@ -144,6 +144,11 @@ impl State {
         self.forgotten = limit;
     }
 
+    /// How many keys have effects here that the index may not have yet.
+    pub(crate) fn recent(&self) -> usize {
+        self.recent.len()
+    }
+
     /// Those of the keys that a decision could not see.
     pub(crate) fn missing(&self, keys: &[Key], loaded: &Loaded) -> Vec<Key> {
         keys.iter().filter(|key| self.find(key, loaded).is_err()).cloned().collect()

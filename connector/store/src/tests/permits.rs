@@ -194,9 +194,29 @@ async fn a_stream_is_stopped_even_when_that_cannot_be_recorded_and_is_recorded_l
     disk.becomes(UNWRITABLE);
     assert!(matches!(suspend(&store).await, Err(StoreError::WriteFailed { .. })));
     assert!(has_ended(&mut ending).await);
-    disk.becomes(SOUND);
     assert_eq!(cuts(&store).await, 0);
+    disk.becomes(SOUND);
     put(&store, dataset_key(2), dataset(2, "b")).await.unwrap();
+    assert_eq!(cuts(&store).await, 1);
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_cut_that_could_not_be_recorded_is_recorded_though_nobody_asks_for_anything() {
+    let site = Site::new();
+    let disk = Disk::default();
+    let environment = site.environment();
+    let (store, _) =
+        FileStore::open_with_layer(&site.data(), site.options, environment, disk.clone()).unwrap();
+    prepare(&store).await;
+    let ending = admit(&store).await;
+    disk.becomes(UNWRITABLE);
+    assert!(matches!(suspend(&store).await, Err(StoreError::WriteFailed { .. })));
+    ending.await;
+    let mut durable = store.durable();
+    durable.mark_unchanged();
+    disk.becomes(SOUND);
+    tokio::time::timeout(Duration::from_secs(60), durable.changed()).await.unwrap().unwrap();
     assert_eq!(cuts(&store).await, 1);
     store.close().await.unwrap();
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use engine::{Key, Kind, LogId, RecordKind, Store as _};
+use engine::{Key, Kind, LogId, RecordKind, Store as _, StoreError};
 
 use super::support::{Site, count, dataset, dataset_key, put, read, token, usage_key};
 use crate::{FileStore, Options};
@@ -228,12 +228,46 @@ async fn an_index_that_breaks_while_it_is_used_is_replaced() {
     let (store, _) = site.open();
     store.ready().await;
     let mut outcome = store.scan(Kind::Dataset, None, 10).await;
-    while matches!(outcome, Err(engine::StoreError::Rebuilding)) {
+    while matches!(outcome, Err(StoreError::Rebuilding)) {
         store.ready().await;
         outcome = store.scan(Kind::Dataset, None, 10).await;
     }
     assert_eq!(outcome.unwrap().len(), 1);
     assert_eq!(read(&store, dataset_key(1)).await, Some(dataset(1, "a")));
     assert!(site.data().join("index.unsound").exists(), "the old one is kept for inspection");
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn memory_does_not_grow_without_end_while_the_index_cannot_be_rebuilt() {
+    const MOST: usize = 10;
+    let site = Site::with(Options { index_pending_max: MOST, ..Site::new().options });
+    let (store, _) = site.open();
+    put(&store, dataset_key(0), dataset(0, "a")).await.unwrap();
+    store.close().await.unwrap();
+    fs::write(site.data().join("index/db"), b"nonsense").unwrap();
+    // The unsound index cannot be moved here.
+    let aside = site.data().join("index.unsound");
+    fs::write(&aside, b"in the way").unwrap();
+    let (store, _) = site.open();
+    let mut stored = 0;
+    let refused = loop {
+        match put(&store, dataset_key(stored + 1), dataset(stored + 1, "a")).await {
+            Ok(_) => stored += 1,
+            Err(error) => break error,
+        }
+        assert!(stored < 100, "nothing is refused");
+    };
+    assert!(matches!(refused, StoreError::Rebuilding), "{refused:?}");
+    assert!(stored >= MOST as u64, "{stored}");
+    count(&store).await.unwrap();
+
+    fs::remove_file(&aside).unwrap();
+    // It is tried again with the next commit.
+    count(&store).await.unwrap();
+    store.ready().await;
+    put(&store, dataset_key(stored + 1), dataset(stored + 1, "a")).await.unwrap();
+    let all = store.scan(Kind::Dataset, None, 1_000).await.unwrap();
+    assert_eq!(all.len() as u64, stored + 2, "what was taken is there");
     store.close().await.unwrap();
 }
