@@ -124,6 +124,8 @@ pub async fn bundle(
 pub struct Verified {
     /// The bundle as it came.
     pub bundle: Vec<u8>,
+    /// The provider's checkpoint in it, a signed note: to be judged against what the provider has shown so far.
+    pub checkpoint: String,
     /// SHA-256 of the token, hexadecimal.
     pub token_sha256: String,
     /// What was released.
@@ -170,6 +172,7 @@ pub fn verify(
     }
     Ok(Verified {
         bundle: bytes.to_vec(),
+        checkpoint: bundle.checkpoint().to_owned(),
         token_sha256: hex::encode(certs::jose::token_sha256(bundle.token())),
         digests: Digests {
             sha256: hex::encode(claims.dataset.sha256.0),
@@ -194,7 +197,7 @@ fn place(node: &Node, pull: &str) -> PathBuf {
     node.paths.data.join("provenance").join(format!("{pull}.prov"))
 }
 
-/// Keeps the bundle of what a pull received.
+/// Keeps the bundle of what a pull receives, before its bytes.
 ///
 /// # Errors
 /// When it cannot be written.
@@ -214,7 +217,7 @@ pub async fn keep(node: &Arc<Node>, pull: &str, bundle: &[u8]) -> Result<(), Evi
     .unwrap_or_else(|error| Err(EvidenceError::Write { path, reason: error.to_string() }))
 }
 
-/// The bundle that a pull received; `None` where the provider gave none.
+/// The bundle that is kept for a pull; `None` where the provider gave none.
 ///
 /// # Errors
 /// When it cannot be read.

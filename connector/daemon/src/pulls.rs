@@ -1,5 +1,6 @@
 //! Pulls: each is driven by one worker, from the first request to verified bytes, across restarts of either side.
 
+mod stop;
 mod worker;
 
 use std::sync::{Arc, PoisonError};
@@ -25,6 +26,9 @@ use worker::Worker;
 
 /// How many open pulls are looked through at once.
 const SCAN_STEP: usize = 256;
+
+/// One search for an open pull, and the beginning of one where there is none, at a time; never held over the network.
+static BEGINNING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// What the worker of a pull tells those who watch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -146,20 +150,6 @@ pub async fn begin(
     purpose: Option<&str>,
     person: Option<String>,
 ) -> Result<Pull, PullError> {
-    let open = open_pulls(node).await.map_err(Trouble::from)?;
-    let same = open.iter().find(|pull| {
-        pull.participant == *participant
-            && pull.dataset == *dataset
-            && pull.purpose.as_deref() == purpose
-    });
-    if let Some(pull) = same {
-        return Ok(pull.clone());
-    }
-    let limit = node.config.data.max_concurrent_pulls_count;
-    if open.len() >= limit {
-        return Err(PullError::TooMany(limit));
-    }
-    node.check_owing(participant).map_err(Trouble::from)?;
     let wanted = Wanted {
         id: uuid::Uuid::new_v4().to_string(),
         participant: participant.clone(),
@@ -167,17 +157,41 @@ pub async fn begin(
         purpose: purpose.map(str::to_owned),
         person,
     };
-    if let Begun::Running(pull) = ask(node, &wanted, None).await? {
+    if let Begun::Running(pull) = find_or_ask(node, &wanted, None).await? {
         return Ok(pull);
     }
     let choice = choose(node, &wanted).await?;
-    match ask(node, &wanted, Some(choice)).await? {
+    match find_or_ask(node, &wanted, Some(choice)).await? {
         Begun::Running(pull) => Ok(pull),
         Begun::NeedOffer => Err(PullError::NotOffered {
             partner: node.partner_name(participant),
             dataset: dataset.clone(),
         }),
     }
+}
+
+/// Finds the open pull for what is wanted, or asks the engine to begin one.
+async fn find_or_ask(
+    node: &Arc<Node>,
+    wanted: &Wanted,
+    choice: Option<Choice>,
+) -> Result<Begun, PullError> {
+    let _one = BEGINNING.lock().await;
+    let open = open_pulls(node).await.map_err(Trouble::from)?;
+    let same = open.iter().find(|pull| {
+        pull.participant == wanted.participant
+            && pull.dataset == wanted.dataset
+            && pull.purpose == wanted.purpose
+    });
+    if let Some(pull) = same {
+        return Ok(Begun::Running(pull.clone()));
+    }
+    let limit = node.config.data.max_concurrent_pulls_count;
+    if open.len() >= limit {
+        return Err(PullError::TooMany(limit));
+    }
+    node.check_owing(&wanted.participant).map_err(Trouble::from)?;
+    Ok(ask(node, wanted, choice).await?)
 }
 
 async fn ask(node: &Arc<Node>, wanted: &Wanted, choice: Option<Choice>) -> Result<Begun, Trouble> {
@@ -256,9 +270,7 @@ pub fn drive(node: &Arc<Node>, id: &str) -> Arc<Progress> {
         Worker { node: Arc::clone(node), id: id.to_owned(), progress: Arc::clone(&progress) };
     let span = tracing::info_span!("pull", pull = worker.id);
     tokio::spawn(async move {
-        if let Err(error) = worker.run().instrument(span).await {
-            tracing::error!(event = "pull.stopped", pull = worker.id, error = %error);
-        }
+        worker.run_to_the_end().instrument(span).await;
         worker.node.pulling.lock().unwrap_or_else(PoisonError::into_inner).remove(&worker.id);
         worker.progress.state.send_modify(|state| state.ended = true);
     });

@@ -1,10 +1,14 @@
 //! Checkpoints of relation logs: signed at most once a second, given out, exchanged with the partner, and each new one of
 //! the partner's checked for consistency with the one we hold.
 
-use std::collections::{HashMap, HashSet};
+mod judge;
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use backon::{BackoffBuilder as _, ExponentialBuilder};
 use engine::entity::{Head, Witness};
 use engine::evidence::{self, Shown};
 use engine::{LogId, Store as _, StoreError};
@@ -13,12 +17,21 @@ use journal::tlog::{Checkpoint, Hash, sign_checkpoint, verify_checkpoint, verify
 use protocol::id::ParticipantId;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use tokio::sync::Notify;
 
+pub use judge::judge;
+
+use crate::net::PartnerClient;
 use crate::node::Node;
 use crate::wire::{self, Trouble};
 
 /// A relation log is checkpointed at most this often.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// How long the first signature of a run waits for the partner to say which checkpoint of ours it holds.
+const FIRST_ASK: Duration = Duration::from_secs(3);
+/// How often an exchange that failed is tried again, and how soon at first; each wait is four times the one before.
+const RETRIES: usize = 4;
+const RETRY_FIRST: Duration = Duration::from_secs(4);
 /// The largest exchange that is read, in bytes.
 pub const EXCHANGE_BYTES_MAX: usize = 64 * 1024;
 
@@ -27,8 +40,34 @@ pub const EXCHANGE_BYTES_MAX: usize = 64 * 1024;
 pub struct Witnesses {
     /// One signature at a time for each relation.
     signing: Mutex<HashMap<ParticipantId, Arc<tokio::sync::Mutex<Option<tokio::time::Instant>>>>>,
-    /// Relations for which an exchange is waiting to begin.
-    waiting: Mutex<HashSet<ParticipantId>>,
+    /// Relations for which an exchange is waiting to begin, and what makes one that failed begin sooner.
+    waiting: Mutex<HashMap<ParticipantId, Arc<Notify>>>,
+}
+
+impl Witnesses {
+    /// The right to sign for a relation, with when this run last did.
+    fn turn(
+        &self,
+        partner: &ParticipantId,
+    ) -> Arc<tokio::sync::Mutex<Option<tokio::time::Instant>>> {
+        let mut signing = self.signing.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(signing.entry(partner.clone()).or_default())
+    }
+
+    /// Enters a relation among those that wait. `None` when it is there already, and told to begin sooner.
+    fn wait(&self, partner: &ParticipantId) -> Option<Arc<Notify>> {
+        match self.waiting.lock().unwrap_or_else(PoisonError::into_inner).entry(partner.clone()) {
+            Entry::Occupied(waiting) => {
+                waiting.get().notify_one();
+                None
+            }
+            Entry::Vacant(place) => Some(Arc::clone(place.insert(Arc::default()))),
+        }
+    }
+
+    fn begin(&self, partner: &ParticipantId) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(partner);
+    }
 }
 
 /// One side's part of an exchange.
@@ -68,6 +107,12 @@ pub enum WitnessError {
     /// The partner could not be asked.
     #[error(transparent)]
     Send(#[from] crate::net::SendError),
+    /// The partner signed two logs of one relation.
+    #[error(
+        "`{0}` signed a checkpoint that contradicts another one of its log with us; both are recorded in the audit trail: \
+         ask the partner which of its data were changed"
+    )]
+    Contradicts(ParticipantId),
     /// We signed a longer or another log before: our data are older than that, or were changed.
     #[error(
         "this node once signed a checkpoint of size {signed} for `{partner}` that its log of size {size} does not continue; \
@@ -110,17 +155,15 @@ pub async fn covering(
     if let Some(head) = latest.filter(|head| head.size >= size && size > 0) {
         return Ok(head);
     }
-    let turn = {
-        let mut signing = node.witnesses.signing.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(signing.entry(partner.clone()).or_default())
-    };
+    let turn = node.witnesses.turn(partner);
     let mut signed = turn.lock().await;
     if let Some(head) = self::latest(node, &log).await?.filter(|head| head.size >= size && size > 0)
     {
         return Ok(head);
     }
-    if let Some(before) = *signed {
-        tokio::time::sleep_until(before + INTERVAL).await;
+    match *signed {
+        Some(before) => tokio::time::sleep_until(before + INTERVAL).await,
+        None => ask_first(node, partner).await,
     }
     let head = sign(node, partner).await?;
     *signed = Some(tokio::time::Instant::now());
@@ -130,6 +173,25 @@ pub async fn covering(
 async fn latest(node: &Node, log: &LogId) -> Result<Option<Head>, StoreError> {
     let log = log.clone();
     node.commit(move |view| evidence::latest_head(view, &log).map(engine::Decision::answer)).await
+}
+
+/// Before the first signature of a run: shows the partner the checkpoint that we have, and learns which one of ours it
+/// holds, so that a node restored from a backup finds out before it signs. A partner that is away holds nothing up.
+async fn ask_first(node: &Arc<Node>, partner: &ParticipantId) {
+    let log = LogId::Relation(partner.clone());
+    if !exchanges(node, partner) {
+        return;
+    }
+    let Ok(Some(stored)) = latest(node, &log).await else { return };
+    match tokio::time::timeout(FIRST_ASK, exchange_with(node, partner, &stored)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::warn!(event = "checkpoint.not_asked", partner = %partner, error = %error);
+        }
+        Err(_) => {
+            tracing::warn!(event = "checkpoint.not_asked", partner = %partner, error = "no answer in time");
+        }
+    }
 }
 
 /// Anchors the site's latest checkpoint in the relation log, then signs the relation log's head and records it in the site
@@ -173,32 +235,58 @@ async fn note(node: &Node, log: &LogId, origin: String) -> Result<Head, WitnessE
     Ok(Head { v: 1, size, root: hex::encode(root), note, signed: node.clock.now() })
 }
 
-/// Exchanges checkpoints with a partner soon, never on the path of a message. Several requests become one exchange.
+/// Exchanges checkpoints with a partner soon, never on the path of a message. Several requests become one exchange; one
+/// that fails is tried again for some minutes.
 pub fn later(node: &Arc<Node>, partner: &ParticipantId) {
-    let supports = node
-        .registry()
-        .by_participant(partner)
-        .is_some_and(|file| file.partner.extensions.contains("checkpoint/1"));
-    if !supports {
+    if !exchanges(node, partner) {
         return;
     }
-    {
-        let mut waiting = node.witnesses.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if !waiting.insert(partner.clone()) {
-            return;
-        }
+    if node.witnesses.wait(partner).is_none() {
+        return;
     }
     let (node, partner) = (Arc::clone(node), partner.clone());
     tokio::spawn(async move {
         tokio::select! {
-            () = node.shutdown.draining() => return,
-            () = tokio::time::sleep(INTERVAL) => {}
-        }
-        node.witnesses.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&partner);
-        if let Err(error) = exchange(&node, &partner).await {
-            tracing::warn!(event = "checkpoint.not_exchanged", partner = %partner, error = %error);
+            () = node.shutdown.draining() => {}
+            () = exchange_until_done(&node, &partner) => {}
         }
     });
+}
+
+async fn exchange_until_done(node: &Arc<Node>, partner: &ParticipantId) {
+    let delays = || {
+        ExponentialBuilder::default()
+            .with_min_delay(RETRY_FIRST)
+            .with_factor(4.0)
+            .with_max_times(RETRIES)
+            .with_jitter()
+            .build()
+    };
+    let mut waits = delays();
+    loop {
+        tokio::time::sleep(INTERVAL).await;
+        // What is asked for from here on wants an exchange of its own.
+        node.witnesses.begin(partner);
+        let Err(error) = exchange(node, partner).await else { return };
+        tracing::warn!(event = "checkpoint.not_exchanged", partner = %partner, error = %error);
+        let wait = match error {
+            WitnessError::Send(_) | WitnessError::Store(_) => waits.next(),
+            _ => None,
+        };
+        let Some(wait) = wait else { return };
+        let Some(sooner) = node.witnesses.wait(partner) else { return };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = sooner.notified() => waits = delays(),
+        }
+    }
+}
+
+/// Whether a partner exchanges checkpoints.
+fn exchanges(node: &Node, partner: &ParticipantId) -> bool {
+    node.registry()
+        .by_participant(partner)
+        .is_some_and(|file| file.partner.extensions.contains("checkpoint/1"))
 }
 
 /// Sends our checkpoint, takes the partner's.
@@ -206,30 +294,47 @@ pub fn later(node: &Arc<Node>, partner: &ParticipantId) {
 /// # Errors
 /// [`WitnessError`].
 pub async fn exchange(node: &Arc<Node>, partner: &ParticipantId) -> Result<(), WitnessError> {
-    let Some(client) = node.client(partner) else { return Ok(()) };
-    let url = {
-        let registry = node.registry();
-        let Some(file) = registry.by_participant(partner) else { return Ok(()) };
-        let Some(origin) = file.partner.origins.iter().next() else { return Ok(()) };
-        format!("{}{}", origin.trim_end_matches('/'), wire::CHECKPOINT)
-    };
+    let head = grown(node, partner).await?;
+    exchange_with(node, partner, &head).await
+}
+
+async fn exchange_with(
+    node: &Arc<Node>,
+    partner: &ParticipantId,
+    head: &Head,
+) -> Result<(), WitnessError> {
+    let Some((client, url)) = address(node, partner) else { return Ok(()) };
     let mut proof_from = 0;
     // The first round may find out from where the partner needs a proof; the second has it.
     for _ in 0..2 {
-        let ours = statement(node, partner, proof_from).await?;
-        let body = serde_json::to_vec(&ours).unwrap_or_default();
-        let answer = client
-            .send(Method::POST, &url, HeaderValue::from_static("application/json"), body.into())
-            .await?;
-        let theirs = parse(&answer.body)?;
+        let ours = statement(node, partner, head, proof_from).await?;
+        let theirs = send(&client, &url, &ours).await?;
         take(node, partner, &theirs).await?;
         check_behind(node, partner, &theirs).await?;
-        if theirs.holds == 0 || theirs.holds == proof_from || theirs.holds >= size_of(&ours) {
+        if theirs.holds == 0 || theirs.holds == proof_from || theirs.holds >= head.size {
             break;
         }
         proof_from = theirs.holds;
     }
     Ok(())
+}
+
+fn address(node: &Node, partner: &ParticipantId) -> Option<(PartnerClient, String)> {
+    let client = node.client(partner)?;
+    let registry = node.registry();
+    let origin = registry.by_participant(partner)?.partner.origins.iter().next()?.clone();
+    Some((client, format!("{}{}", origin.trim_end_matches('/'), wire::CHECKPOINT)))
+}
+
+async fn send(
+    client: &PartnerClient,
+    url: &str,
+    ours: &Exchange,
+) -> Result<Exchange, WitnessError> {
+    let body = serde_json::to_vec(ours).unwrap_or_default();
+    let json = HeaderValue::from_static("application/json");
+    let answer = client.send(Method::POST, url, json, body.into()).await?;
+    parse(&answer.body)
 }
 
 /// Answers a partner's exchange.
@@ -244,7 +349,8 @@ pub async fn answer(
     let theirs = parse(body)?;
     take(node, partner, &theirs).await?;
     check_behind(node, partner, &theirs).await?;
-    statement(node, partner, theirs.holds).await
+    let head = grown(node, partner).await?;
+    statement(node, partner, &head, theirs.holds).await
 }
 
 fn parse(body: &[u8]) -> Result<Exchange, WitnessError> {
@@ -254,17 +360,13 @@ fn parse(body: &[u8]) -> Result<Exchange, WitnessError> {
     serde_json::from_slice(body).map_err(|error| WitnessError::Refused(error.to_string()))
 }
 
-fn size_of(exchange: &Exchange) -> u64 {
-    exchange.checkpoint.lines().nth(1).and_then(|line| line.parse().ok()).unwrap_or(0)
-}
-
-/// Our part of an exchange: our latest checkpoint, a proof from the size that the partner holds, and what we hold.
+/// Our part of an exchange: a checkpoint of ours, a proof from the size that the partner holds, and what we hold.
 async fn statement(
     node: &Arc<Node>,
     partner: &ParticipantId,
+    head: &Head,
     proof_from: u64,
 ) -> Result<Exchange, WitnessError> {
-    let head = grown(node, partner).await?;
     let log = LogId::Relation(partner.clone());
     let proof = if proof_from > 0 && proof_from <= head.size {
         let proof = node.store.consistency(log, proof_from, head.size).await?;
@@ -274,7 +376,7 @@ async fn statement(
     };
     let held = held(node, partner).await?;
     Ok(Exchange {
-        checkpoint: head.note,
+        checkpoint: head.note.clone(),
         holds: held.as_ref().map_or(0, |held| held.size),
         held: held.map(|held| held.note),
         proof,
@@ -282,13 +384,16 @@ async fn statement(
     })
 }
 
-/// Our latest checkpoint; a new one when the log grew by more than what a checkpoint itself writes.
+/// Our latest checkpoint; a new one when the log grew by more than what a checkpoint itself writes, unless one is being
+/// signed: that may be waiting for the partner, who waits for us, and the next exchange shows it.
 async fn grown(node: &Arc<Node>, partner: &ParticipantId) -> Result<Head, WitnessError> {
     let log = LogId::Relation(partner.clone());
     let latest = latest(node, &log).await?;
     let (size, _) = node.store.tree_head(log).await?;
     match latest {
-        Some(head) if head.size >= size => Ok(head),
+        Some(head) if head.size >= size || node.witnesses.turn(partner).try_lock().is_err() => {
+            Ok(head)
+        }
         _ => covering(node, partner, size.max(1)).await,
     }
 }
@@ -320,16 +425,19 @@ async fn take(
         // An older one than we hold says nothing new.
         Some(_) if checkpoint.size < held_size => return Ok(()),
         Some(_) if theirs.proof_from != held_size => return Ok(()),
-        Some(root) => {
-            let proof: Option<Vec<Hash>> = theirs.proof.iter().map(|text| hash_of(text)).collect();
-            let proof =
-                proof.ok_or_else(|| WitnessError::Refused("the proof is not one".to_owned()))?;
-            match verify_consistency(held_size, &root, checkpoint.size, &checkpoint.root, &proof) {
-                Ok(()) => Shown::Consistent { held: held_size },
-                Err(_) => Shown::Contradicts,
-            }
-        }
+        Some(root) => proof_of(theirs, held_size, &root, &checkpoint)?,
     };
+    record(node, partner, shown, &checkpoint, &theirs.checkpoint).await
+}
+
+/// Records what a verified checkpoint of a partner's log means to us.
+async fn record(
+    node: &Arc<Node>,
+    partner: &ParticipantId,
+    shown: Shown,
+    checkpoint: &Checkpoint,
+    note: &str,
+) -> Result<(), WitnessError> {
     if shown == Shown::Contradicts {
         tracing::error!(
             event = "checkpoint.conflict",
@@ -341,7 +449,7 @@ async fn take(
         v: 1,
         size: checkpoint.size,
         root: hex::encode(checkpoint.root.0),
-        note: theirs.checkpoint.clone(),
+        note: note.to_owned(),
         taken: node.clock.now(),
         conflict: None,
         behind: None,
@@ -382,6 +490,21 @@ async fn check_behind(
     Err(WitnessError::Behind { partner: partner.clone(), signed: signed.size, size })
 }
 
+/// What the proof in an exchange says of a held size and root.
+fn proof_of(
+    theirs: &Exchange,
+    held: u64,
+    root: &Hash,
+    shown: &Checkpoint,
+) -> Result<Shown, WitnessError> {
+    let proof: Option<Vec<Hash>> = theirs.proof.iter().map(|text| hash_of(text)).collect();
+    let proof = proof.ok_or_else(|| WitnessError::Refused("the proof is not one".to_owned()))?;
+    Ok(match verify_consistency(held, root, shown.size, &shown.root, &proof) {
+        Ok(()) => Shown::Consistent { held },
+        Err(_) => Shown::Contradicts,
+    })
+}
+
 fn verify_note(
     node: &Node,
     partner: &ParticipantId,
@@ -414,3 +537,6 @@ fn hash_of(text: &str) -> Option<Hash> {
     let bytes: [u8; 32] = hex::decode(text).ok()?.try_into().ok()?;
     Some(Hash(bytes))
 }
+
+#[cfg(test)]
+mod tests;

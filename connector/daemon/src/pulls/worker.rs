@@ -3,26 +3,29 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{BackoffBuilder as _, ExponentialBuilder};
+use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use base64::Engine as _;
-use engine::entity::{Agreement, Digests, Failure, Source, Transfer};
+use engine::entity::{Agreement, Digests, Failure, Pull, PullStep, Source, Transfer};
 use engine::pull::{self, Arrival, Next};
-use engine::{Entity, Key, Kind};
+use engine::{Decision, Entity, Key, Kind, Need, StoreError, View};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
-use protocol::error::PeerRefusal;
+use protocol::id::ParticipantId;
 use tokio::sync::watch;
 
 use super::Progress;
+use super::stop::{Stop, failure, local};
 use crate::data::{FetchError, FetchLimits, download};
-use crate::net::{PartnerClient, SendError};
+use crate::net::PartnerClient;
 use crate::node::Node;
-use crate::objects::{IncomingError, PullName};
+use crate::objects::{Incoming, IncomingError, PullName};
 use crate::telemetry::DataDirection;
 use crate::wire::Trouble;
 
 /// How long a refusal of the data endpoint may run ahead of the message that explains it.
 const EXPLANATION_WAIT: Duration = Duration::from_secs(3);
+/// How often a file is tried whose last write may still run.
+const LAST_WRITE_WAITS: usize = 5;
 
 pub(super) struct Worker {
     pub(super) node: Arc<Node>,
@@ -31,10 +34,43 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Drives the pull until it is closed or the node stops.
-    pub(super) async fn run(&self) -> Result<(), Trouble> {
-        let mut watched: Vec<watch::Receiver<Option<engine::Position>>> = Vec::new();
+    /// Drives the pull until it is closed or the node stops, also over times when nothing can be stored.
+    pub(super) async fn run_to_the_end(&self) {
+        let mut delays = delays(&self.node);
         loop {
+            let began = tokio::time::Instant::now();
+            let Err(error) = self.run().await else { return };
+            tracing::error!(event = "pull.interrupted", pull = self.id, error = %error);
+            let again = match error {
+                Trouble::Refused(_) | Trouble::Store(StoreError::Closed) => return,
+                Trouble::Store(error) => error,
+            };
+            let longest = self.node.config.outbound.retry_maximum();
+            if began.elapsed() > longest {
+                delays = self::delays(&self.node);
+            }
+            let delay = delays.next().unwrap_or(longest);
+            let pause = async {
+                if matches!(again, StoreError::Rebuilding) {
+                    self.node.store.ready().await;
+                }
+                tokio::time::sleep(delay).await;
+            };
+            tokio::select! {
+                () = self.node.shutdown.stopping() => return,
+                () = pause => {}
+            }
+        }
+    }
+
+    async fn run(&self) -> Result<(), Trouble> {
+        let mut watched: Vec<watch::Receiver<Option<engine::Position>>> = Vec::new();
+        let mut grounds: Vec<watch::Receiver<Option<engine::Position>>> = Vec::new();
+        loop {
+            // Whole and verified is received, whatever became of the transfer since.
+            if let Some((partner, arrival)) = self.arrived().await? {
+                self.record(&partner, arrival).await?;
+            }
             // Watched before it is read, so that no change is missed.
             let (context, fresh, id) =
                 (Arc::clone(&self.node.context), self.node.fresh(), self.id.clone());
@@ -43,6 +79,7 @@ impl Worker {
             match next {
                 Next::Closed(_) => return Ok(()),
                 Next::Wait(keys) => {
+                    grounds.clear();
                     self.progress.step(step_of(&keys));
                     if watched.is_empty() {
                         watched =
@@ -58,69 +95,104 @@ impl Worker {
                 Next::Download { transfer, agreement, source } => {
                     watched.clear();
                     self.progress.step("downloading");
-                    let mut grounds: Vec<_> = [
-                        Key::Partner(transfer.participant.clone()),
-                        Key::Transfer(transfer.pid.clone()),
-                        Key::Agreement(agreement.id.clone()),
-                    ]
-                    .map(|key| self.node.store.subscribe(key))
-                    .into();
-                    tokio::select! {
+                    if grounds.is_empty() {
+                        grounds = [
+                            Key::Partner(transfer.participant.clone()),
+                            Key::Transfer(transfer.pid.clone()),
+                            Key::Agreement(agreement.id.clone()),
+                        ]
+                        .map(|key| self.node.store.subscribe(key))
+                        .into();
+                        continue;
+                    }
+                    let fetched = tokio::select! {
                         () = self.node.shutdown.stopping() => return Ok(()),
                         fetched = self.fetch(&transfer, &agreement, &source) => fetched?,
                         // Whatever it rests on changed: decided again, and what is here is kept.
-                        () = any_changed(&mut grounds) => {}
+                        () = any_changed(&mut grounds) => None,
+                    };
+                    grounds.clear();
+                    if let Some(arrival) = fetched {
+                        self.record(&transfer.participant, arrival).await?;
                     }
                 }
             }
         }
     }
 
-    /// Brings the bytes, verifies them, records what came.
+    /// What was verified, and not recorded before a stop or a change. Where the provider gives no evidence there is nothing
+    /// that tells.
+    async fn arrived(&self) -> Result<Option<(ParticipantId, Arrival)>, Trouble> {
+        let (Ok(name), Some(bundle)) = (self.id.parse::<PullName>(), self.kept().await) else {
+            return Ok(None);
+        };
+        let id = self.id.clone();
+        let resting =
+            self.node.commit(move |view| resting(view, &id).map(Decision::answer)).await?;
+        let Some((transfer, agreement)) = resting else { return Ok(None) };
+        let Ok(evidence) = crate::evidence::verify(&self.node, &transfer, &agreement, &bundle)
+        else {
+            return Ok(None);
+        };
+        let received = self.node.objects.received(&name, &evidence.digests);
+        Ok(received.map(|received| {
+            let arrival = arrival(&transfer, received.digests, Some(evidence));
+            (transfer.participant, arrival)
+        }))
+    }
+
+    async fn kept(&self) -> Option<Vec<u8>> {
+        match crate::evidence::kept(&self.node, &self.id).await {
+            Ok(bundle) => bundle,
+            Err(error) => {
+                tracing::warn!(event = "evidence.unreadable", pull = self.id, error = %error);
+                None
+            }
+        }
+    }
+
+    async fn record(&self, partner: &ParticipantId, arrival: Arrival) -> Result<(), Trouble> {
+        let (context, fresh, id) =
+            (Arc::clone(&self.node.context), self.node.fresh(), self.id.clone());
+        self.node.decide(move |view| pull::received(view, &context, &fresh, &id, &arrival)).await?;
+        crate::witness::later(&self.node, partner);
+        Ok(())
+    }
+
+    /// Brings the bytes and verifies them. `None`: decide again.
     async fn fetch(
         &self,
         transfer: &Transfer,
         agreement: &Agreement,
         source: &Source,
-    ) -> Result<(), Trouble> {
-        let Some(client) = self.node.client(&transfer.participant) else {
-            return self.fail(failure("unregistered", "the partner is not registered")).await;
-        };
-        let token = match self.token(transfer, source) {
-            Ok(token) => token,
-            Err(reason) => return self.fail(failure("no-token", &reason)).await,
-        };
-        let evidence = match self.evidence(&client, transfer, agreement, source, &token).await {
-            Ok(evidence) => evidence,
-            Err(stop) => return self.stop(stop, transfer).await,
-        };
+    ) -> Result<Option<Arrival>, Trouble> {
+        match self.bring(transfer, agreement, source).await {
+            Ok(arrival) => Ok(Some(arrival)),
+            Err(stop) => self.stop(stop, transfer).await.map(|()| None),
+        }
+    }
+
+    async fn bring(
+        &self,
+        transfer: &Transfer,
+        agreement: &Agreement,
+        source: &Source,
+    ) -> Result<Arrival, Stop> {
+        let failed = |code: &str, reason: &str| Stop::Failed(failure(code, reason));
+        let client = self
+            .node
+            .client(&transfer.participant)
+            .ok_or_else(|| failed("unregistered", "the partner is not registered"))?;
+        let token = self.token(transfer, source).map_err(|reason| failed("no-token", &reason))?;
+        let evidence = self.evidence(&client, transfer, agreement, source, &token).await?;
         let expected = evidence.as_ref().map(|evidence| evidence.digests.clone());
         self.progress.state.send_modify(|state| {
             state.total = expected.as_ref().map(|digests| digests.size);
         });
-        let received = match self.bytes(&client, source, &token, expected).await {
-            Ok(received) => received,
-            Err(stop) => return self.stop(stop, transfer).await,
-        };
+        let received = self.bytes(&client, source, &token, expected).await?;
         let name = self.node.partner_name(&transfer.participant);
         self.node.metrics.data(&name, DataDirection::Received, received.size);
-        if let Some(evidence) = &evidence
-            && let Err(error) = crate::evidence::keep(&self.node, &self.id, &evidence.bundle).await
-        {
-            return self.fail(failure("not-kept", &error.to_string())).await;
-        }
-        let arrival = Arrival {
-            digests: received,
-            file_name: evidence
-                .as_ref()
-                .map_or_else(|| transfer.dataset.to_string(), |found| found.file_name.clone()),
-            provenance_sha256: evidence.map(|evidence| evidence.token_sha256),
-        };
-        let (context, fresh, id) =
-            (Arc::clone(&self.node.context), self.node.fresh(), self.id.clone());
-        self.node.decide(move |view| pull::received(view, &context, &fresh, &id, &arrival)).await?;
-        crate::witness::later(&self.node, &transfer.participant);
-        Ok(())
+        Ok(arrival(transfer, received, evidence))
     }
 
     fn token(&self, transfer: &Transfer, source: &Source) -> Result<Option<String>, String> {
@@ -136,7 +208,7 @@ impl Worker {
         String::from_utf8(token.to_vec()).map(Some).map_err(|error| error.to_string())
     }
 
-    /// The provider's evidence, verified, where the partner gives any.
+    /// The provider's evidence, verified and kept, where the partner gives any. What is kept from before a stop does.
     async fn evidence(
         &self,
         client: &PartnerClient,
@@ -153,6 +225,15 @@ impl Worker {
         if !supports {
             return Ok(None);
         }
+        let verify = |bytes: &[u8]| crate::evidence::verify(&self.node, transfer, agreement, bytes);
+        if let Some(bundle) = self.kept().await {
+            match verify(&bundle) {
+                Ok(evidence) => return Ok(Some(evidence)),
+                Err(reason) => {
+                    tracing::warn!(event = "evidence.asked_again", pull = self.id, reason = reason);
+                }
+            }
+        }
         let url = format!("{}/provenance", source.endpoint.trim_end_matches('/'));
         let bytes = self
             .retried(|| async {
@@ -167,9 +248,13 @@ impl Worker {
                 .map_err(|source| FetchError::Lost { received: 0, source })
             })
             .await?;
-        crate::evidence::verify(&self.node, transfer, agreement, &bytes)
-            .map(Some)
-            .map_err(|reason: String| Stop::Failed(failure("not-verified", &reason)))
+        let evidence = verify(&bytes)
+            .map_err(|reason: String| Stop::Failed(failure("not-verified", &reason)))?;
+        crate::witness::judge(&self.node, &transfer.participant, &evidence.checkpoint).await?;
+        crate::evidence::keep(&self.node, &self.id, &evidence.bundle)
+            .await
+            .map_err(|error| Stop::Failed(failure("not-kept", &error.to_string())))?;
+        Ok(Some(evidence))
     }
 
     /// The bytes, whole and verified.
@@ -203,7 +288,7 @@ impl Worker {
                 progress.state.send_modify(|state| state.done = done);
             }
         });
-        let opened = self.node.objects.incoming(&name, expected).await;
+        let opened = self.incoming(&name, expected).await;
         let incoming = tokio::sync::Mutex::new(opened.map_err(|error| local(&error))?);
         let outcome = self
             .retried(|| async {
@@ -222,21 +307,28 @@ impl Worker {
         Ok(received.digests)
     }
 
+    /// The file that the bytes go into. What was just interrupted may still be writing its last.
+    async fn incoming(
+        &self,
+        name: &PullName,
+        expected: Option<Digests>,
+    ) -> Result<Incoming, IncomingError> {
+        for delay in delays(&self.node).take(LAST_WRITE_WAITS) {
+            match self.node.objects.incoming(name, expected.clone()).await {
+                Err(IncomingError::Busy(_)) => tokio::time::sleep(delay).await,
+                opened => return opened,
+            }
+        }
+        self.node.objects.incoming(name, expected).await
+    }
+
     /// Repeats an attempt while it may succeed later.
     async fn retried<T, F>(&self, mut attempt: impl FnMut() -> F) -> Result<T, Stop>
     where
         F: Future<Output = Result<T, FetchError>>,
     {
-        let outbound = &self.node.config.outbound;
-        let delays = || {
-            ExponentialBuilder::default()
-                .with_min_delay(outbound.retry_minimum())
-                .with_max_delay(outbound.retry_maximum())
-                .with_jitter()
-                .without_max_times()
-                .build()
-        };
-        let mut delay = delays();
+        let longest = self.node.config.outbound.retry_maximum();
+        let mut delay = delays(&self.node);
         let mut before = self.progress.state.borrow().done;
         loop {
             let error = match attempt().await {
@@ -254,15 +346,16 @@ impl Worker {
             if done > before {
                 // Progress was made, so the next try may come soon.
                 before = done;
-                delay = delays();
+                delay = delays(&self.node);
             }
-            tokio::time::sleep(delay.next().unwrap_or(outbound.retry_maximum())).await;
+            tokio::time::sleep(delay.next().unwrap_or(longest)).await;
         }
     }
 
     /// A download that cannot go on. The provider's own message says why, where it comes.
     async fn stop(&self, stop: Stop, transfer: &Transfer) -> Result<(), Trouble> {
         let failure = match stop {
+            Stop::Stored(error) => return Err(error.into()),
             Stop::Failed(failure) => failure,
             Stop::Refused(refused) => {
                 let mut changed = self.node.store.subscribe(Key::Transfer(transfer.pid.clone()));
@@ -294,52 +387,44 @@ impl Worker {
     }
 }
 
-/// Why a download does not go on.
-enum Stop {
-    /// For good.
-    Failed(Failure),
-    /// The provider's endpoint refuses; a message of its own may say more.
-    Refused(Failure),
-}
-
-impl Stop {
-    fn of(error: FetchError) -> Self {
-        match error {
-            FetchError::Refused { text, status } => Self::Refused(refused(status, text.as_bytes())),
-            FetchError::Send(SendError::Status { answer, .. })
-                if answer.status.is_client_error() =>
-            {
-                Self::Refused(refused(answer.status, &answer.body))
-            }
-            FetchError::Local(error) => local(&error),
-            error => Self::Failed(failure("download-failed", &crate::site::chain(&error))),
-        }
-    }
-}
-
-/// What a refusal of the data endpoint says.
-fn refused(status: http::StatusCode, body: &[u8]) -> Failure {
-    let told = PeerRefusal::read(body, &protocol::json::Limits::default());
-    let texts = told.explanation.texts();
-    let code = told.explanation.code.unwrap_or_else(|| "refused".to_owned());
-    Failure {
-        by_policy: code == engine::process::POLICY_CODE,
-        code,
-        reason: match texts.is_empty() {
-            true => format!("the provider refused the data with {status}"),
-            false => texts.join("; "),
-        },
-        reference: None,
-    }
-}
-
-fn local(error: &IncomingError) -> Stop {
-    let code = match error {
-        IncomingError::NotVerified { .. } => "not-verified",
-        IncomingError::Storage(_) => "cannot-write",
-        _ => "download-failed",
+/// The transfer that a pull waits for, and the agreement that it rests on.
+fn resting(view: &dyn View, id: &str) -> Result<Option<(Transfer, Agreement)>, Need> {
+    let pull = view.entity(&Key::Pull(id.to_owned()))?;
+    let Some(Entity::Pull(Pull { step: PullStep::Transferring { transfer }, .. })) =
+        pull.as_deref()
+    else {
+        return Ok(None);
     };
-    Stop::Failed(failure(code, &crate::site::chain(error)))
+    let transfer = view.entity(&Key::Transfer(transfer.clone()))?;
+    let Some(Entity::Transfer(transfer)) = transfer.as_deref() else { return Ok(None) };
+    let agreement = view.entity(&Key::Agreement(transfer.agreement.clone()))?;
+    let Some(Entity::Agreement(agreement)) = agreement.as_deref() else { return Ok(None) };
+    Ok(Some((transfer.clone(), agreement.clone())))
+}
+
+fn arrival(
+    transfer: &Transfer,
+    digests: Digests,
+    evidence: Option<crate::evidence::Verified>,
+) -> Arrival {
+    Arrival {
+        digests,
+        file_name: evidence
+            .as_ref()
+            .map_or_else(|| transfer.dataset.to_string(), |found| found.file_name.clone()),
+        provenance_sha256: evidence.map(|evidence| evidence.token_sha256),
+    }
+}
+
+/// The waits between attempts.
+fn delays(node: &Node) -> ExponentialBackoff {
+    let outbound = &node.config.outbound;
+    ExponentialBuilder::default()
+        .with_min_delay(outbound.retry_minimum())
+        .with_max_delay(outbound.retry_maximum())
+        .with_jitter()
+        .without_max_times()
+        .build()
 }
 
 async fn any_changed(watched: &mut [watch::Receiver<Option<engine::Position>>]) {
@@ -364,8 +449,4 @@ fn authorization(token: &Option<String>) -> HeaderMap {
         fields.insert(AUTHORIZATION, value);
     }
     fields
-}
-
-fn failure(code: &str, reason: &str) -> Failure {
-    Failure { code: code.to_owned(), reason: reason.to_owned(), reference: None, by_policy: false }
 }
