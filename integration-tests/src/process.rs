@@ -79,15 +79,11 @@ impl Daemon {
         wrapper: &[OsString],
     ) -> Result<Self> {
         let output = OpenOptions::new().create(true).append(true).open(log)?;
-        let mut words = wrapper.iter().cloned();
-        let mut command = match words.next() {
-            Some(program) => {
-                let mut command = Command::new(program);
-                command.args(words).arg(sekisho()?);
-                command
-            }
-            None => Command::new(sekisho()?),
-        };
+        // Whoever ends this program, by whatever signal, ends its daemons with it.
+        let bound = ["setpriv", "--pdeathsig", "KILL"].map(OsString::from);
+        let mut words = wrapper.iter().cloned().chain(bound);
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command.args(words).arg(sekisho()?);
         let child = command
             .arg("--site")
             .arg(site)
