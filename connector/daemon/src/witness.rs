@@ -183,6 +183,9 @@ async fn ask_first(node: &Arc<Node>, partner: &ParticipantId) {
         return;
     }
     let Ok(Some(stored)) = latest(node, &log).await else { return };
+    if matches!(held(node, partner).await, Ok(Some(Witness { behind: Some(_), .. }))) {
+        return;
+    }
     match tokio::time::timeout(FIRST_ASK, exchange_with(node, partner, &stored)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
