@@ -27,6 +27,8 @@ use crate::site::Site;
 use crate::telemetry::Telemetry;
 use crate::{management, outbox, pulls, reload, status, wire};
 
+/// A start that read more journal than this asks for a snapshot.
+const LONG_TAIL_BYTES: u64 = 8 << 20;
 /// How often what was served is recorded.
 const SUMMARY: Duration = Duration::from_secs(1);
 /// How many reads of datasets wait for the disk at once.
@@ -136,6 +138,10 @@ pub async fn start(
         torn = report.torn,
         index_kept = report.index_kept,
     );
+    if report.journal_bytes > LONG_TAIL_BYTES {
+        // In the background, so that the next start has less to read.
+        store.request_snapshot();
+    }
     // After the data directory is locked: of two daemons that start at once, one never touches the other's socket.
     let unix_limits = UnixLimits {
         mode: config.management.socket_mode.bits(),
