@@ -15,7 +15,7 @@ use http::{HeaderValue, Method};
 use protocol::id::{DatasetId, ParticipantId};
 use protocol::message;
 use protocol::path::{BaseUrl, Endpoint};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tracing::Instrument as _;
 
 use crate::net::{PartnerClient, SendError};
@@ -49,12 +49,19 @@ pub struct State {
 #[derive(Debug)]
 pub struct Progress {
     state: watch::Sender<State>,
+    /// Ends the pause before the next attempt.
+    nudge: Notify,
 }
 
 impl Progress {
     /// Follows the worker.
     pub fn watch(&self) -> watch::Receiver<State> {
         self.state.subscribe()
+    }
+
+    /// Makes the next attempt at once.
+    pub fn try_now(&self) {
+        self.nudge.notify_waiters();
     }
 
     fn step(&self, step: &'static str) {
@@ -263,7 +270,8 @@ pub fn drive(node: &Arc<Node>, id: &str) -> Arc<Progress> {
     if let Some(progress) = pulling.get(id) {
         return Arc::clone(progress);
     }
-    let progress = Arc::new(Progress { state: watch::Sender::new(State::default()) });
+    let progress =
+        Arc::new(Progress { state: watch::Sender::new(State::default()), nudge: Notify::new() });
     pulling.insert(id.to_owned(), Arc::clone(&progress));
     drop(pulling);
     let worker =

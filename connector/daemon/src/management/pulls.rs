@@ -85,8 +85,9 @@ impl Watcher {
                 Err(PullError::Send(error)) if error.is_transient() => error,
                 Err(error) => return Err(self.refused(error).into()),
             };
-            let delay = delays.next().unwrap_or_else(|| outbound.retry_maximum());
-            if since.elapsed() + delay > self.patience {
+            let left = self.patience.saturating_sub(since.elapsed());
+            let delay = delays.next().unwrap_or_else(|| outbound.retry_maximum()).min(left);
+            if left.is_zero() {
                 return Err(unsent(&self.node, &self.wanted.partner, &error)
                     .help("nothing was begun; the same command tries again")
                     .into());
@@ -103,6 +104,9 @@ impl Watcher {
     /// Tells how the pull goes, until it has ended or the partner was away too long.
     async fn follow(&self, pull: &Pull) -> Result<(), Stop> {
         let progress = pulls::drive(&self.node, &pull.id);
+        // Whoever asks again has a reason to think that it works now, and patience of its own.
+        progress.try_now();
+        let asked = Instant::now();
         let mut watched = progress.watch();
         let mut told = Told::default();
         let mut heard = Instant::now();
@@ -112,7 +116,7 @@ impl Watcher {
             if state.ended {
                 return self.end(&pull.id).await;
             }
-            let away = state.away.as_ref().map(|(since, _)| *since);
+            let away = state.away.as_ref().map(|(since, _)| (*since).max(asked));
             let give_up = away.unwrap_or(heard) + self.patience;
             let pause = give_up.saturating_duration_since(Instant::now()).min(QUIET);
             tokio::select! {

@@ -348,7 +348,10 @@ impl Worker {
                 before = done;
                 delay = delays(&self.node);
             }
-            tokio::time::sleep(delay.next().unwrap_or(longest)).await;
+            tokio::select! {
+                () = tokio::time::sleep(delay.next().unwrap_or(longest)) => {}
+                () = self.progress.nudge.notified() => {}
+            }
         }
     }
 
