@@ -2,9 +2,65 @@
 
 use std::fmt;
 
+/// How grave a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// Worth knowing; nothing need be done.
+    Note,
+    /// Most likely not what was meant. The policy can be used.
+    Warning,
+    /// The policy cannot be used.
+    Error,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Note => "note",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        })
+    }
+}
+
+/// Where something stands in the text of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Spot {
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+    /// How many characters it covers in its line, at least 1.
+    pub length: usize,
+}
+
+impl Default for Spot {
+    /// The begin of a file.
+    fn default() -> Self {
+        Self { line: 1, column: 1, length: 1 }
+    }
+}
+
+impl Spot {
+    /// The spot of a byte range of a text. A range outside of the text is moved to its end.
+    #[must_use]
+    pub fn of(text: &str, span: std::ops::Range<usize>) -> Self {
+        let before = text.get(..span.start).unwrap_or(text);
+        let line_start = before.rfind('\n').map_or(0, |position| position + 1);
+        let covered = text.get(span).and_then(|part| part.lines().next()).unwrap_or_default();
+        Self {
+            line: before.matches('\n').count() + 1,
+            column: before.get(line_start..).map_or(0, |part| part.chars().count()) + 1,
+            length: covered.chars().count().max(1),
+        }
+    }
+}
+
 /// One finding in one file, placed so that a terminal or an editor can show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
+    /// How grave it is.
+    pub severity: Severity,
     /// Name of the file.
     pub file: String,
     /// Line, from 1.
@@ -31,31 +87,46 @@ impl Diagnostic {
         message: impl Into<String>,
         help: impl Into<String>,
     ) -> Self {
-        let before = text.get(..span.start).unwrap_or(text);
-        let line_start = before.rfind('\n').map_or(0, |position| position + 1);
-        let excerpt =
-            text.get(line_start..).and_then(|rest| rest.lines().next()).unwrap_or_default();
-        let column = before.get(line_start..).map_or(0, |part| part.chars().count()) + 1;
-        let covered = text.get(span).and_then(|part| part.lines().next()).unwrap_or_default();
+        Self::spotted(file, text, Spot::of(text, span), message, help)
+    }
+
+    /// Places a finding at a spot of a file's text.
+    #[must_use]
+    pub fn spotted(
+        file: &str,
+        text: &str,
+        spot: Spot,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Self {
+        let excerpt = text.lines().nth(spot.line.saturating_sub(1)).unwrap_or_default();
         Self {
+            severity: Severity::Error,
             file: file.to_owned(),
-            line: before.matches('\n').count() + 1,
-            column,
-            length: covered.chars().count().max(1),
+            line: spot.line,
+            column: spot.column,
+            length: spot.length,
             message: message.into(),
             help: help.into(),
             excerpt: excerpt.trim_end().to_owned(),
         }
+    }
+
+    /// The same finding, more or less grave.
+    #[must_use]
+    pub fn graded(mut self, severity: Severity) -> Self {
+        self.severity = severity;
+        self
     }
 }
 
 /// The form of a compiler's message, in plain text.
 impl fmt::Display for Diagnostic {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file, line, column, length, message, help, excerpt } = self;
+        let Self { severity, file, line, column, length, message, help, excerpt } = self;
         let number = line.to_string();
         let margin = " ".repeat(number.len());
-        writeln!(formatter, "error: {message}")?;
+        writeln!(formatter, "{severity}: {message}")?;
         writeln!(formatter, "{margin}--> {file}:{line}:{column}")?;
         writeln!(formatter, "{margin} |")?;
         writeln!(formatter, "{number} | {excerpt}")?;

@@ -210,6 +210,14 @@ pub enum Ground {
         /// The prohibition in short.
         clause: String,
     },
+    /// The site prohibits it to everybody, whatever the policy says.
+    #[error("restricted by the site: `{clause}` ({reason})")]
+    Restricted {
+        /// The prohibition in short.
+        clause: String,
+        /// Why, as the site's administrator wrote it; not for the partner.
+        reason: String,
+    },
     /// A permission and a prohibition contradict each other and the policy names no winner.
     #[error(
         "permission {permission} and prohibition {prohibition} contradict each other, which voids the policy"

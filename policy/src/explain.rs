@@ -75,6 +75,9 @@ fn external(ground: &Ground) -> String {
         Ground::NotUnderstood { clause, .. } => {
             format!("`{clause}` is not understood by this connector; ask for terms without it")
         }
+        Ground::Restricted { .. } => {
+            "the provider's site restricts it at present; ask the provider".to_owned()
+        }
         Ground::OtherAssignee { .. } => "the agreement is not with this participant".to_owned(),
         Ground::OtherTarget { .. } => "the agreement is about another dataset".to_owned(),
         ground @ (Ground::OnlyOffered | Ground::UnknownAction { .. } | Ground::Conflict { .. }) => {

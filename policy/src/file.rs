@@ -7,10 +7,14 @@
 //! `when` lists conditions that must all hold. A group such as `{ any-of = [ ] }` is one condition;
 //! `one-of`, `all-of` and `in-order` are the others. `[valid]` bounds everything that is permitted
 //! by `from` and `until`. `requires` lists duties that must be done before. Where a permission and a
-//! prohibition meet, the prohibition wins unless the file says otherwise with `conflict`.
+//! prohibition meet, the prohibition wins unless the file says otherwise with `conflict`. Policies are
+//! alternatives: each is an offer of its own, and `priority` says which is offered first (ADR 0022).
 
 pub mod expression;
+mod keys;
+pub mod places;
 mod reader;
+pub mod restrictions;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -20,11 +24,16 @@ use crate::diagnostic::Diagnostic;
 use crate::evaluate::Subject;
 use crate::odrl::{Kind, Policy};
 use crate::set::{Groups, Purposes};
+use places::Places;
 use reader::Reader;
+pub use restrictions::{Restriction, Restrictions};
 use std::collections::BTreeSet;
 
 /// How large a policy file may be, in bytes.
 pub const MAX_BYTES: usize = 1 << 20;
+
+/// The file among the policies that is none: what the site prohibits to everybody.
+pub const RESTRICTIONS_FILE: &str = "restrictions.toml";
 
 /// The words of the site that a policy may use.
 #[derive(Debug, Clone, Copy)]
@@ -48,8 +57,12 @@ pub struct PolicyFile {
     pub datasets: BTreeSet<String>,
     /// Tags of the datasets it offers.
     pub tags: BTreeSet<String>,
+    /// Which offer of a dataset is shown first: the greater number.
+    pub priority: i32,
     /// The terms: an ODRL Set without identifier, parties or target.
     pub terms: Policy,
+    /// Where its clauses stand.
+    pub places: Places,
 }
 
 /// Who may know of an offer.
@@ -61,15 +74,22 @@ pub struct Audience {
     pub partners: BTreeSet<String>,
     /// Names of groups.
     pub groups: BTreeSet<String>,
+    /// Participant ids that are left out, whatever else names them.
+    pub except_partners: BTreeSet<String>,
+    /// Groups whose members are left out.
+    pub except_groups: BTreeSet<String>,
 }
 
 impl Audience {
     /// Whether a subject belongs to it.
     #[must_use]
     pub fn includes(&self, subject: &Subject) -> bool {
-        self.anyone_registered
+        let is_named = self.anyone_registered
             || self.partners.contains(&subject.participant)
-            || self.groups.iter().any(|group| subject.groups.contains(group))
+            || !self.groups.is_disjoint(&subject.groups);
+        let is_left_out = self.except_partners.contains(&subject.participant)
+            || !self.except_groups.is_disjoint(&subject.groups);
+        is_named && !is_left_out
     }
 }
 
@@ -88,6 +108,19 @@ pub fn read(name: &str, bytes: &[u8], words: &Words<'_>) -> Result<PolicyFile, V
             Err(vec![Diagnostic::at(name, text, 0..0, message, help)])
         }
     }
+}
+
+/// Reads [`RESTRICTIONS_FILE`].
+///
+/// # Errors
+/// Every finding, each with its place and remedy.
+pub fn read_restrictions(bytes: &[u8], words: &Words<'_>) -> Result<Restrictions, Vec<Diagnostic>> {
+    let name = RESTRICTIONS_FILE;
+    let text = decode(name, bytes).map_err(|finding| vec![finding])?;
+    let root = toml_root(name, text)?;
+    let mut reader = Reader::new(name, text, words);
+    let found = restrictions::restrictions(&mut reader, root.get_ref());
+    reader.finish(found)
 }
 
 /// The name of a policy: that of its file without extension.
@@ -127,14 +160,21 @@ fn guess(bytes: &[u8]) -> &'static str {
 }
 
 fn toml_file(name: &str, text: &str, words: &Words<'_>) -> Result<PolicyFile, Vec<Diagnostic>> {
-    let root = toml::de::DeTable::parse(text).map_err(|error| {
-        let span = error.span().unwrap_or(0..0);
-        let help = "the file must be TOML: `key = value` lines under `[section]` lines";
-        vec![Diagnostic::at(name, text, span, error.message(), help)]
-    })?;
+    let root = toml_root(name, text)?;
     let mut reader = Reader::new(name, text, words);
     let file = rules::policy_file(&mut reader, root.get_ref());
     reader.finish(file)
+}
+
+fn toml_root<'t>(
+    name: &str,
+    text: &'t str,
+) -> Result<toml::Spanned<toml::de::DeTable<'t>>, Vec<Diagnostic>> {
+    toml::de::DeTable::parse(text).map_err(|error| {
+        let span = error.span().unwrap_or(0..0);
+        let help = "the file must be TOML: `key = value` lines under `[section]` lines";
+        vec![Diagnostic::at(name, text, span, error.message(), help)]
+    })
 }
 
 fn json_file(name: &str, text: &str) -> Result<PolicyFile, Vec<Diagnostic>> {
@@ -173,6 +213,7 @@ fn json_file(name: &str, text: &str) -> Result<PolicyFile, Vec<Diagnostic>> {
         // An assignee may be a partner or a group of ours; it is looked up as both.
         partners: assignee.iter().cloned().collect(),
         groups: assignee.into_iter().collect(),
+        ..Audience::default()
     };
     let datasets = terms.target.take().into_iter().collect();
     (terms.uid, terms.kind, terms.assigner) = (String::new(), Kind::Set, None);
@@ -182,7 +223,9 @@ fn json_file(name: &str, text: &str) -> Result<PolicyFile, Vec<Diagnostic>> {
         audience,
         datasets,
         tags: BTreeSet::new(),
+        priority: 0,
         terms,
+        places: Places::default(),
     })
 }
 

@@ -9,6 +9,7 @@
 //! | [`file`](mod@file) | policy files in TOML, with errors that name the place and the remedy |
 //! | [`set`] | the immutable, hashed set of policies that rules at a time |
 //! | [`evaluate`](mod@evaluate) | may this subject do this, now, and until when |
+//! | [`restrict`](mod@restrict) | what the site prohibits besides, whatever is agreed |
 //! | [`classify`](mod@classify) | which clause is enforced, observed, only declared, or refused |
 //! | [`explain`] | a refusal for a partner and for an administrator; a policy in plain language |
 //! | [`terms`] | offers, narrowing by a declared purpose, agreements, equality of terms |
@@ -19,6 +20,7 @@ pub mod evaluate;
 pub mod explain;
 pub mod file;
 pub mod odrl;
+pub mod restrict;
 pub mod set;
 pub mod terms;
 pub mod vocabulary;

@@ -7,7 +7,8 @@ mod tests;
 use crate::classify::ClauseReport;
 use crate::diagnostic::Diagnostic;
 use crate::evaluate::Subject;
-use crate::file::{self, PolicyFile};
+use crate::file::places::Places;
+use crate::file::{self, PolicyFile, RESTRICTIONS_FILE, Restrictions};
 use crate::{odrl, terms};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -42,6 +43,7 @@ struct Inner {
     sources: Sources,
     hash: [u8; 32],
     policies: BTreeMap<String, Arc<CompiledPolicy>>,
+    restrictions: Restrictions,
     by_dataset: BTreeMap<String, BTreeSet<String>>,
     by_tag: BTreeMap<String, BTreeSet<String>>,
 }
@@ -80,8 +82,14 @@ pub struct CompiledPolicy {
     pub datasets: BTreeSet<String>,
     /// Tags of the datasets it offers.
     pub tags: BTreeSet<String>,
+    /// Which offer of a dataset is shown first: the greater number.
+    pub priority: i32,
     /// How far each clause is honoured.
     pub clauses: Vec<ClauseReport>,
+    /// The file it was read from.
+    pub file: String,
+    /// Where its clauses stand in the file.
+    pub places: Places,
 }
 
 /// Why a stored set cannot be rebuilt.
@@ -116,7 +124,17 @@ impl RuleSet {
         let mut findings = Vec::new();
         let mut files = BTreeMap::new();
         let mut policies = BTreeMap::new();
+        let mut restrictions = Restrictions::default();
         for source in sources {
+            if source.name == RESTRICTIONS_FILE {
+                match file::read_restrictions(&source.bytes, &words) {
+                    Ok(read) => restrictions = read,
+                    Err(errors) => findings.extend(errors),
+                }
+                let text = String::from_utf8_lossy(&source.bytes).into_owned();
+                files.insert(source.name.clone(), text);
+                continue;
+            }
             let compiled = file::read(&source.name, &source.bytes, &words)
                 .and_then(|read| CompiledPolicy::new(&source.name, read));
             match compiled {
@@ -146,7 +164,7 @@ impl RuleSet {
             groups: groups.clone(),
             purposes: purposes.clone(),
         };
-        Ok(Self { inner: Arc::new(Inner::new(sources, policies)) })
+        Ok(Self { inner: Arc::new(Inner::new(sources, policies, restrictions)) })
     }
 
     /// A set without policies: nothing is offered.
@@ -158,7 +176,7 @@ impl RuleSet {
             groups: Groups::new(),
             purposes: Purposes::default(),
         };
-        Self { inner: Arc::new(Inner::new(sources, BTreeMap::new())) }
+        Self { inner: Arc::new(Inner::new(sources, BTreeMap::new(), Restrictions::default())) }
     }
 
     /// SHA-256 over all sources, groups and purposes: the identity of the set in the journal.
@@ -200,7 +218,7 @@ impl RuleSet {
         self.inner.policies.get(name)
     }
 
-    /// The policies under which a dataset is offered, by name: those that name its identifier or
+    /// The policies under which a dataset is offered, by priority and name: those that name its identifier or
     /// one of its tags, and those that were assigned to it by name. Looks only at those.
     pub fn policies_for<'t>(
         &self,
@@ -215,12 +233,38 @@ impl RuleSet {
         let assigned =
             assigned.into_iter().filter_map(|name| self.inner.policies.get_key_value(name));
         names.extend(assigned.map(|(name, _)| name.as_str()));
-        names.into_iter().filter_map(|name| self.inner.policies.get(name)).collect()
+        let mut found: Vec<_> =
+            names.into_iter().filter_map(|name| self.inner.policies.get(name)).collect();
+        // Stable: equals stay in the order of their names.
+        found.sort_by_key(|policy| std::cmp::Reverse(policy.priority));
+        found
+    }
+
+    /// What the site prohibits whatever its policies and agreements permit.
+    #[must_use]
+    pub fn restrictions(&self) -> &Restrictions {
+        &self.inner.restrictions
+    }
+
+    /// The files of the set with their texts, by name.
+    pub fn files(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.inner.sources.files.iter().map(|(name, text)| (name.as_str(), text.as_str()))
+    }
+
+    /// The text of one of its files, without byte order mark; empty where there is none of that name.
+    #[must_use]
+    pub fn text(&self, file: &str) -> &str {
+        let text = self.inner.sources.files.get(file).map_or("", String::as_str);
+        text.strip_prefix('\u{FEFF}').unwrap_or(text)
     }
 }
 
 impl Inner {
-    fn new(sources: Sources, policies: BTreeMap<String, Arc<CompiledPolicy>>) -> Self {
+    fn new(
+        sources: Sources,
+        policies: BTreeMap<String, Arc<CompiledPolicy>>,
+        restrictions: Restrictions,
+    ) -> Self {
         let mut by_dataset: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         let mut by_tag: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for policy in policies.values() {
@@ -231,7 +275,7 @@ impl Inner {
                 by_tag.entry(tag.clone()).or_default().insert(policy.name.clone());
             }
         }
-        Self { hash: sources.hash(), sources, policies, by_dataset, by_tag }
+        Self { hash: sources.hash(), sources, policies, restrictions, by_dataset, by_tag }
     }
 }
 
@@ -316,7 +360,10 @@ impl CompiledPolicy {
             audience: read.audience,
             datasets: read.datasets,
             tags: read.tags,
+            priority: read.priority,
             clauses,
+            file: file_name.to_owned(),
+            places: read.places,
         })
     }
 

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use policy::evaluate::{Evaluation, Phase, PreviousUse, Request, Subject, World, evaluate};
 use policy::odrl::Policy;
+use policy::restrict::restrict;
 use policy::set::RuleSet;
 use protocol::id::{DatasetId, OfferId};
 use serde_json::Value;
 
 use crate::context::{self, Fresh, Stop};
-use crate::entity::{Agreement, Dataset, Digests, Location, Partner, Rules};
+use crate::entity::{Agreement, Dataset, Digests, Location, Partner, Rules, Side};
 use crate::refusal::RefusalKind;
 use crate::{Need, View};
 
@@ -78,7 +79,10 @@ pub fn offers(
         )
         .into_iter()
         .filter(|policy| policy.is_visible_to(&subject))
-        .filter(|policy| evaluate(&policy.template, &request, &world).is_permit())
+        .filter(|policy| {
+            let evaluation = evaluate(&policy.template, &request, &world);
+            restrict(&rules.set, &dataset.tags, &request, &world, evaluation).is_permit()
+        })
         .filter_map(|policy| {
             let id = policy.offer_id(dataset.id.as_str());
             Some(Offered {
@@ -159,7 +163,7 @@ pub fn negotiable(
         purposes,
         phase: Phase::Negotiation,
     };
-    evaluate(terms, &request, &world)
+    restrict(&rules.set, &dataset.tags, &request, &world, evaluate(terms, &request, &world))
 }
 
 /// The facts of a use that policies count and time.
@@ -171,7 +175,7 @@ pub struct Uses {
     pub previous: Option<Timestamp>,
 }
 
-/// Judges a running agreement by its policy as agreed.
+/// Judges a running agreement by its policy as agreed and, where the data are ours, the site's restrictions of now.
 ///
 /// # Errors
 /// [`Stop::Need`] when the rule set is not loaded.
@@ -206,7 +210,15 @@ pub(crate) fn agreed(
     let empty = serde_json::json!({ "@type": "Agreement" });
     let read = terms(&agreement.terms).or_else(|| terms(&empty));
     match read {
-        Some(terms) => Ok(evaluate(&terms, &request, &world)),
+        Some(terms) => {
+            let evaluation = evaluate(&terms, &request, &world);
+            if agreement.side != Side::Provider || rules.set.restrictions().list.is_empty() {
+                return Ok(evaluation);
+            }
+            let dataset = context::dataset(view, &agreement.dataset)?;
+            let tags = dataset.map(|dataset| dataset.tags).unwrap_or_default();
+            Ok(restrict(&rules.set, &tags, &request, &world, evaluation))
+        }
         None => Err(Fresh::none().not_found("the agreement's terms cannot be read")),
     }
 }

@@ -1,7 +1,7 @@
 //! Takes values out of a TOML table and collects findings instead of stopping at the first.
 
-use super::{PolicyFile, Words};
-use crate::diagnostic::Diagnostic;
+use super::Words;
+use crate::diagnostic::{Diagnostic, Spot};
 use crate::file::expression::suggestion;
 use std::ops::Range;
 use toml::Spanned;
@@ -25,7 +25,7 @@ impl<'a> Reader<'a> {
         Self { name, text, words, findings: Vec::new() }
     }
 
-    pub(super) fn finish(self, file: PolicyFile) -> Result<PolicyFile, Vec<Diagnostic>> {
+    pub(super) fn finish<T>(self, file: T) -> Result<T, Vec<Diagnostic>> {
         if self.findings.is_empty() { Ok(file) } else { Err(self.findings) }
     }
 
@@ -36,6 +36,11 @@ impl<'a> Reader<'a> {
         help: impl Into<String>,
     ) {
         self.findings.push(Diagnostic::at(self.name, self.text, span, message, help));
+    }
+
+    /// Where a range of the file is, for people.
+    pub(super) fn spot(&self, span: Range<usize>) -> Spot {
+        Spot::of(self.text, span)
     }
 
     /// Reports every key that is not known.
@@ -79,6 +84,31 @@ impl<'a> Reader<'a> {
                 false
             }
         }
+    }
+
+    /// A whole number within bounds.
+    pub(super) fn number(
+        &mut self,
+        table: &DeTable<'_>,
+        key: &str,
+        bounds: std::ops::RangeInclusive<i32>,
+    ) -> Option<i32> {
+        let value = table.get(key)?;
+        let number = match value.get_ref() {
+            DeValue::Integer(digits) => i32::from_str_radix(digits.as_str(), digits.radix())
+                .ok()
+                .filter(|number| bounds.contains(number)),
+            other => {
+                let message = format!("`{key}` must be a whole number, not {}", kind(other));
+                self.finding(value.span(), message, format!("write {key} = 10"));
+                return None;
+            }
+        };
+        if number.is_none() {
+            let message = format!("`{key}` must lie from {} to {}", bounds.start(), bounds.end());
+            self.finding(value.span(), message, format!("write {key} = 10"));
+        }
+        number
     }
 
     pub(super) fn texts(&mut self, table: &DeTable<'_>, key: &str) -> Vec<Text> {

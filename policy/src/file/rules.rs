@@ -1,8 +1,10 @@
 //! Compiles the sections of a policy file into ODRL.
 
 use super::expression;
+use super::places::{Places, RulePlaces};
 use super::reader::{Reader, Text, kind};
-use super::{Audience, PolicyFile};
+use super::{Audience, PolicyFile, keys};
+use crate::diagnostic::Spot;
 use crate::odrl::{
     Action, Atomic, Conflict, Connective, Constraint, Duty, Kind, LeftOperand, Logical, Operator,
     Policy, RightOperand, Rule,
@@ -14,23 +16,15 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+/// How early an offer may be shown; a site with more policies than this in order has other troubles.
+const PRIORITIES: std::ops::RangeInclusive<i32> = -1000..=1000;
 /// How deep groups of conditions may stand in each other.
 const MAX_GROUPS: usize = 8;
+/// How many consequences may follow one another.
+const MAX_CONSEQUENCES: usize = 2;
 
 pub(super) fn policy_file(reader: &mut Reader<'_>, root: &DeTable<'_>) -> PolicyFile {
-    let keys = [
-        "title",
-        "description",
-        "who",
-        "what",
-        "valid",
-        "permit",
-        "prohibit",
-        "duty",
-        "offer",
-        "conflict",
-    ];
-    reader.known(root, "a policy file", &keys);
+    reader.known(root, "a policy file", keys::FILE);
     let title = reader.text(root, "title");
     if title.is_none() && !root.contains_key("title") {
         reader.finding(0..0, "the policy has no title", "write title = \"…\" in the first line");
@@ -39,14 +33,17 @@ pub(super) fn policy_file(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Policy
     let audience = audience(reader, root);
     let (datasets, tags) = what(reader, root);
     handling(reader, root);
-    let terms = terms(reader, root);
+    let priority = reader.number(root, "priority", PRIORITIES).unwrap_or_default();
+    let (terms, places) = terms(reader, root);
     PolicyFile {
         title: title.map(|text| text.value).unwrap_or_default(),
         description: description.map(|text| text.value).unwrap_or_default(),
         audience,
         datasets,
         tags,
+        priority,
         terms,
+        places,
     }
 }
 
@@ -61,10 +58,29 @@ fn audience(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Audience {
         }
         return Audience::default();
     };
-    reader.known(who, "[who]", &["partners", "groups", "anyone-registered"]);
-    let anyone_registered = reader.flag(who, "anyone-registered");
-    let partners = named(reader.texts(who, "partners"));
-    let groups = reader.texts(who, "groups");
+    reader.known(who, "[who]", keys::WHO);
+    let audience = named_parties(reader, who);
+    if !audience.anyone_registered && audience.partners.is_empty() && audience.groups.is_empty() {
+        let help =
+            "add partners = [\"…\"], groups = [\"…\"] or anyone-registered = true under [who]";
+        reader.finding(0..0, "[who] names nobody, so nobody would see the offer", help);
+    }
+    audience
+}
+
+/// The parties that a table names and leaves out. A group must have a member: an empty one is most likely misspelt.
+pub(super) fn named_parties(reader: &mut Reader<'_>, table: &DeTable<'_>) -> Audience {
+    Audience {
+        anyone_registered: reader.flag(table, "anyone-registered"),
+        partners: named(reader.texts(table, "partners")),
+        groups: known_groups(reader, table, "groups"),
+        except_partners: named(reader.texts(table, "except-partners")),
+        except_groups: known_groups(reader, table, "except-groups"),
+    }
+}
+
+fn known_groups(reader: &mut Reader<'_>, table: &DeTable<'_>, key: &str) -> BTreeSet<String> {
+    let groups = reader.texts(table, key);
     let known = reader.words.groups;
     for group in groups.iter().filter(|group| !known.contains_key(&group.value)) {
         let names: Vec<_> = known.keys().map(String::as_str).collect();
@@ -76,18 +92,13 @@ fn audience(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Audience {
         };
         reader.finding(group.span.clone(), message, help);
     }
-    if !anyone_registered && partners.is_empty() && groups.is_empty() {
-        let help =
-            "add partners = [\"…\"], groups = [\"…\"] or anyone-registered = true under [who]";
-        reader.finding(0..0, "[who] names nobody, so nobody would see the offer", help);
-    }
-    Audience { anyone_registered, partners, groups: named(groups) }
+    named(groups)
 }
 
 fn what(reader: &mut Reader<'_>, root: &DeTable<'_>) -> (BTreeSet<String>, BTreeSet<String>) {
     // Without [what] the policy offers the datasets that are published under its name.
     let Some(what) = reader.table(root, "what") else { return Default::default() };
-    reader.known(what, "[what]", &["datasets", "tags"]);
+    reader.known(what, "[what]", keys::WHAT);
     (named(reader.texts(what, "datasets")), named(reader.texts(what, "tags")))
 }
 
@@ -95,7 +106,7 @@ fn what(reader: &mut Reader<'_>, root: &DeTable<'_>) -> (BTreeSet<String>, BTree
 /// agreed at once.
 fn handling(reader: &mut Reader<'_>, root: &DeTable<'_>) {
     let Some(offer) = reader.table(root, "offer") else { return };
-    reader.known(offer, "[offer]", &["handling"]);
+    reader.known(offer, "[offer]", keys::OFFER);
     let Some(text) = reader.text(offer, "handling") else { return };
     if text.value != "auto" {
         let message = format!("requests cannot be handled as `{}`", text.value);
@@ -107,18 +118,21 @@ fn handling(reader: &mut Reader<'_>, root: &DeTable<'_>) {
     }
 }
 
-fn terms(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Policy {
-    let mut permissions = rules(reader, root, "permit", "requires");
-    let validity = validity(reader, root);
-    for rule in &mut permissions {
-        rule.constraints.extend(validity.iter().cloned());
+fn terms(reader: &mut Reader<'_>, root: &DeTable<'_>) -> (Policy, Places) {
+    let (mut permissions, mut permission_places) = rules(reader, root, "permit", "requires");
+    for (constraint, spot) in validity(reader, root) {
+        permissions.iter_mut().for_each(|rule| rule.constraints.push(constraint.clone()));
+        permission_places.iter_mut().for_each(|place| place.constraints.push(spot));
     }
-    let prohibitions = rules(reader, root, "prohibit", "remedy");
-    let obligations: Vec<Duty> = reader
-        .tables(root, "duty")
-        .into_iter()
-        .filter_map(|(span, table)| duty(reader, span, table))
-        .collect();
+    let (prohibitions, prohibition_places) = rules(reader, root, "prohibit", "remedy");
+    let (mut obligations, mut obligation_places) = (Vec::new(), Vec::new());
+    for (span, table) in reader.tables(root, "duty") {
+        let spot = reader.spot(span.clone());
+        if let Some(duty) = duty(reader, span, table, "[[duty]]", MAX_CONSEQUENCES) {
+            obligations.push(duty);
+            obligation_places.push(spot);
+        }
+    }
     if !root.contains_key("permit") {
         reader.finding(
             0..0,
@@ -126,7 +140,7 @@ fn terms(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Policy {
             "add a line [[permit]] and under it actions = [\"use\"]",
         );
     }
-    Policy {
+    let terms = Policy {
         uid: String::new(),
         kind: Kind::Set,
         profiles: Vec::new(),
@@ -138,7 +152,13 @@ fn terms(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Policy {
         prohibitions,
         obligations,
         not_understood: Vec::new(),
-    }
+    };
+    let places = Places {
+        permissions: permission_places,
+        prohibitions: prohibition_places,
+        obligations: obligation_places,
+    };
+    (terms, places)
 }
 
 /// ODRL's default would void every policy that permits `use` and prohibits part of it, so a file
@@ -159,28 +179,92 @@ fn conflict(reader: &mut Reader<'_>, root: &DeTable<'_>, permits_only: bool) -> 
     }
 }
 
-/// The rules of one kind. An entry with several actions is several rules, as the wire form needs them.
-fn rules(reader: &mut Reader<'_>, root: &DeTable<'_>, section: &str, duty_key: &str) -> Vec<Rule> {
-    let mut rules = Vec::new();
+/// The rules of one kind with their places. An entry with several actions is several rules, as the wire form needs them.
+pub(super) fn rules(
+    reader: &mut Reader<'_>,
+    root: &DeTable<'_>,
+    section: &str,
+    duty_key: &str,
+) -> (Vec<Rule>, Vec<RulePlaces>) {
+    let (mut rules, mut places) = (Vec::new(), Vec::new());
     for (span, table) in reader.tables(root, section) {
         reader.known(table, &format!("[[{section}]]"), &["actions", "when", duty_key]);
-        let listed = actions(reader, table, "actions");
-        if listed.is_empty() && reader.list(table, "actions").is_empty() {
-            let message = format!("this [[{section}]] names no action");
-            reader.finding(span, message, "add actions = [\"use\"]");
-        }
-        let constraints = conditions(reader, table);
-        let duties: Vec<Duty> = (actions(reader, table, duty_key).into_iter())
-            .map(|action| Duty { actions: vec![action], ..Duty::default() })
-            .collect();
-        rules.extend(listed.into_iter().map(|action| Rule {
+        let (found, place) = rule(reader, span, table, section, duty_key);
+        places.extend(found.iter().map(|_| place.clone()));
+        rules.extend(found);
+    }
+    (rules, places)
+}
+
+/// The rules of one entry, one for each action, and where the entry stands.
+pub(super) fn rule(
+    reader: &mut Reader<'_>,
+    span: Range<usize>,
+    table: &DeTable<'_>,
+    section: &str,
+    duty_key: &str,
+) -> (Vec<Rule>, RulePlaces) {
+    let mut place = RulePlaces { rule: reader.spot(span.clone()), ..RulePlaces::default() };
+    let listed = actions(reader, table, "actions");
+    if listed.is_empty() && reader.list(table, "actions").is_empty() {
+        let message = format!("this [[{section}]] names no action");
+        reader.finding(span, message, "add actions = [\"use\"]");
+    }
+    let mut constraints = Vec::new();
+    for (constraint, spot) in conditions(reader, table) {
+        constraints.push(constraint);
+        place.constraints.push(spot);
+    }
+    // A remedy may not have a consequence of its own (IM 2.6.7).
+    let depth = if duty_key == "requires" { MAX_CONSEQUENCES } else { 0 };
+    let mut duties = Vec::new();
+    for (duty, spot) in duties_of(reader, table, duty_key, depth) {
+        duties.push(duty);
+        place.duties.push(spot);
+    }
+    let rules = listed
+        .into_iter()
+        .map(|action| Rule {
             actions: vec![action],
             constraints: constraints.clone(),
             duties: duties.clone(),
             ..Rule::default()
-        }));
+        })
+        .collect();
+    (rules, place)
+}
+
+/// Duties under a key: an action's name, or a section as under `[[duty]]`.
+fn duties_of(
+    reader: &mut Reader<'_>,
+    table: &DeTable<'_>,
+    key: &str,
+    depth: usize,
+) -> Vec<(Duty, Spot)> {
+    let mut duties = Vec::new();
+    for entry in reader.list(table, key) {
+        let spot = reader.spot(entry.span());
+        let found = match entry.get_ref() {
+            DeValue::String(text) => {
+                let text = Text { value: text.to_string(), span: entry.span() };
+                let action = action(reader, text);
+                action.map(|action| Duty { actions: vec![action], ..Duty::default() })
+            }
+            DeValue::Table(table) => {
+                duty(reader, entry.span(), table, &format!("a duty under `{key}`"), depth)
+            }
+            other => {
+                let message = format!("a duty must be a text or a section, not {}", kind(other));
+                let help = format!(
+                    "write {key} = [\"delete\"] or {key} = [{{ action = \"delete\", within = \"P30D\" }}]"
+                );
+                reader.finding(entry.span(), message, help);
+                None
+            }
+        };
+        duties.extend(found.map(|duty| (duty, spot)));
     }
-    rules
+    duties
 }
 
 fn actions(reader: &mut Reader<'_>, table: &DeTable<'_>, key: &str) -> Vec<Action> {
@@ -199,21 +283,43 @@ fn action(reader: &mut Reader<'_>, text: Text) -> Option<Action> {
     None
 }
 
-fn duty(reader: &mut Reader<'_>, span: Range<usize>, table: &DeTable<'_>) -> Option<Duty> {
-    reader.known(table, "[[duty]]", &["action", "within", "by", "when", "otherwise"]);
+/// One duty. `depth` is how many consequences may follow one another.
+fn duty(
+    reader: &mut Reader<'_>,
+    span: Range<usize>,
+    table: &DeTable<'_>,
+    section: &str,
+    depth: usize,
+) -> Option<Duty> {
+    reader.known(table, section, keys::DUTY);
     let Some(text) = reader.text(table, "action") else {
         if !table.contains_key("action") {
-            reader.finding(span, "this [[duty]] names no action", "add action = \"delete\"");
+            let message = if section.starts_with('[') {
+                format!("this {section} names no action")
+            } else {
+                format!("{section} names no action")
+            };
+            reader.finding(span, message, "add action = \"delete\"");
         }
         return None;
     };
     let action = action(reader, text)?;
-    let mut constraints = conditions(reader, table);
+    let mut constraints: Vec<_> =
+        conditions(reader, table).into_iter().map(|(constraint, _)| constraint).collect();
     constraints.extend(deadline(reader, table, "within", LeftOperand::ElapsedTime));
     constraints.extend(deadline(reader, table, "by", LeftOperand::DateTime));
-    let consequences = (actions(reader, table, "otherwise").into_iter())
-        .map(|action| Duty { actions: vec![action], ..Duty::default() })
-        .collect();
+    let otherwise = match depth.checked_sub(1) {
+        Some(depth) => duties_of(reader, table, "otherwise", depth),
+        None => {
+            if let Some(value) = table.get("otherwise") {
+                let message = format!("{section} cannot have a consequence of its own");
+                let help = "ODRL allows none there; write it as a [[duty]] of the policy";
+                reader.finding(value.span(), message, help);
+            }
+            Vec::new()
+        }
+    };
+    let consequences = otherwise.into_iter().map(|(duty, _)| duty).collect();
     Some(Duty { actions: vec![action], constraints, consequences, ..Duty::default() })
 }
 
@@ -247,18 +353,27 @@ fn bound(
 }
 
 /// The time in which everything permitted is permitted: from its first instant, and before its last.
-fn validity(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Vec<Constraint> {
+fn validity(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Vec<(Constraint, Spot)> {
     let Some(valid) = reader.table(root, "valid") else { return Vec::new() };
-    reader.known(valid, "[valid]", &["from", "until"]);
+    reader.known(valid, "[valid]", keys::VALID);
     let help = "write an instant with its zone, like 2027-01-01T00:00:00+09:00";
-    let from = bound(reader, valid, "from", (LeftOperand::DateTime, Operator::Gteq), help);
-    let until = bound(reader, valid, "until", (LeftOperand::DateTime, Operator::Lt), help);
-    from.into_iter().chain(until).collect()
+    let bounds = [("from", Operator::Gteq), ("until", Operator::Lt)];
+    let mut found = Vec::new();
+    for (key, operator) in bounds {
+        let constraint = bound(reader, valid, key, (LeftOperand::DateTime, operator), help);
+        let span = valid.get(key).map(Spanned::span).unwrap_or_default();
+        found.extend(constraint.map(|constraint| (constraint, reader.spot(span))));
+    }
+    found
 }
 
-fn conditions(reader: &mut Reader<'_>, table: &DeTable<'_>) -> Vec<Constraint> {
-    let entries = reader.list(table, "when");
-    entries.iter().filter_map(|entry| condition(reader, entry, 0)).collect()
+pub(super) fn conditions(reader: &mut Reader<'_>, table: &DeTable<'_>) -> Vec<(Constraint, Spot)> {
+    let mut found = Vec::new();
+    for entry in reader.list(table, "when") {
+        let spot = reader.spot(entry.span());
+        found.extend(condition(reader, entry, 0).map(|constraint| (constraint, spot)));
+    }
+    found
 }
 
 fn condition(
@@ -325,7 +440,7 @@ fn connected(
         ("all-of", Connective::And),
         ("in-order", Connective::AndSequence),
     ];
-    reader.known(group, "a group of conditions", &names.map(|(name, _)| name));
+    reader.known(group, "a group of conditions", keys::GROUP);
     let mut given = names.iter().filter(|(name, _)| group.contains_key(*name));
     let (Some((name, connective)), None) = (given.next(), given.next()) else {
         let help = "write exactly one of any-of, one-of, all-of, in-order";
@@ -347,6 +462,6 @@ fn connected(
     Some(Constraint::Logical(Logical { connective: *connective, operands, uid: None }))
 }
 
-fn named(texts: Vec<Text>) -> BTreeSet<String> {
+pub(super) fn named(texts: Vec<Text>) -> BTreeSet<String> {
     texts.into_iter().map(|text| text.value).collect()
 }

@@ -98,7 +98,7 @@ fn a_data_request_acknowledges_the_start_only_once_that_was_attempted() {
 /// What takes the ground of a permit away, and how.
 type Ground = (&'static str, fn(&mut World), RefusalKind, bool);
 
-const GROUNDS: [Ground; 7] = [
+const GROUNDS: [Ground; 8] = [
     ("suspended", suspend, RefusalKind::Suspended, true),
     ("clock", doubt_clock, RefusalKind::Unavailable, false),
     ("withdrawn", withdraw, RefusalKind::Policy, true),
@@ -106,6 +106,7 @@ const GROUNDS: [Ground; 7] = [
     ("new version", publish_new_version, RefusalKind::NotFound, true),
     ("agreement ended", end_agreement, RefusalKind::Policy, true),
     ("time", pass_time, RefusalKind::Policy, true),
+    ("restricted by the site", restrict, RefusalKind::Policy, true),
 ];
 
 fn suspend(world: &mut World) {
@@ -141,6 +142,12 @@ fn end_agreement(world: &mut World) {
         }
         other => panic!("{other:?}"),
     });
+}
+
+fn restrict(world: &mut World) {
+    let conditions = "\"dateTime lt 2026-06-30T00:00:00Z\"";
+    let restriction = "[[prohibit]]\nactions = [\"use\"]\nreason = \"hold\"\n";
+    world.put(Key::Rules, restricted_rules(conditions, restriction));
 }
 
 fn pass_time(world: &mut World) {

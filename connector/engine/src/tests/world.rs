@@ -32,7 +32,7 @@ pub(super) const PROVIDER: &str = "urn:example:provider";
 pub(super) const CONSUMER: &str = "urn:example:consumer";
 pub(super) const DATASET: &str = "urn:example:dataset";
 
-pub(super) use scene::{dataset, dataset_id, pair, partner, rules};
+pub(super) use scene::{dataset, dataset_id, pair, partner, restricted_rules, rules};
 
 /// A node.
 pub(super) struct World {

@@ -60,12 +60,21 @@ pub(in crate::tests) fn dataset(id: &str, version: &str) -> Dataset {
 
 /// A rule set of one policy for the consumer and the dataset.
 pub(in crate::tests) fn rules(conditions: &str) -> Rules {
+    restricted_rules(conditions, "")
+}
+
+/// The same under restrictions of the site.
+pub(in crate::tests) fn restricted_rules(conditions: &str, restrictions: &str) -> Rules {
     let text = format!(
         "title = \"t\"\n[who]\npartners = [\"{CONSUMER}\"]\n[what]\ndatasets = [\"{DATASET}\"]\n\
          [[permit]]\nactions = [\"use\"]\nwhen = [{conditions}]\n"
     );
-    let source = PolicySource { name: "offer.toml".to_owned(), bytes: text.into_bytes() };
-    let set = RuleSet::compile(&[source], &Groups::new(), &Purposes::default()).unwrap();
+    let files = [("offer.toml", text.as_str()), (policy::file::RESTRICTIONS_FILE, restrictions)];
+    let sources = files.map(|(name, text)| PolicySource {
+        name: name.to_owned(),
+        bytes: text.as_bytes().to_vec(),
+    });
+    let set = RuleSet::compile(&sources, &Groups::new(), &Purposes::default()).unwrap();
     Rules { v: 1, hash: hex::encode(set.hash()), set: Arc::new(set) }
 }
 
