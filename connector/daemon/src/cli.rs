@@ -77,6 +77,13 @@ fn command(arguments: Arguments, output: Output) -> Result<(), Failure> {
             output::raw(&script);
             Ok(())
         }
+        Command::Openapi => {
+            let document = serde_json::to_vec_pretty(&crate::management::openapi());
+            output::raw(
+                &document.map_err(|error| Failure::new(Exit::Internal, error.to_string()))?,
+            );
+            Ok(())
+        }
         Command::ExitCodes => {
             exit_codes(output);
             Ok(())

@@ -85,7 +85,7 @@ impl Exit {
             "cannot-write" => Self::CannotWrite,
             "unavailable" | "too-many" | "try-again" => Self::TryAgain,
             "policy" | "refused" => Self::RefusedByPolicy,
-            "suspended" | "identity" => Self::RefusedIdentity,
+            "suspended" | "identity" | "unauthorized" | "forbidden" => Self::RefusedIdentity,
             _ => Self::Internal,
         }
     }

@@ -105,6 +105,8 @@ Interrupted, the same command continues where it was.")]
     },
     /// List the exit codes.
     ExitCodes,
+    /// Print the OpenAPI 3.1 description of the management API, for generators of clients.
+    Openapi,
 }
 
 /// `provenance`.

@@ -9,10 +9,13 @@ use engine::refusal::{Refusal, RefusalKind};
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::route::Lines;
 use crate::net::Body;
 use crate::wire::{self, Trouble};
 
@@ -43,11 +46,34 @@ pub(super) enum ErrorKind {
     Identity,
     /// Refused for another reason.
     Refused,
+    /// No key was shown, or none that is in force.
+    Unauthorized,
+    /// The role or the scope of who asks does not allow it.
+    Forbidden,
     /// A fault of ours.
     Internal,
 }
 
 impl ErrorKind {
+    /// All of them.
+    pub(super) const ALL: [Self; 15] = [
+        Self::Invalid,
+        Self::NotFound,
+        Self::NotVerified,
+        Self::NotReachable,
+        Self::CannotWrite,
+        Self::Unavailable,
+        Self::TooMany,
+        Self::TryAgain,
+        Self::Policy,
+        Self::Suspended,
+        Self::Identity,
+        Self::Refused,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::Internal,
+    ];
+
     /// Its name in answers.
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -63,6 +89,8 @@ impl ErrorKind {
             Self::Suspended => "suspended",
             Self::Identity => "identity",
             Self::Refused => "refused",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
             Self::Internal => "internal",
         }
     }
@@ -71,7 +99,10 @@ impl ErrorKind {
         match self {
             Self::Invalid => StatusCode::BAD_REQUEST,
             Self::NotFound => StatusCode::NOT_FOUND,
-            Self::Policy | Self::Suspended | Self::Identity => StatusCode::FORBIDDEN,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Policy | Self::Suspended | Self::Identity | Self::Forbidden => {
+                StatusCode::FORBIDDEN
+            }
             Self::Refused => StatusCode::CONFLICT,
             Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
             Self::NotReachable | Self::NotVerified => StatusCode::BAD_GATEWAY,
@@ -80,6 +111,27 @@ impl ErrorKind {
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
+}
+
+/// The answer to whatever is not done.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Error")]
+pub(super) struct Refused {
+    error: Problem,
+}
+
+/// Why it is not done.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Problem {
+    /// What kind of problem it is. The command line makes its exit code of it.
+    #[schemars(extend("enum" = ErrorKind::ALL.map(ErrorKind::name)))]
+    kind: &'static str,
+    /// What happened, to which thing, and why.
+    message: String,
+    /// The reference by which the partner's administrator, or our journal, knows it (`urn:uuid:…`).
+    reference: Option<String>,
+    /// What to do next.
+    help: Option<String>,
 }
 
 /// Why a request is not done.
@@ -112,8 +164,9 @@ impl ApiError {
     }
 
     /// The path does not know the method.
-    pub(super) fn method_not_allowed() -> Self {
-        let mut error = Self::invalid("this cannot be done with the method of the request");
+    pub(super) fn method_not_allowed(allowed: &str) -> Self {
+        let mut error = Self::invalid("this cannot be done with the method of the request")
+            .help(format!("here there is {allowed}"));
         error.status = Some(StatusCode::METHOD_NOT_ALLOWED);
         error
     }
@@ -148,12 +201,13 @@ impl ApiError {
 
     /// As JSON.
     pub(super) fn to_json(&self) -> Value {
-        json!({ "error": {
-            "kind": self.kind.name(),
-            "message": self.message,
-            "reference": self.reference,
-            "help": self.help,
-        }})
+        let problem = Problem {
+            kind: self.kind.name(),
+            message: self.message.clone(),
+            reference: self.reference.clone(),
+            help: self.help.clone(),
+        };
+        json!(Refused { error: problem })
     }
 
     /// As an answer.
@@ -219,11 +273,6 @@ impl From<store::EvidenceError> for ApiError {
     }
 }
 
-/// A JSON value as an answer.
-pub(super) fn json(value: &Value) -> Response<Body> {
-    wire::json(StatusCode::OK, value.to_string())
-}
-
 /// How many events wait for a slow reader.
 const EVENTS_WAITING: usize = 32;
 
@@ -287,7 +336,7 @@ fn line(event: &Value) -> Bytes {
 }
 
 /// An answer of events, one JSON object on each line. It ends with the work; an error is its last event.
-pub(super) fn stream<F, W>(work: F) -> Response<Body>
+pub(super) fn stream<T, F, W>(work: F) -> Lines<T>
 where
     F: FnOnce(Events) -> W,
     W: Future<Output = Result<(), Stop>> + Send + 'static,
@@ -308,7 +357,7 @@ where
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
+    Lines::new(response)
 }
 
 /// Lets reports of progress through, not too many of them.

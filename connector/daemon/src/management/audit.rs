@@ -7,8 +7,10 @@ use protocol::id::ParticipantId;
 use serde_json::{Value, json};
 use store::StoredRecord;
 
-use super::answer::{self, ApiError, Events, Stop, json};
-use super::{Outcome, input, partners, status};
+use super::answer::{self, ApiError, Events, Stop};
+use super::caller::READERS;
+use super::route::{Call, Json, Lines, Route};
+use super::{partners, status};
 use crate::node::Node;
 
 /// How many records are listed when nothing is said.
@@ -19,6 +21,25 @@ const LIMIT_MAX: u64 = 10_000;
 const STEP: u64 = 256;
 /// How many records one request looks at.
 const LOOK_MAX: u64 = 200_000;
+
+pub(super) fn routes() -> Vec<Route> {
+    let log = "the log: `site`, or a partner's short name; else all";
+    let full = "with messages and persons";
+    vec![
+        Route::get("audit.records", "/v1/audit/records", "Records of the journal", records)
+            .for_roles(READERS)
+            .query::<String>("log", log)
+            .query::<u64>("from", "the index of the first record in the log; else the newest")
+            .query::<u64>("limit", "how many at most")
+            .query::<String>("kind", "only records of this kind")
+            .query::<String>("reference", "only records behind this reference (`urn:uuid:…`)")
+            .query::<Option<String>>("full", full),
+        Route::get("audit.tail", "/v1/audit/tail", "New records as they become durable", tail)
+            .for_roles(READERS)
+            .query::<String>("log", log)
+            .query::<Option<String>>("full", full),
+    ]
+}
 
 /// Which records are wanted.
 #[derive(Debug, Default)]
@@ -38,14 +59,15 @@ impl Wanted {
 }
 
 /// Records of one log or of all, the newest page by default, in the order in which they were written.
-pub(super) async fn records(node: &Arc<Node>, mut query: input::Query) -> Outcome {
+async fn records(mut call: Call) -> Result<Json<Value>, ApiError> {
+    let node = Arc::clone(call.node());
+    let (node, query) = (&node, &mut call.query);
     let log = query.take::<String>("log")?.map(|name| log(node, &name)).transpose()?;
     let from = query.take::<u64>("from")?;
     let limit = query.take::<u64>("limit")?.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
     let kind = query.take::<String>("kind")?.map(|kind| record_kind(&kind)).transpose()?;
     let wanted = Wanted { kind, reference: query.take("reference")? };
     let full = query.flag("full");
-    query.end()?;
     let mut search = Search { node, wanted, limit, left: LOOK_MAX };
     let found = match (log, from) {
         (Some(log), Some(from)) => search.forwards(log, from).await?,
@@ -58,15 +80,14 @@ pub(super) async fn records(node: &Arc<Node>, mut query: input::Query) -> Outcom
     };
     let whole = search.left > 0;
     let listed: Vec<Value> = found.iter().map(|record| show(node, record, full)).collect();
-    Ok(json(&json!({ "records": listed, "whole": whole })))
+    Ok(Json(json!({ "records": listed, "whole": whole })))
 }
 
 /// New records as they become durable, until nobody reads or the daemon stops.
-pub(super) fn tail(node: &Arc<Node>, mut query: input::Query) -> Outcome {
-    let log = query.take::<String>("log")?.map(|name| log(node, &name)).transpose()?;
-    let full = query.flag("full");
-    query.end()?;
-    let node = Arc::clone(node);
+async fn tail(mut call: Call) -> Result<Lines<Value>, ApiError> {
+    let node = Arc::clone(call.node());
+    let log = call.query.take::<String>("log")?.map(|name| log(&node, &name)).transpose()?;
+    let full = call.query.flag("full");
     Ok(answer::stream(move |events| follow(node, log, full, events)))
 }
 

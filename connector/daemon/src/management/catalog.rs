@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Method, Request, StatusCode};
-use hyper::body::Incoming;
+use http::{HeaderValue, Method, StatusCode};
 use policy::explain::{Language, plain};
 use policy::odrl::Policy;
 use policy::terms::named_purposes;
@@ -11,27 +10,43 @@ use protocol::error::PeerRefusal;
 use protocol::id::ParticipantId;
 use protocol::message::{self, Catalog, CatalogOffer, CatalogRequestMessage, Dataset};
 use protocol::path::Endpoint;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::answer::{ApiError, ErrorKind, json};
-use super::{Outcome, input, partners};
+use super::answer::{ApiError, ErrorKind};
+use super::caller::APPLICATIONS;
+use super::partners;
+use super::route::{Call, Json, Route};
 use crate::net::SendError;
 use crate::node::Node;
 use crate::pulls;
 
-#[derive(Debug, Deserialize)]
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        Route::post("catalog.ask", "/v1/catalog", "Ask a partner what it offers us", ask)
+            .for_roles(APPLICATIONS),
+    ]
+}
+
+/// Whose catalog, and which part of it.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Wanted {
+struct CatalogQuestion {
+    /// The partner's short name or participant id.
     partner: String,
+    /// Words that have to be in id, title or description.
     filter: Option<String>,
 }
 
 /// Asks a partner for its catalog. The filter's words are looked for here, so that they mean the same with every partner.
-pub(super) async fn ask(node: &Arc<Node>, request: Request<Incoming>) -> Outcome {
-    let wanted: Wanted = input::body(request).await?;
+async fn ask(call: Call, wanted: CatalogQuestion) -> Result<Json<Value>, ApiError> {
+    let (node, scope) = (call.node(), &call.caller.scope);
     let unknown = || partners::unknown(&wanted.partner);
-    let participant = node.partner_id(&wanted.partner).ok_or_else(unknown)?;
+    let participant = node
+        .partner_id(&wanted.partner)
+        .filter(|participant| scope.has_partner(participant))
+        .ok_or_else(unknown)?;
     let catalog = fetch(node, &participant, &wanted.partner).await?;
     if catalog.participant_id.as_ref().is_some_and(|claimed| *claimed != participant) {
         let text = format!("`{}` shows a catalog of another participant", wanted.partner);
@@ -45,8 +60,9 @@ pub(super) async fn ask(node: &Arc<Node>, request: Request<Incoming>) -> Outcome
         .map(str::to_lowercase)
         .collect();
     let mut datasets = Vec::new();
-    collect(&catalog, &words, &mut datasets);
-    Ok(json(&json!({ "participant": participant, "datasets": datasets })))
+    let is_wanted = |dataset: &Dataset| scope.has(&participant, &dataset.id);
+    collect(&catalog, &is_wanted, &words, &mut datasets);
+    Ok(Json(json!({ "participant": participant, "datasets": datasets })))
 }
 
 async fn fetch(
@@ -106,10 +122,16 @@ pub(super) fn unsent(node: &Node, name: &str, error: &SendError) -> ApiError {
 }
 
 /// The datasets of a catalog and of those within it.
-fn collect(catalog: &Catalog, words: &[String], found: &mut Vec<Value>) {
-    found.extend(catalog.datasets.iter().map(dataset).filter(|dataset| has_words(dataset, words)));
+fn collect(
+    catalog: &Catalog,
+    is_wanted: &impl Fn(&Dataset) -> bool,
+    words: &[String],
+    found: &mut Vec<Value>,
+) {
+    let wanted = catalog.datasets.iter().filter(|dataset| is_wanted(dataset));
+    found.extend(wanted.map(dataset).filter(|dataset| has_words(dataset, words)));
     for inner in &catalog.catalogs {
-        collect(inner, words, found);
+        collect(inner, is_wanted, words, found);
     }
 }
 

@@ -5,20 +5,21 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use engine::entity::{Digests, PullStep};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use http_range_header::{
     EndPosition, StartPosition, SyntacticallyCorrectRange, parse_range_header,
 };
-use hyper::body::Incoming;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::io::ReaderStream;
 
-use super::answer::{ApiError, ErrorKind, json};
-use super::pulls::{existing, lost, not_received};
-use super::{Outcome, input};
+use super::answer::{ApiError, ErrorKind};
+use super::caller::APPLICATIONS;
+use super::input::Nothing;
+use super::pulls::{lost, not_received, visible};
+use super::route::{Bytes, Call, Json, Route};
 use crate::net::{BodyFailure, empty, full};
 use crate::node::Node;
 use crate::objects::PullName;
@@ -26,16 +27,44 @@ use crate::objects::PullName;
 /// How much is read at once.
 const READ_BYTES: usize = 256 * 1024;
 
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        Route::get(
+            "pulls.content",
+            "/v1/pulls/{id}/content",
+            "The bytes that were received",
+            bytes,
+        )
+        .for_roles(APPLICATIONS)
+        .header("Range", "one range of bytes (RFC 9110 section 14)"),
+        Route::get(
+            "pulls.provenance",
+            "/v1/pulls/{id}/provenance",
+            "The evidence of what was received, as `FILE.prov` holds it",
+            provenance,
+        )
+        .for_roles(APPLICATIONS),
+        Route::post(
+            "pulls.delivered",
+            "/v1/pulls/{id}/delivered",
+            "Say that everything was taken: what is here of it goes",
+            delivered,
+        )
+        .for_roles(APPLICATIONS),
+    ]
+}
+
 /// The bytes, from where the command line has them.
-pub(super) async fn bytes(node: &Arc<Node>, id: &str, headers: &HeaderMap) -> Outcome {
-    let (name, digests) = received(node, id).await?;
+async fn bytes(call: Call) -> Result<Bytes, ApiError> {
+    let (node, id, headers) = (call.node(), call.segment("id"), call.headers());
+    let (name, digests) = received(&call, id).await?;
     let Some(received) = node.objects.received(&name, &digests) else {
         return Err(gone(node, id).await);
     };
     let range = match range(headers, digests.size) {
         Asked::Whole => 0..digests.size,
         Asked::Part(range) => range,
-        Asked::Unsatisfiable => return Ok(unsatisfiable(digests.size)),
+        Asked::Unsatisfiable => return Ok(Bytes(unsatisfiable(digests.size))),
     };
     let unreadable = |error: std::io::Error| {
         let text = format!("`{}` cannot be read: {error}", received.path.display());
@@ -61,14 +90,15 @@ pub(super) async fn bytes(node: &Arc<Node>, id: &str, headers: &HeaderMap) -> Ou
         }
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
     }
-    Ok(response)
+    Ok(Bytes(response))
 }
 
 /// The evidence, as `FILE.prov` holds it.
-pub(super) async fn provenance(node: &Arc<Node>, id: &str) -> Outcome {
+async fn provenance(call: Call) -> Result<Bytes, ApiError> {
+    let (node, id) = (call.node(), call.segment("id"));
     // The id names a file: only what is a pull's name may.
     pull_name(id)?;
-    let pull = existing(node, id).await?;
+    let pull = visible(&call, id).await?;
     if !matches!(pull.step, PullStep::Received { .. } | PullStep::Delivered { .. }) {
         return Err(not_received(&pull));
     }
@@ -86,13 +116,13 @@ pub(super) async fn provenance(node: &Arc<Node>, id: &str) -> Outcome {
     response
         .headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Ok(response)
+    Ok(Bytes(response))
 }
 
 /// The command line has everything: what is here goes.
-pub(super) async fn delivered(node: &Arc<Node>, id: &str, request: Request<Incoming>) -> Outcome {
-    input::nothing(request).await?;
-    let pull = existing(node, id).await?;
+async fn delivered(call: Call, _: Nothing) -> Result<Json<Value>, ApiError> {
+    let (node, id) = (call.node(), call.segment("id"));
+    let pull = visible(&call, id).await?;
     if !matches!(pull.step, PullStep::Received { .. } | PullStep::Delivered { .. }) {
         return Err(not_received(&pull));
     }
@@ -100,7 +130,7 @@ pub(super) async fn delivered(node: &Arc<Node>, id: &str, request: Request<Incom
     let (fresh, asked) = (node.fresh(), id.to_owned());
     node.decide(move |view| engine::pull::delivered(view, &fresh, &asked)).await?;
     node.objects.discard(&name)?;
-    Ok(json(&json!({ "delivered": id })))
+    Ok(Json(json!({ "delivered": id })))
 }
 
 fn pull_name(id: &str) -> Result<PullName, ApiError> {
@@ -108,9 +138,9 @@ fn pull_name(id: &str) -> Result<PullName, ApiError> {
 }
 
 /// The name and digests of a pull that is received.
-async fn received(node: &Node, id: &str) -> Result<(PullName, Digests), ApiError> {
+async fn received(call: &Call, id: &str) -> Result<(PullName, Digests), ApiError> {
     let name = pull_name(id)?;
-    let pull = existing(node, id).await?;
+    let pull = visible(call, id).await?;
     match pull.step {
         PullStep::Received { digests, .. } => Ok((name, digests)),
         _ => Err(not_received(&pull)),

@@ -8,15 +8,15 @@ use std::sync::Arc;
 use engine::entity::{Dataset, Digests, Location, Rules};
 use engine::{Decision, Entity, Key, Kind, Store as _};
 use headers::ContentType;
-use http::Request;
-use hyper::body::Incoming;
 use jiff::Timestamp;
 use protocol::id::DatasetId;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::answer::{self, ApiError, ErrorKind, Events, Stop, Throttle, json};
-use super::{Outcome, input};
+use super::answer::{self, ApiError, ErrorKind, Events, Stop, Throttle};
+use super::caller::{POLICY, READERS};
+use super::route::{Call, Json, Lines, Route};
 use crate::node::Node;
 use crate::objects::{Placement, PublishError, Published, StorageError};
 
@@ -25,11 +25,46 @@ const SCAN_STEP: usize = 512;
 /// How many are listed at most in one answer.
 const LIST_MAX: usize = 10_000;
 
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        Route::get("datasets.list", "/v1/datasets", "The datasets that this site publishes", list)
+            .for_roles(READERS)
+            .query::<usize>("limit", "how many at most")
+            .query::<String>("after", "the id after which the list begins"),
+        Route::post(
+            "datasets.publish",
+            "/v1/datasets",
+            "Publish a file of the daemon's host, or a new version of it",
+            publish,
+        )
+        .for_roles(POLICY),
+        Route::post(
+            "datasets.preview",
+            "/v1/datasets/preview",
+            "Who would see a dataset. Nothing happens",
+            preview,
+        )
+        .for_roles(POLICY),
+        Route::get("datasets.show", "/v1/datasets/{id}", "One dataset, and who sees it", show)
+            .for_roles(READERS),
+        Route::post(
+            "datasets.withdraw",
+            "/v1/datasets/{id}/withdraw",
+            "Offer and serve a dataset no longer; running transfers of it are cut",
+            withdraw,
+        )
+        .for_roles(POLICY),
+    ]
+}
+
 /// A file to publish, and what the catalog shall say of it.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Publication {
+    /// The file, by its absolute path on the daemon's host.
     path: PathBuf,
+    /// The id in the catalog.
+    #[schemars(with = "String")]
     id: DatasetId,
     title: String,
     description: Option<String>,
@@ -42,21 +77,23 @@ struct Publication {
     #[serde(default)]
     policies: BTreeSet<String>,
     media_type: Option<String>,
+    /// Leave the file where it is and verify each block as it is served.
     #[serde(default)]
     in_place: bool,
 }
 
-#[derive(Debug, Deserialize)]
+/// Why, for the journal.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Withdrawal {
     reason: Option<String>,
 }
 
 /// The datasets, in the order of their ids.
-pub(super) async fn list(node: &Arc<Node>, mut query: input::Query) -> Outcome {
-    let limit = query.take::<usize>("limit")?.unwrap_or(LIST_MAX).clamp(1, LIST_MAX);
-    let mut after = query.take::<DatasetId>("after")?.map(Key::Dataset);
-    query.end()?;
+async fn list(mut call: Call) -> Result<Json<Value>, ApiError> {
+    let limit = call.query.take::<usize>("limit")?.unwrap_or(LIST_MAX).clamp(1, LIST_MAX);
+    let mut after = call.query.take::<DatasetId>("after")?.map(Key::Dataset);
+    let node = call.node();
     let rules = rules(node).await?;
     let mut listed: Vec<Value> = Vec::new();
     let mut next = None;
@@ -79,12 +116,12 @@ pub(super) async fn list(node: &Arc<Node>, mut query: input::Query) -> Outcome {
         Key::Dataset(id) => Some(id),
         _ => None,
     });
-    Ok(json(&json!({ "datasets": listed, "next": next })))
+    Ok(Json(json!({ "datasets": listed, "next": next })))
 }
 
 /// One dataset, and who sees it now.
-pub(super) async fn show(node: &Arc<Node>, id: &str) -> Outcome {
-    let id = dataset_id(id)?;
+async fn show(call: Call) -> Result<Json<Value>, ApiError> {
+    let (node, id) = (call.node(), dataset_id(call.segment("id"))?);
     let dataset = existing(node, &id).await?.ok_or_else(|| {
         ApiError::not_found(format!("there is no dataset `{id}`"))
             .help("`sekisho dataset list` shows all")
@@ -94,29 +131,25 @@ pub(super) async fn show(node: &Arc<Node>, id: &str) -> Outcome {
     if let Value::Object(members) = &mut shown {
         members.insert("visible_to".to_owned(), json!(visible_to(node, &rules, &dataset)));
     }
-    Ok(json(&shown))
+    Ok(Json(shown))
 }
 
 /// Who would see a dataset, and which version it would replace. Nothing happens.
-pub(super) async fn preview(node: &Arc<Node>, request: Request<Incoming>) -> Outcome {
-    let publication: Publication = input::body(request).await?;
+async fn preview(call: Call, publication: Publication) -> Result<Json<Value>, ApiError> {
+    let node = call.node();
     let rules = rules(node).await?;
     publication.check(node, &rules)?;
     let earlier = existing(node, &publication.id).await?;
     let dataset = publication.dataset(&publication.imagined(), node.clock.now());
-    Ok(json(&json!({
+    Ok(Json(json!({
         "visible_to": visible_to(node, &rules, &dataset),
         "replaces_version": earlier.map(|earlier| earlier.version),
     })))
 }
 
 /// Publishes a file; tells how far the reading is.
-pub(super) async fn publish(
-    node: &Arc<Node>,
-    request: Request<Incoming>,
-    person: String,
-) -> Outcome {
-    let publication: Publication = input::body(request).await?;
+async fn publish(call: Call, publication: Publication) -> Result<Lines<Value>, ApiError> {
+    let (node, person) = (call.node(), call.person());
     let rules = rules(node).await?;
     publication.check(node, &rules)?;
     let node = Arc::clone(node);
@@ -153,20 +186,15 @@ async fn work(
 }
 
 /// Withdraws a dataset: it is no longer offered, and running transfers of it are cut by the commit.
-pub(super) async fn withdraw(
-    node: &Arc<Node>,
-    id: &str,
-    request: Request<Incoming>,
-    person: String,
-) -> Outcome {
-    let withdrawal: Withdrawal = input::body(request).await?;
-    let (id, fresh) = (dataset_id(id)?, node.fresh());
+async fn withdraw(call: Call, withdrawal: Withdrawal) -> Result<Json<Value>, ApiError> {
+    let (node, person) = (call.node(), call.person());
+    let (id, fresh) = (dataset_id(call.segment("id"))?, node.fresh());
     let reason = withdrawal.reason.unwrap_or_else(|| "no reason was given".to_owned());
     let dataset = node
         .decide(move |view| engine::datasets::withdraw(view, &fresh, &id, &reason, Some(&person)))
         .await?;
     let rules = rules(node).await?;
-    Ok(json(&json!({ "dataset": describe(&dataset, &rules) })))
+    Ok(Json(json!({ "dataset": describe(&dataset, &rules) })))
 }
 
 /// What the bytes of a dataset are known to be.

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use http::{Request, StatusCode, Uri};
+use http::{StatusCode, Uri};
 use hyper::body::Incoming;
+use schemars::JsonSchema;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::answer::ApiError;
@@ -13,35 +15,26 @@ use crate::net::{BodyError, Pace, read_body};
 /// The largest body: a card, and what is declared beside it.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
 
-/// The body of a request as JSON.
+/// Nothing to say: no body, or an empty object.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nothing {}
+
+/// The body of a request as JSON; none stands for an empty object.
 ///
 /// # Errors
 /// When it is too large, not JSON, or has other members than are known.
-pub(super) async fn body<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, ApiError> {
-    let bytes = whole(request).await?;
-    serde_json::from_slice(&bytes).map_err(|error| {
+pub(super) async fn body<T: DeserializeOwned>(incoming: Incoming) -> Result<T, ApiError> {
+    let bytes = whole(incoming).await?;
+    let text = if bytes.trim_ascii().is_empty() { b"{}" } else { bytes.as_ref() };
+    serde_json::from_slice(text).map_err(|error| {
         ApiError::invalid(format!("the request's body is refused: {error}"))
             .help("run the command of the same release as the daemon")
     })
 }
 
-/// Reads a body that says nothing: there is none, or it is an empty object.
-///
-/// # Errors
-/// When there is something in it.
-pub(super) async fn nothing(request: Request<Incoming>) -> Result<(), ApiError> {
-    let bytes = whole(request).await?;
-    if bytes.trim_ascii().is_empty() {
-        return Ok(());
-    }
-    match serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&bytes) {
-        Ok(members) if members.is_empty() => Ok(()),
-        _ => Err(ApiError::invalid("the request has a body, and should have none")),
-    }
-}
-
-async fn whole(request: Request<Incoming>) -> Result<bytes::Bytes, ApiError> {
-    read_body(request.into_body(), MAX_BODY_BYTES, Pace::default()).await.map_err(|error| {
+async fn whole(incoming: Incoming) -> Result<bytes::Bytes, ApiError> {
+    read_body(incoming, MAX_BODY_BYTES, Pace::default()).await.map_err(|error| {
         let refused = ApiError::invalid(error.to_string());
         match error {
             BodyError::TooLarge { .. } => refused.status(StatusCode::PAYLOAD_TOO_LARGE),
@@ -89,14 +82,8 @@ impl Query {
         self.0.remove(name).is_some()
     }
 
-    /// Ends the reading.
-    ///
-    /// # Errors
-    /// When a parameter is left that nobody knows.
-    pub(super) fn end(self) -> Result<(), ApiError> {
-        match self.0.into_keys().next() {
-            Some(name) => Err(ApiError::invalid(format!("there is no parameter `{name}` here"))),
-            None => Ok(()),
-        }
+    /// The names of the parameters that were not taken yet.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
     }
 }

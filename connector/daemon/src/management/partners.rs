@@ -15,50 +15,102 @@ use engine::entity::PartnerState;
 use engine::evidence::{latest_head, latest_witness};
 use engine::registry::{Author, Changes};
 use engine::{Decision, LogId};
-use http::Request;
-use hyper::body::Incoming;
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
 
-use super::answer::{ApiError, ErrorKind, json};
-use super::{Outcome, input, status};
+use super::answer::{ApiError, ErrorKind};
+use super::caller::{READERS, READERS_AND_APPLICATIONS};
+use super::route::{Call, Json, Route};
+use super::status;
 use crate::node::Node;
 use crate::partners::from_card::{CardRefusal, Declared, Plan, plan};
 use crate::partners::{PartnerFile, set_state};
 use crate::reload::{self, ReloadError};
 use crate::site::chain;
 
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        Route::get("partners.list", "/v1/partners", "The partners that are registered", list)
+            .for_roles(READERS_AND_APPLICATIONS),
+        Route::post(
+            "partners.add",
+            "/v1/partners",
+            "Register or update a partner by its card",
+            add,
+        ),
+        Route::post(
+            "partners.preview",
+            "/v1/partners/preview",
+            "What registering a card would do. Nothing happens",
+            preview,
+        ),
+        Route::get("partners.show", "/v1/partners/{name}", "One partner", show).for_roles(READERS),
+        Route::delete(
+            "partners.remove",
+            "/v1/partners/{name}",
+            "Remove a partner. What happened with it stays in the journal",
+            remove,
+        ),
+        Route::post(
+            "partners.suspend",
+            "/v1/partners/{name}/suspend",
+            "Shut a partner out at once; running transfers are cut",
+            suspend,
+        ),
+        Route::post(
+            "partners.resume",
+            "/v1/partners/{name}/resume",
+            "Let a suspended partner in again",
+            resume,
+        ),
+    ]
+}
+
 /// A card, and what our administrator declares beside it.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Registration {
+    /// The text of the card.
     card: String,
+    /// The short name to use here; else made from the participant id.
     name: Option<String>,
+    /// Groups for policies.
     #[serde(default)]
     groups: BTreeSet<String>,
+    /// The country that is declared (ISO 3166-1 alpha-2).
     region: Option<String>,
+    /// Networks of private or loopback addresses in which it may be dialled.
     #[serde(default)]
+    #[schemars(with = "Vec<String>")]
     networks: Vec<IpNet>,
+    /// The fingerprint that was compared with the partner; needed to register.
     accept_fingerprint: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+/// Why, for the journal.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Reason {
     reason: Option<String>,
 }
 
 /// The partners that are registered.
-pub(super) async fn list(node: &Arc<Node>) -> Outcome {
-    let registry = node.registry();
-    let partners: Vec<Value> = registry.iter().map(summary).collect();
-    Ok(json(&json!({ "partners": partners })))
+async fn list(call: Call) -> Result<Json<Value>, ApiError> {
+    let registry = call.node().registry();
+    let scope = &call.caller.scope;
+    let partners: Vec<Value> = registry
+        .iter()
+        .filter(|file| scope.has_partner(&file.partner.participant))
+        .map(summary)
+        .collect();
+    Ok(Json(json!({ "partners": partners })))
 }
 
 /// One partner: what its file says, by what it is known, and the latest checkpoints of the relation.
-pub(super) async fn show(node: &Arc<Node>, name: &str) -> Outcome {
+async fn show(call: Call) -> Result<Json<Value>, ApiError> {
+    let (node, name) = (call.node(), call.segment("name"));
     let registry = node.registry();
     let file = registered(node, name)?;
     let participant = file.partner.participant.clone();
@@ -91,14 +143,13 @@ pub(super) async fn show(node: &Arc<Node>, name: &str) -> Outcome {
         "file_sha256": file.partner.file_sha256,
     });
     merge(&mut shown, more);
-    Ok(json(&shown))
+    Ok(Json(shown))
 }
 
 /// What registering a card would do.
-pub(super) async fn preview(node: &Arc<Node>, request: Request<Incoming>) -> Outcome {
-    let registration: Registration = input::body(request).await?;
-    let plan = planned(node, &registration)?;
-    Ok(json(&json!({
+async fn preview(call: Call, registration: Registration) -> Result<Json<Value>, ApiError> {
+    let plan = planned(call.node(), &registration)?;
+    Ok(Json(json!({
         "participant": plan.partner.partner.participant,
         "title": plan.partner.partner.title,
         "fingerprint": plan.fingerprint.to_string(),
@@ -110,19 +161,14 @@ pub(super) async fn preview(node: &Arc<Node>, request: Request<Incoming>) -> Out
 }
 
 /// Registers or updates a partner by a card whose fingerprint the administrator accepted.
-pub(super) async fn add(
-    node: &Arc<Node>,
-    editing: &Mutex<()>,
-    request: Request<Incoming>,
-    person: String,
-) -> Outcome {
-    let registration: Registration = input::body(request).await?;
+async fn add(call: Call, registration: Registration) -> Result<Json<Value>, ApiError> {
+    let node = call.node();
     let Some(accepted) = &registration.accept_fingerprint else {
         return Err(ApiError::invalid("no fingerprint was accepted").help(
             "ask for `/v1/partners/preview` first, and compare the fingerprint with the partner",
         ));
     };
-    let _turn = editing.lock().await;
+    let _turn = call.api.editing.lock().await;
     let plan = planned(node, &registration)?;
     if !is_same(accepted, &plan.fingerprint) {
         return Err(ApiError::new(
@@ -136,10 +182,10 @@ pub(super) async fn add(
     let edit = Edit::begin(&plan.partner.path).await?;
     let (name, is_update) = (plan.partner.name().to_owned(), plan.is_update);
     blocking(move || plan.write().map_err(unwritten)).await??;
-    let author = author("sekisho partner add", person, None);
+    let author = author("sekisho partner add", call.person(), None);
     let changes = edit.activate(node, author).await?;
     let file = registered(node, &name)?;
-    Ok(json(&json!({
+    Ok(Json(json!({
         "partner": summary(&file),
         "updated": is_update,
         "changed": changed(&changes),
@@ -147,17 +193,11 @@ pub(super) async fn add(
 }
 
 /// Shuts a partner out; what runs with it is cut by the commit.
-pub(super) async fn suspend(
-    node: &Arc<Node>,
-    editing: &Mutex<()>,
-    name: &str,
-    request: Request<Incoming>,
-    person: String,
-) -> Outcome {
-    let reason: Reason = input::body(request).await?;
-    let _turn = editing.lock().await;
+async fn suspend(call: Call, reason: Reason) -> Result<Json<Value>, ApiError> {
+    let (node, name) = (call.node(), call.segment("name"));
+    let _turn = call.api.editing.lock().await;
     let file = registered(node, name)?;
-    let author = author("sekisho partner suspend", person, reason.reason);
+    let author = author("sekisho partner suspend", call.person(), reason.reason);
     // It acts first, and does not wait for what another file may have wrong.
     let (participant, asked) = (file.partner.participant.clone(), author.clone());
     node.commit(move |view| engine::registry::suspend(view, &participant, &asked)).await?;
@@ -171,37 +211,28 @@ pub(super) async fn suspend(
 }
 
 /// Lets a suspended partner in again.
-pub(super) async fn resume(
-    node: &Arc<Node>,
-    editing: &Mutex<()>,
-    name: &str,
-    request: Request<Incoming>,
-    person: String,
-) -> Outcome {
-    let reason: Reason = input::body(request).await?;
-    let _turn = editing.lock().await;
+async fn resume(call: Call, reason: Reason) -> Result<Json<Value>, ApiError> {
+    let (node, name) = (call.node(), call.segment("name"));
+    let _turn = call.api.editing.lock().await;
     let file = registered(node, name)?;
     let edit = Edit::begin(&file.path).await?;
     write_state(&file, PartnerState::Active).await?;
     let changes =
-        edit.activate(node, author("sekisho partner resume", person, reason.reason)).await?;
+        edit.activate(node, author("sekisho partner resume", call.person(), reason.reason)).await?;
     answer_state(node, name, &changes)
 }
 
 /// Removes a partner. What happened with it stays in the journal.
-pub(super) async fn remove(
-    node: &Arc<Node>,
-    editing: &Mutex<()>,
-    name: &str,
-    person: String,
-) -> Outcome {
-    let _turn = editing.lock().await;
+async fn remove(call: Call) -> Result<Json<Value>, ApiError> {
+    let (node, name) = (call.node(), call.segment("name"));
+    let _turn = call.api.editing.lock().await;
     let file = registered(node, name)?;
     let edit = Edit::begin(&file.path).await?;
     let path = file.path.clone();
     blocking(move || remove_file(&path)).await??;
-    let changes = edit.activate(node, author("sekisho partner remove", person, None)).await?;
-    Ok(json(&json!({ "removed": file.name(), "changed": changed(&changes) })))
+    let changes =
+        edit.activate(node, author("sekisho partner remove", call.person(), None)).await?;
+    Ok(Json(json!({ "removed": file.name(), "changed": changed(&changes) })))
 }
 
 fn planned(node: &Node, registration: &Registration) -> Result<Plan, ApiError> {
@@ -335,9 +366,9 @@ pub(super) fn unknown(name: &str) -> ApiError {
         .help("`sekisho partner list` shows all")
 }
 
-fn answer_state(node: &Node, name: &str, changes: &Changes) -> Outcome {
+fn answer_state(node: &Node, name: &str, changes: &Changes) -> Result<Json<Value>, ApiError> {
     let file = registered(node, name)?;
-    Ok(json(&json!({ "partner": summary(&file), "changed": changed(changes) })))
+    Ok(Json(json!({ "partner": summary(&file), "changed": changed(changes) })))
 }
 
 fn changed(changes: &Changes) -> Vec<Value> {

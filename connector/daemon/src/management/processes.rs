@@ -1,15 +1,14 @@
 //! Agreements and transfers.
 
-use std::sync::Arc;
-
 use engine::entity::{Agreement, Side, Transfer};
 use engine::{Entity, Kind, Store as _};
 use jiff::Timestamp;
 use protocol::process::Role;
 use serde_json::{Value, json};
 
-use super::answer::{ApiError, json};
-use super::{Outcome, input};
+use super::answer::ApiError;
+use super::caller::READERS_AND_APPLICATIONS;
+use super::route::{Call, Json, Route};
 use crate::node::Node;
 
 /// How many entities are read at once.
@@ -19,19 +18,36 @@ const LIMIT: usize = 1_000;
 /// How many are listed at most.
 const LIMIT_MAX: usize = 10_000;
 
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        Route::get("agreements.list", "/v1/agreements", "The newest agreements", agreements)
+            .for_roles(READERS_AND_APPLICATIONS)
+            .query::<usize>("limit", "how many at most"),
+        Route::get("transfers.list", "/v1/transfers", "The newest transfers", transfers)
+            .for_roles(READERS_AND_APPLICATIONS)
+            .query::<usize>("limit", "how many at most"),
+    ]
+}
+
 /// The newest agreements, the oldest of them first.
-pub(super) async fn agreements(node: &Arc<Node>, query: input::Query) -> Outcome {
-    newest(node, query, Kind::Agreement, "agreements", |node, entity| match entity {
-        Entity::Agreement(found) => Some((found.created, agreement(node, found))),
+async fn agreements(call: Call) -> Result<Json<Value>, ApiError> {
+    let scope = call.caller.scope.clone();
+    newest(call, Kind::Agreement, "agreements", |node, entity| match entity {
+        Entity::Agreement(found) if scope.has(&found.participant, &found.dataset) => {
+            Some((found.created, agreement(node, found)))
+        }
         _ => None,
     })
     .await
 }
 
 /// The newest transfers, the oldest of them first.
-pub(super) async fn transfers(node: &Arc<Node>, query: input::Query) -> Outcome {
-    newest(node, query, Kind::Transfer, "transfers", |node, entity| match entity {
-        Entity::Transfer(found) => Some((found.created, transfer(node, found))),
+async fn transfers(call: Call) -> Result<Json<Value>, ApiError> {
+    let scope = call.caller.scope.clone();
+    newest(call, Kind::Transfer, "transfers", |node, entity| match entity {
+        Entity::Transfer(found) if scope.has(&found.participant, &found.dataset) => {
+            Some((found.created, transfer(node, found)))
+        }
         _ => None,
     })
     .await
@@ -40,14 +56,13 @@ pub(super) async fn transfers(node: &Arc<Node>, query: input::Query) -> Outcome 
 /// Lists the newest entities of a kind. They are stored by id, which says nothing of their age, so all are looked at; only
 /// what is shown is kept.
 async fn newest(
-    node: &Arc<Node>,
-    mut query: input::Query,
+    mut call: Call,
     kind: Kind,
     member: &str,
     show: impl Fn(&Node, &Entity) -> Option<(Timestamp, Value)>,
-) -> Outcome {
-    let limit = query.take::<usize>("limit")?.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
-    query.end()?;
+) -> Result<Json<Value>, ApiError> {
+    let limit = call.query.take::<usize>("limit")?.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
+    let node = call.node();
     if !node.store.is_ready() {
         return Err(ApiError::from(engine::StoreError::Rebuilding));
     }
@@ -70,7 +85,7 @@ async fn newest(
     }
     keep_newest(&mut kept, limit);
     let listed: Vec<Value> = kept.into_iter().map(|(_, shown)| shown).collect();
-    Ok(json(&json!({ member: listed, "total": total })))
+    Ok(Json(json!({ member: listed, "total": total })))
 }
 
 fn keep_newest(kept: &mut Vec<(Timestamp, Value)>, limit: usize) {

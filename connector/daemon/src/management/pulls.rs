@@ -6,16 +6,17 @@ use std::time::Duration;
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use engine::entity::{Failure, Pull, PullStep};
 use engine::{Decision, Entity, Key, Need, View};
-use http::Request;
-use hyper::body::Incoming;
 use protocol::id::{DatasetId, ParticipantId};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::answer::{self, ApiError, ErrorKind, Events, Stop, Throttle};
+use super::caller::APPLICATIONS;
 use super::catalog::unsent;
-use super::{Outcome, input, partners};
+use super::partners;
+use super::route::{Call, Lines, Route};
 use crate::net::Phase;
 use crate::node::Node;
 use crate::pulls::{self, PullError, State};
@@ -26,21 +27,39 @@ const QUIET: Duration = Duration::from_secs(2);
 /// The time over which the rate is measured.
 const RATE_WINDOW: Duration = Duration::from_secs(3);
 
-#[derive(Debug, Clone, Deserialize)]
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        Route::post(
+            "pulls.begin",
+            "/v1/pulls",
+            "Pull a dataset, or go on with the pull that is open; ends with `received` or an error",
+            pull,
+        )
+        .for_roles(APPLICATIONS),
+    ]
+}
+
+/// What to pull, and for what.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Wanted {
+    /// The partner's short name or participant id.
     partner: String,
+    /// The dataset's id.
+    #[schemars(with = "String")]
     dataset: DatasetId,
+    /// What it is used for, where the policy asks.
     purpose: Option<String>,
+    /// How long to wait for a partner that is away.
     wait_seconds: u64,
 }
 
 /// Pulls a dataset; the events end with `received` or an error.
-pub(super) async fn pull(node: &Arc<Node>, request: Request<Incoming>, person: String) -> Outcome {
-    let wanted: Wanted = input::body(request).await?;
+async fn pull(call: Call, wanted: Wanted) -> Result<Lines<Value>, ApiError> {
+    let (node, person) = (Arc::clone(call.node()), call.person());
     let participant =
         node.partner_id(&wanted.partner).ok_or_else(|| partners::unknown(&wanted.partner))?;
-    let node = Arc::clone(node);
+    call.caller.scope.check(&participant, &wanted.dataset, wanted.purpose.as_deref())?;
     Ok(answer::stream(move |events| async move {
         // One attempt is always made to its end.
         let patience =
@@ -274,13 +293,26 @@ impl Rate {
     }
 }
 
+/// A pull by its id, where the one who asks may see it.
+pub(super) async fn visible(call: &Call, id: &str) -> Result<Pull, ApiError> {
+    let pull = existing(call.node(), id).await?;
+    let scope = &call.caller.scope;
+    let within =
+        scope.has(&pull.participant, &pull.dataset) && scope.has_purpose(pull.purpose.as_deref());
+    if within { Ok(pull) } else { Err(unknown(id)) }
+}
+
+fn unknown(id: &str) -> ApiError {
+    ApiError::not_found(format!("there is no pull `{id}`"))
+}
+
 /// A pull by its id.
-pub(super) async fn existing(node: &Node, id: &str) -> Result<Pull, ApiError> {
+async fn existing(node: &Node, id: &str) -> Result<Pull, ApiError> {
     let key = Key::Pull(id.to_owned());
     let found = node.commit(move |view| view.entity(&key).map(Decision::answer)).await?;
     match found.as_deref() {
         Some(Entity::Pull(pull)) => Ok(pull.clone()),
-        _ => Err(ApiError::not_found(format!("there is no pull `{id}`"))),
+        _ => Err(unknown(id)),
     }
 }
 

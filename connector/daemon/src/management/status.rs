@@ -2,15 +2,15 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use engine::entity::{Head, PartnerState, Witness};
 use engine::{Decision, Entity, Key, Kind, LogId, Store as _};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::Outcome;
-use super::answer::{ApiError, json};
+use super::answer::ApiError;
+use super::caller::READERS;
+use super::route::{Call, Json, Route};
 use crate::net::Phase;
 use crate::node::Node;
 
@@ -22,8 +22,16 @@ const WARNING_DAYS: i64 = 30;
 
 const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
 
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        Route::get("status.show", "/v1/status", "Everything an operator asks first", report)
+            .for_roles(READERS),
+    ]
+}
+
 /// Everything an operator asks first.
-pub(super) async fn report(node: &Arc<Node>, uptime: Duration) -> Outcome {
+async fn report(call: Call) -> Result<Json<Value>, ApiError> {
+    let (node, uptime) = (call.node(), call.api.started.elapsed());
     let registry = node.registry();
     let in_state = |state| registry.iter().filter(|partner| partner.partner.state == state).count();
     let site = site(node).await?;
@@ -32,7 +40,7 @@ pub(super) async fn report(node: &Arc<Node>, uptime: Duration) -> Outcome {
         Phase::Running => "serving",
         Phase::Draining | Phase::Stopping => "draining",
     };
-    Ok(json(&json!({
+    Ok(Json(json!({
         "participant": node.context.participant,
         "name": node.config.site.name,
         "version": env!("CARGO_PKG_VERSION"),

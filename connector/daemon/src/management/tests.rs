@@ -21,6 +21,7 @@ use crate::telemetry::Telemetry;
 
 mod audit;
 mod datasets;
+mod openapi;
 mod partners;
 mod pulls;
 

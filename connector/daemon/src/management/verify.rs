@@ -9,16 +9,16 @@ use std::sync::Arc;
 
 use engine::entity::{Head, Witness};
 use engine::{Entity, Key, Kind, LogId, Store as _};
-use http::Request;
-use hyper::body::Incoming;
 use journal::tlog::{Checkpoint, Frontier, Hash, verify_checkpoint, verify_consistency};
 use protocol::id::ParticipantId;
 use serde_json::{Value, json};
 use store::{CheckedFrame, StoredRecord};
-use tokio::sync::Mutex;
 
 use super::answer::{self, ApiError, ErrorKind, Events, Stop, Throttle};
-use super::{Outcome, input, status};
+use super::caller::READERS;
+use super::input::Nothing;
+use super::route::{Call, Lines, Route};
+use super::status;
 use crate::node::Node;
 use crate::witness;
 
@@ -32,18 +32,25 @@ const REBUILD: &str = "stop the daemon and run `sekisho rebuild`; the journal it
 const COMPARE: &str =
     "keep the data directory as it is, and compare checkpoints with your partners";
 
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        Route::post(
+            "audit.verify",
+            "/v1/audit/verify",
+            "Verify the whole journal: frames, records, trees and checkpoints",
+            verify,
+        )
+        .for_roles(READERS),
+    ]
+}
+
 /// Verifies everything; the events end with the report.
-pub(super) async fn verify(
-    node: &Arc<Node>,
-    verifying: &Arc<Mutex<()>>,
-    request: Request<Incoming>,
-) -> Outcome {
-    input::nothing(request).await?;
-    let Ok(turn) = Arc::clone(verifying).try_lock_owned() else {
+async fn verify(call: Call, _: Nothing) -> Result<Lines<Value>, ApiError> {
+    let node = Arc::clone(call.node());
+    let Ok(turn) = Arc::clone(&call.api.verifying).try_lock_owned() else {
         return Err(ApiError::new(ErrorKind::TooMany, "the journal is being verified already")
             .help("wait for that to end"));
     };
-    let node = Arc::clone(node);
     Ok(answer::stream(move |events| async move {
         let _turn = turn;
         let report = run(&node, &events).await?;

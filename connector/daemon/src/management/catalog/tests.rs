@@ -44,7 +44,7 @@ fn catalog(dataset: Value, distribution: Value) -> Catalog {
 fn shown(catalog: &Catalog, words: &[&str]) -> Vec<Value> {
     let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
     let mut found = Vec::new();
-    collect(catalog, &words, &mut found);
+    collect(catalog, &|_| true, &words, &mut found);
     found
 }
 
