@@ -27,6 +27,7 @@ use crate::set::{Groups, Purposes};
 use places::Places;
 use reader::Reader;
 pub use restrictions::{Restriction, Restrictions};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// How large a policy file may be, in bytes.
@@ -63,6 +64,19 @@ pub struct PolicyFile {
     pub terms: Policy,
     /// Where its clauses stand.
     pub places: Places,
+    /// Who decides on requests for the offer.
+    pub handling: Handling,
+}
+
+/// Who takes the steps of this side in a negotiation and in the transfers under its agreement.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Handling {
+    /// The node itself, as the policy says.
+    #[default]
+    Auto,
+    /// A person or an application, within what the policy permits.
+    Manual,
 }
 
 /// Who may know of an offer.
@@ -226,6 +240,7 @@ fn json_file(name: &str, text: &str) -> Result<PolicyFile, Vec<Diagnostic>> {
         priority: 0,
         terms,
         places: Places::default(),
+        handling: Handling::Auto,
     })
 }
 

@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-pub use crate::file::Audience;
+pub use crate::file::{Audience, Handling};
 pub use purposes::{Purpose, Purposes, PurposesError};
 
 /// Groups of participants: name of the group, identifiers of its members.
@@ -90,6 +90,8 @@ pub struct CompiledPolicy {
     pub file: String,
     /// Where its clauses stand in the file.
     pub places: Places,
+    /// Who decides on requests for the offer.
+    pub handling: Handling,
 }
 
 /// Why a stored set cannot be rebuilt.
@@ -364,6 +366,7 @@ impl CompiledPolicy {
             clauses,
             file: file_name.to_owned(),
             places: read.places,
+            handling: read.handling,
         })
     }
 

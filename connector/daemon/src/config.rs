@@ -21,8 +21,8 @@ pub(crate) use problem::nearest;
 pub use problem::{Place, Problem, Problems};
 pub use sections::{
     AddressError, ClockSection, CollectorUrl, DataSection, JournalSection, LogFormat,
-    ManagementSection, OutboundSection, PartnerListenerSection, PolicySection, PublicUrl,
-    SiteSection, SocketMode, StatusListenerSection, TelemetrySection,
+    ManagementSection, OutboundSection, PartnerListenerSection, PolicySection, ProcessesSection,
+    PublicUrl, SiteSection, SocketMode, StatusListenerSection, TelemetrySection,
 };
 
 /// The name of the configuration file in a site's directory.
@@ -47,6 +47,7 @@ pub struct Config {
     pub management: ManagementSection,
     pub status_listener: StatusListenerSection,
     pub outbound: OutboundSection,
+    pub processes: ProcessesSection,
     pub journal: JournalSection,
     pub policy: PolicySection,
     pub data: DataSection,

@@ -21,6 +21,8 @@ pub struct Context {
     pub data_endpoint: String,
     /// How long a message is owed before we give up on it.
     pub delivery_deadline: SignedDuration,
+    /// How long a step of ours waits for a decision before it is denied.
+    pub approval_deadline: SignedDuration,
 }
 
 /// Who asks, as proven by its TLS connection.

@@ -12,7 +12,7 @@ use protocol::{negotiation, transfer};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::Kind;
+use crate::{Awaiting, Handling, Kind};
 
 /// One entity of the node's state. Large ones are shared, so that cloning a view is cheap.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -138,6 +138,9 @@ pub struct Partner {
     pub card_number: Option<u64>,
     /// Which of our own extensions it lists on its card.
     pub extensions: BTreeSet<String>,
+    /// Who decides in processes with it; where nothing is said, the offer or the command does.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub handling: Option<Handling>,
     /// SHA-256 of its file.
     pub file_sha256: String,
 }
@@ -260,6 +263,12 @@ pub struct Negotiation {
     pub failure: Option<Failure>,
     /// When it began.
     pub created: Timestamp,
+    /// Who takes our steps.
+    #[serde(default)]
+    pub handling: Handling,
+    /// Set while a step of ours waits for a decision.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub awaiting: Option<Awaiting>,
 }
 
 /// Why a process did not succeed.
@@ -314,6 +323,9 @@ pub struct Agreement {
     pub created: Timestamp,
     /// Whether the negotiation was finalized: only then may data be requested under it.
     pub finalized: bool,
+    /// Who takes our steps in transfers under it.
+    #[serde(default)]
+    pub handling: Handling,
     /// When and why it ended.
     pub ended: Option<(Timestamp, String)>,
 }
@@ -356,6 +368,12 @@ pub struct Transfer {
     pub failure: Option<Failure>,
     /// When it began.
     pub created: Timestamp,
+    /// Who takes our steps.
+    #[serde(default)]
+    pub handling: Handling,
+    /// Set while a step of ours waits for a decision.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub awaiting: Option<Awaiting>,
 }
 
 /// What a provider granted for one transfer, durable before the first byte.

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::context::{self, Fresh, Stop};
 use crate::entity::{Agreement, Dataset, Digests, Location, Partner, Rules, Side};
 use crate::refusal::RefusalKind;
-use crate::{Need, View};
+use crate::{Handling, Need, View};
 
 /// The action that a pull is.
 pub const ACTION: &str = "use";
@@ -28,6 +28,8 @@ pub struct Offered {
     pub policy: String,
     /// The DSP Offer, as it stands in a catalog (without target).
     pub offer: Value,
+    /// Who decides on requests for it.
+    pub handling: Handling,
 }
 
 /// The partner as policies see it.
@@ -89,6 +91,7 @@ pub fn offers(
                 id: id.parse().ok()?,
                 policy: policy.name.clone(),
                 offer: policy.offer_for(dataset.id.as_str(), provider),
+                handling: policy.handling,
             })
         })
         .collect()

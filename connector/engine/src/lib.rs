@@ -10,6 +10,7 @@ pub mod data;
 pub mod datasets;
 pub mod entity;
 pub mod evidence;
+pub mod handling;
 pub mod judge;
 pub mod key;
 pub mod negotiation;
@@ -26,6 +27,7 @@ pub mod transfer;
 
 pub use context::{Context, Fresh, Peer};
 pub use entity::Entity;
+pub use handling::{Awaiting, Decider, Handling};
 pub use key::{Key, Kind};
 pub use permit::{EndReason, Permit};
 pub use record::{Account, Body, Category, LogId, RecordDraft, RecordKind, Write};

@@ -28,7 +28,10 @@ use crate::process::{
     novelty, owe, remember, remembered, towards, withdraw_unowed,
 };
 use crate::refusal::RefusalKind;
-use crate::{Account, Category, Decision, Key, LogId, Need, RecordDraft, RecordKind, View};
+use crate::{
+    Account, Awaiting, Category, Decision, Handling, Key, LogId, Need, RecordDraft, RecordKind,
+    View,
+};
 
 /// What a status request or a first answer says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,11 +134,14 @@ fn try_receive(
             records.extend(late_termination(&mut negotiation, patience, now));
             records
         }
+        Message::Agreement(agreement) => {
+            consumer::agreed(view, context, fresh, &mut negotiation, agreement)?
+        }
+        _ if negotiation.handling == Handling::Manual => {
+            vec![await_decision(view, context, &mut negotiation)]
+        }
         Message::Accepted => provider::agree(view, context, fresh, &partner, &mut negotiation)?,
         Message::Verification => provider::finalize(view, context, fresh, &mut negotiation)?,
-        Message::Agreement(agreement) => {
-            consumer::verify(view, context, fresh, &mut negotiation, agreement)?
-        }
         Message::Counter(kind) => {
             // Counter-offers are judged by a person or an application; this node's own answer is that its offers stand.
             terminate_with(
@@ -151,6 +157,30 @@ fn try_receive(
     records.extend(answered);
     remembered(&mut negotiation.accepted, negotiation.transitions);
     Ok(Decision::commit(finish(records, &mut negotiation), ()))
+}
+
+/// A step of ours is left to a person or an application.
+fn await_decision(
+    view: &dyn View,
+    context: &Context,
+    negotiation: &mut Negotiation,
+) -> RecordDraft {
+    let awaiting = Awaiting::new(view.now(), context.approval_deadline);
+    negotiation.awaiting = Some(awaiting);
+    let account = Account {
+        agreement: negotiation.agreement.clone(),
+        purpose: negotiation.purpose.clone(),
+        ..towards(&negotiation.participant)
+            .fact("negotiation", negotiation.pid.to_string())
+            .fact("dataset", negotiation.dataset.to_string())
+            .fact("deadline", awaiting.deadline.to_string())
+    };
+    RecordDraft::new(
+        LogId::Relation(negotiation.participant.clone()),
+        RecordKind::DecisionAwaited,
+        Category::Service,
+    )
+    .account(account)
 }
 
 /// Takes a message into the process, and says so in a record.
@@ -180,6 +210,7 @@ fn take(
         record = record.remove(outbox_key(negotiation, number));
     }
     negotiation.process = received.process;
+    negotiation.awaiting = None;
     negotiation.transitions += 1;
     remember(&mut negotiation.accepted, inbound, negotiation.transitions);
     Ok(record)
@@ -323,6 +354,7 @@ fn send(
         fresh.refuse(RefusalKind::IllegalState, rejection.to_string(), rejection.to_string())
     })?;
     negotiation.process = sent.process;
+    negotiation.awaiting = None;
     if sent.withdrew_own {
         negotiation.withdrawn.append(&mut negotiation.outbox);
     }

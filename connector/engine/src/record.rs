@@ -80,6 +80,7 @@ pub enum RecordKind {
     NegotiationVerified,
     NegotiationFinalized,
     NegotiationTerminated,
+    DecisionAwaited,
     AgreementHeld,
     AgreementEnded,
     TransferRequested,

@@ -28,7 +28,7 @@ use crate::entity::{Agreement, Failure, Partner, PeerProcess, Subject, Transfer}
 use crate::process::{Draft, Owed, late_termination_id, owe, towards, withdraw_unowed};
 use crate::refusal::RefusalKind;
 use crate::{
-    Account, Category, Decision, Key, LogId, Need, RecordDraft, RecordKind, Refusal, View,
+    Account, Category, Decision, Key, LogId, Need, RecordDraft, RecordKind, Refusal, View, handling,
 };
 
 /// The transfer format that this node serves and asks for: the consumer pulls over HTTPS.
@@ -125,6 +125,8 @@ pub fn request(
         withdrawn: Vec::new(),
         failure: None,
         created: view.now(),
+        handling: handling::of(agreement.handling, partner, None),
+        awaiting: None,
     };
     let record = requested(&transfer, agreement, owed);
     Ok((transfer, vec![record]))

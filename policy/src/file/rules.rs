@@ -3,7 +3,7 @@
 use super::expression;
 use super::places::{Places, RulePlaces};
 use super::reader::{Reader, Text, kind};
-use super::{Audience, PolicyFile, keys};
+use super::{Audience, Handling, PolicyFile, keys};
 use crate::diagnostic::Spot;
 use crate::odrl::{
     Action, Atomic, Conflict, Connective, Constraint, Duty, Kind, LeftOperand, Logical, Operator,
@@ -32,7 +32,7 @@ pub(super) fn policy_file(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Policy
     let description = reader.text(root, "description");
     let audience = audience(reader, root);
     let (datasets, tags) = what(reader, root);
-    handling(reader, root);
+    let handling = handling(reader, root);
     let priority = reader.number(root, "priority", PRIORITIES).unwrap_or_default();
     let (terms, places) = terms(reader, root);
     PolicyFile {
@@ -44,6 +44,7 @@ pub(super) fn policy_file(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Policy
         priority,
         terms,
         places,
+        handling,
     }
 }
 
@@ -102,19 +103,21 @@ fn what(reader: &mut Reader<'_>, root: &DeTable<'_>) -> (BTreeSet<String>, BTree
     (named(reader.texts(what, "datasets")), named(reader.texts(what, "tags")))
 }
 
-/// Every request is decided by the policy alone. A file that wants a person to decide is refused: its offers would be
-/// agreed at once.
-fn handling(reader: &mut Reader<'_>, root: &DeTable<'_>) {
-    let Some(offer) = reader.table(root, "offer") else { return };
+/// Who decides on requests for the offer: the policy alone, or a person within what it permits.
+fn handling(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Handling {
+    let Some(offer) = reader.table(root, "offer") else { return Handling::default() };
     reader.known(offer, "[offer]", keys::OFFER);
-    let Some(text) = reader.text(offer, "handling") else { return };
-    if text.value != "auto" {
-        let message = format!("requests cannot be handled as `{}`", text.value);
-        reader.finding(
-            text.span,
-            message,
-            "write \"auto\": this release decides every request by the policy alone",
-        );
+    let Some(text) = reader.text(offer, "handling") else { return Handling::default() };
+    match text.value.as_str() {
+        "auto" => Handling::Auto,
+        "manual" => Handling::Manual,
+        other => {
+            let message = format!("requests cannot be handled as `{other}`");
+            let help =
+                "write \"auto\" (the policy alone decides) or \"manual\" (a person decides too)";
+            reader.finding(text.span, message, help);
+            Handling::default()
+        }
     }
 }
 

@@ -251,7 +251,6 @@ fn a_finding_has_its_place_and_its_remedy() {
         ("[[duty]]\naction = \"delete\"\nwithin = \"30 days\"", 8, 10, 9, "`30 days`", "P30D"),
         ("[valid]\nuntil = 2027-01-01", 7, 9, 10, "zone", "2027-01-01T"),
         ("[offer]\nhandling = \"maybe\"", 7, 12, 7, "`maybe`", "auto"),
-        ("[offer]\nhandling = \"manual\"", 7, 12, 8, "`manual`", "auto"),
         ("[other]", 6, 2, 5, "`other`", "offer"),
         ("when = \"count lteq 10\"", 6, 8, 15, "must be a list", "[\""),
         ("when = [", 6, 9, 1, "", "TOML"),

@@ -91,6 +91,8 @@ pub(super) fn rebuild(directory: &Path, output: Output) -> Result<(), Failure> {
         data_endpoint: format!("{origin}{}", wire::DATA),
         delivery_deadline: jiff::SignedDuration::try_from(config.outbound.delivery_deadline())
             .unwrap_or(jiff::SignedDuration::MAX),
+        approval_deadline: jiff::SignedDuration::try_from(config.processes.approval_deadline())
+            .unwrap_or(jiff::SignedDuration::MAX),
     };
     let options = Options { segment_bytes: config.journal.segment_bytes, ..Options::default() };
     let spinner = indicatif::ProgressBar::new_spinner().with_message("reading the journal");

@@ -139,6 +139,7 @@ fn bounds(config: &Config) -> Vec<Bound> {
             max_idle_connections_per_partner_count in 0, 1000;
             idle_connection_seconds in 1, 3600;
         }
+        processes: { approval_deadline_seconds in 1, 366 * 86_400; }
         journal: {
             segment_bytes in MIB, 4096 * MIB;
             snapshot_interval_bytes in MIB, 1024 * 1024 * MIB;

@@ -103,6 +103,14 @@ pub struct OutboundSection {
     pub idle_connection_seconds: u64,
 }
 
+/// `[processes]`: negotiations and transfers.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the reference file documents each limit; the unit is in the name")]
+pub struct ProcessesSection {
+    pub approval_deadline_seconds: u64,
+}
+
 /// `[journal]`: the journal, its snapshots and its index.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -201,6 +209,7 @@ durations! {
         delivery_deadline: delivery_deadline_seconds as from_secs,
         idle_connection: idle_connection_seconds as from_secs,
     }
+    ProcessesSection { approval_deadline: approval_deadline_seconds as from_secs }
     DataSection { stall_timeout: stall_timeout_seconds as from_secs }
     TelemetrySection {
         otlp_timeout: otlp_timeout_ms as from_millis,

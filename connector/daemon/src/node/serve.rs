@@ -116,6 +116,8 @@ pub async fn start(
         data_endpoint: format!("{origin}{}", wire::DATA),
         delivery_deadline: SignedDuration::try_from(config.outbound.delivery_deadline())
             .unwrap_or(SignedDuration::MAX),
+        approval_deadline: SignedDuration::try_from(config.processes.approval_deadline())
+            .unwrap_or(SignedDuration::MAX),
     });
     let options = Options {
         segment_bytes: config.journal.segment_bytes,

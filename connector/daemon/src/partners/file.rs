@@ -9,6 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use certs::key::Algorithm;
 use certs::trust::{PartnerMaterial, PartnerTrust};
 use certs::x509::Certificate;
+use engine::Handling;
 use engine::entity::{Partner, PartnerState};
 use ipnet::IpNet;
 use protocol::id::ParticipantId;
@@ -91,6 +92,7 @@ struct Written {
     connect_from: Vec<IpNet>,
     #[serde(default)]
     extensions: BTreeSet<String>,
+    handling: Option<Handling>,
     card_number: Option<u64>,
     #[serde_as(as = "Option<DisplayFromStr>")]
     #[serde(default)]
@@ -216,6 +218,7 @@ pub(super) fn parse(path: &Path, name: &str, text: &str) -> Result<PartnerFile, 
             .map(|key| URL_SAFE_NO_PAD.encode(&key.key)),
         card_number: written.card_number,
         extensions: written.extensions,
+        handling: written.handling,
         file_sha256: hex::encode(Sha256::digest(text)),
     };
     Ok(PartnerFile {

@@ -240,6 +240,9 @@ groups = []
 networks = []
 # Networks that its connections must come from. Without: any.
 connect_from = []
+# Who decides in negotiations and transfers with it. "manual": a person or an application; "auto": never a person, so an
+# offer that nobody asked for is refused. Without: as the offer's policy says, and an offer that nobody asked for waits.
+#handling = "manual"
 
 # From its card: who it is, where its connector is, and the key that signs its journal, provenance and cards.
 id = ""

@@ -11,12 +11,12 @@ use protocol::process::Role;
 use serde_json::{Value, json};
 
 use super::provider::agreement_entity;
-use super::{send, terminate_with};
+use super::{await_decision, send, terminate_with};
 use crate::context::{self, Context, Fresh, Stop};
-use crate::entity::{Held, Negotiation, Partner, Side, Subject};
+use crate::entity::{Agreement, Held, Negotiation, Partner, Side, Subject};
 use crate::process::{Draft, Owed, owe, towards};
 use crate::refusal::RefusalKind;
-use crate::{Account, Category, Key, LogId, RecordDraft, RecordKind, View};
+use crate::{Account, Category, Handling, Key, LogId, RecordDraft, RecordKind, View, handling};
 
 /// The offer that we choose to request.
 #[derive(Debug, Clone, PartialEq)]
@@ -101,6 +101,8 @@ pub fn request(
         withdrawn: Vec::new(),
         failure: None,
         created: view.now(),
+        handling: handling::of(Handling::Auto, partner, None),
+        awaiting: None,
     };
     let record = requested(&negotiation, owed);
     Ok((negotiation, vec![record]))
@@ -124,8 +126,9 @@ fn requested(negotiation: &Negotiation, owed: Owed) -> RecordDraft {
     .put(Key::Negotiation(negotiation.pid.clone()), negotiation.clone())
 }
 
-/// Checks that the agreement is what was requested, and verifies it; anything else ends the negotiation.
-pub(super) fn verify(
+/// Takes an agreement that is what was requested, and verifies it or leaves that to a person; any other ends the
+/// negotiation.
+pub(super) fn agreed(
     view: &dyn View,
     context: &Context,
     fresh: &Fresh,
@@ -140,37 +143,48 @@ pub(super) fn verify(
         return terminate_with(context, fresh, view, negotiation, "agreement-differs", reason);
     }
     let created = agreement.timestamp().unwrap_or_else(|| view.now());
-    let entity = agreement_entity(
-        fresh,
-        negotiation,
-        agreement.id(),
-        Side::Consumer,
-        agreement.document().clone(),
-        created,
-    )?;
+    let document = agreement.document().clone();
+    let entity =
+        agreement_entity(fresh, negotiation, agreement.id(), Side::Consumer, document, created)?;
+    negotiation.agreement = Some(entity.id.clone());
+    let record = match negotiation.handling {
+        Handling::Auto => verify(view, context, fresh, negotiation, &entity)?,
+        Handling::Manual => await_decision(view, context, negotiation),
+    };
+    let record = record
+        .digest("agreement", entity.sha256.clone())
+        .put(Key::Agreement(entity.id.clone()), entity);
+    Ok(vec![record])
+}
+
+/// Verifies the agreement, which was checked when it came.
+pub(super) fn verify(
+    view: &dyn View,
+    context: &Context,
+    fresh: &Fresh,
+    negotiation: &mut Negotiation,
+    agreement: &Agreement,
+) -> Result<RecordDraft, Stop> {
     let id = fresh.message_id();
     let kind = MessageKind::Verification;
     let owed = send(view, context, fresh, negotiation, kind, id.clone(), |pids| {
         message::to_json(&ContractAgreementVerificationMessage { pids }, Some(&id))
     })?;
-    negotiation.agreement = Some(entity.id.clone());
-    let mut record = RecordDraft::new(
+    let record = RecordDraft::new(
         LogId::Relation(negotiation.participant.clone()),
         RecordKind::NegotiationVerified,
         Category::Service,
     )
     .account(Account {
-        agreement: Some(entity.id.clone()),
-        policy: Some(entity.policy_sha256.clone()),
-        purpose: entity.purpose.clone(),
+        agreement: Some(agreement.id.clone()),
+        policy: Some(agreement.policy_sha256.clone()),
+        purpose: agreement.purpose.clone(),
         ..towards(&negotiation.participant).fact("negotiation", negotiation.pid.to_string())
+    });
+    Ok(match owed {
+        Some(owed) => record.put(owed.key, owed.entity).message(owed.text),
+        None => record,
     })
-    .digest("agreement", entity.sha256.clone())
-    .put(Key::Agreement(entity.id.clone()), entity);
-    if let Some(owed) = owed {
-        record = record.put(owed.key, owed.entity).message(owed.text);
-    }
-    Ok(vec![record])
 }
 
 /// Whether an agreement is the one that was asked for: parties, dataset, and rules as offered, narrowed at most by the

@@ -12,13 +12,15 @@ use protocol::path::BaseUrl;
 use protocol::process::Role;
 use serde_json::Value;
 
-use super::{Status, finish, of_peer, send, status_of};
+use super::{Status, await_decision, finish, of_peer, send, status_of};
 use crate::context::{self, Context, Decided, Fresh, Peer, Stop, settle};
 use crate::entity::{Agreement, Dataset, Negotiation, Partner, PeerProcess, Rules, Side};
 use crate::judge::{self, Offered};
 use crate::process::{Inbound, by_peer, has_origin, remember, remembered, towards};
 use crate::refusal::RefusalKind;
-use crate::{Account, Category, Decision, Key, LogId, RecordDraft, RecordKind, View};
+use crate::{
+    Account, Category, Decision, Handling, Key, LogId, RecordDraft, RecordKind, View, handling,
+};
 
 /// Takes the first message of a negotiation: a request for one of our offers.
 ///
@@ -65,12 +67,17 @@ fn try_receive_request(
     asked.judge(context, fresh, &partner, &terms, purpose.as_deref(), now)?;
 
     let mut negotiation =
-        asked.begin(fresh, peer, request, callback_address, terms, purpose, now)?;
+        asked.begin(fresh, &partner, request, callback_address, terms, purpose, now)?;
     remember(&mut negotiation.accepted, inbound, 1);
     let status = status_of(&negotiation);
     let requested = requested(peer, &negotiation, request, inbound);
     let mut records = vec![requested];
-    records.extend(agree(view, context, fresh, &partner, &mut negotiation)?);
+    match negotiation.handling {
+        Handling::Auto => {
+            records.extend(agree(view, context, fresh, &partner, &mut negotiation)?);
+        }
+        Handling::Manual => records.push(await_decision(view, context, &mut negotiation)),
+    }
     remembered(&mut negotiation.accepted, negotiation.transitions);
     Ok(Decision::commit(finish(records, &mut negotiation), status))
 }
@@ -196,7 +203,7 @@ impl Asked {
     fn begin(
         &self,
         fresh: &Fresh,
-        peer: &Peer,
+        partner: &Partner,
         request: &ContractRequestMessage,
         callback_address: &BaseUrl,
         terms: Value,
@@ -211,7 +218,7 @@ impl Asked {
             v: 1,
             pid: fresh.pid(),
             peer_pid: Some(request.consumer_pid.clone()),
-            participant: peer.participant.clone(),
+            participant: partner.participant.clone(),
             process,
             peer_base: callback_address.as_str().to_owned(),
             dataset: self.dataset.id.clone(),
@@ -225,6 +232,8 @@ impl Asked {
             withdrawn: Vec::new(),
             failure: None,
             created: now,
+            handling: handling::of(self.offered.handling, partner, None),
+            awaiting: None,
         })
     }
 
@@ -388,6 +397,7 @@ pub(super) fn agreement_entity(
         negotiation: negotiation.pid.clone(),
         created,
         finalized: false,
+        handling: negotiation.handling,
         ended: None,
     })
 }

@@ -79,6 +79,7 @@ impl World {
                 dsp_endpoint: format!("https://{name}.example/dsp"),
                 data_endpoint: format!("https://{name}.example/data"),
                 delivery_deadline: SignedDuration::from_hours(24),
+                approval_deadline: SignedDuration::from_hours(168),
             },
             now: "2026-01-01T00:00:00Z".parse().unwrap(),
             entities: BTreeMap::new(),

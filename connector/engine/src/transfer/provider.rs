@@ -233,6 +233,8 @@ fn grant(
         withdrawn: Vec::new(),
         failure: None,
         created: now,
+        handling: agreement.handling,
+        awaiting: None,
     };
     remember(&mut transfer.accepted, inbound, 1);
     let status = status_of(&transfer);

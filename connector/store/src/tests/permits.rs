@@ -32,6 +32,7 @@ fn partner(state: PartnerState) -> Entity {
         signing_key: None,
         card_number: None,
         extensions: Default::default(),
+        handling: None,
         file_sha256: String::new(),
     }
     .into()
@@ -60,6 +61,7 @@ fn agreement() -> Entity {
         negotiation: "urn:example:negotiation".parse().unwrap(),
         created: Timestamp::UNIX_EPOCH,
         finalized: true,
+        handling: engine::Handling::Auto,
         ended: None,
     }
     .into()
@@ -101,6 +103,8 @@ fn transfer() -> Entity {
         withdrawn: Vec::new(),
         failure: None,
         created: Timestamp::UNIX_EPOCH,
+        handling: engine::Handling::Auto,
+        awaiting: None,
     }
     .into()
 }

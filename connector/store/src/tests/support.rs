@@ -79,6 +79,7 @@ pub(super) fn context() -> Context {
         dsp_endpoint: "https://provider.example/dsp".to_owned(),
         data_endpoint: "https://provider.example/data".to_owned(),
         delivery_deadline: SignedDuration::from_hours(24),
+        approval_deadline: SignedDuration::from_hours(168),
     }
 }
 

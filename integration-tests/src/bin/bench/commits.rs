@@ -105,5 +105,6 @@ fn context() -> Result<Context> {
         dsp_endpoint: "https://b.example/dsp/2025-1".to_owned(),
         data_endpoint: "https://b.example/data".to_owned(),
         delivery_deadline: SignedDuration::from_hours(24),
+        approval_deadline: SignedDuration::from_hours(168),
     })
 }

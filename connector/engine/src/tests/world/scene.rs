@@ -28,6 +28,7 @@ pub(in crate::tests) fn partner(participant: &str) -> Partner {
         signing_key: None,
         card_number: None,
         extensions: BTreeSet::from(["purpose/1".to_owned()]),
+        handling: None,
         file_sha256: "00".repeat(32),
     }
 }
