@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
@@ -15,6 +15,8 @@ use crate::snapshot::{Fold, Folded, SnapshotError};
 pub(crate) struct Keeper {
     requests: mpsc::Sender<Request>,
     stopping: Arc<AtomicBool>,
+    /// Bytes of the newest snapshot.
+    size: Arc<AtomicU64>,
 }
 
 enum Request {
@@ -41,7 +43,15 @@ impl Keeper {
     pub(crate) fn new() -> (Self, Requests) {
         let (requests, receiver) = mpsc::channel();
         let stopping = Arc::new(AtomicBool::new(false));
-        (Self { requests, stopping: Arc::clone(&stopping) }, Requests { receiver, stopping })
+        let size = Arc::new(AtomicU64::new(0));
+        let requests_end =
+            Requests { receiver, stopping: Arc::clone(&stopping), size: Arc::clone(&size) };
+        (Self { requests, stopping, size }, requests_end)
+    }
+
+    /// Bytes of the newest snapshot; 0 where there is none.
+    pub(crate) fn snapshot_size(&self) -> u64 {
+        self.size.load(Ordering::Relaxed)
     }
 
     /// Asks for a snapshot, some time.
@@ -74,6 +84,7 @@ impl Keeper {
 pub(crate) struct Requests {
     receiver: mpsc::Receiver<Request>,
     stopping: Arc<AtomicBool>,
+    size: Arc<AtomicU64>,
 }
 
 impl Requests {
@@ -85,8 +96,10 @@ impl Requests {
     /// Starts the thread.
     pub(crate) fn start(self, duties: Duties) -> io::Result<JoinHandle<()>> {
         std::thread::Builder::new().name("snapshots".to_owned()).spawn(move || {
+            self.size.store(duties.fold.newest_size(), Ordering::Relaxed);
             while let Ok(Request::Snapshot { done }) = self.receiver.recv() {
                 let folded = duties.perform();
+                self.size.store(duties.fold.newest_size(), Ordering::Relaxed);
                 if let Err(error) = &folded {
                     tracing::warn!(event = "snapshot.failed", error = %error);
                 }

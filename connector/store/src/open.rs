@@ -31,7 +31,8 @@ use crate::trees::{Leaf, Trees};
 pub struct Options {
     /// The size of a segment file of the journal, in bytes.
     pub segment_bytes: u64,
-    /// Bytes of journal between two snapshots: what a start reads at most, besides the hot state.
+    /// Bytes of journal between two snapshots: what a start reads at most, besides the hot state. Where a snapshot has more
+    /// than four times as many bytes, a fourth of those.
     pub snapshot_bytes: u64,
     /// How many transactions may wait in the queue before callers wait for a place in it.
     pub queue_length: usize,
@@ -46,7 +47,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             segment_bytes: JournalOptions::SEGMENT_BYTES,
-            snapshot_bytes: 64 << 20,
+            snapshot_bytes: 16 << 20,
             queue_length: 4_096,
             cache_bytes: 8 << 20,
             index_pending_max: 65_536,

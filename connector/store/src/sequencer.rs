@@ -77,7 +77,7 @@ pub(crate) struct Parts {
 /// Limits that configuration sets.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    /// Bytes of journal between snapshots.
+    /// Bytes of journal between snapshots, while the state is small.
     pub(crate) snapshot_bytes: u64,
     /// Groups that may wait for the index, and cold entities kept in memory while it cannot be read, before cold writes
     /// are refused.
@@ -273,7 +273,7 @@ impl Sequencer {
             self.unproven = true;
             self.tidyings = TIDYINGS;
             let grown = receipt.mark.end.saturating_sub(self.parts.snapshot_end);
-            if grown >= self.parts.limits.snapshot_bytes {
+            if grown >= self.snapshot_interval() {
                 self.parts.snapshot_end = receipt.mark.end;
                 self.parts.keeper.snapshot();
             }
@@ -284,6 +284,12 @@ impl Sequencer {
         if self.parts.clock.since_boot().saturating_sub(self.forgot) >= FORGET_AFTER {
             self.forget();
         }
+    }
+
+    /// Bytes of journal until the next snapshot. Folding writes the whole state again, so a large one is folded less often:
+    /// what snapshots write stays within some five times what the journal writes.
+    fn snapshot_interval(&self) -> u64 {
+        self.parts.limits.snapshot_bytes.max(self.parts.keeper.snapshot_size() / 4)
     }
 
     /// Nothing of the group happened, but that permits ended.

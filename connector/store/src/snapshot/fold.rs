@@ -180,6 +180,12 @@ impl Fold {
         Ok(hashes)
     }
 
+    /// Bytes of the newest snapshot; 0 where there is none.
+    pub(crate) fn newest_size(&self) -> u64 {
+        let newest = list(&self.directory).ok().and_then(|paths| paths.into_iter().next());
+        newest.and_then(|path| fs::metadata(path).ok()).map_or(0, |metadata| metadata.len())
+    }
+
     fn newest(&self) -> Result<Option<PathBuf>, SnapshotError> {
         for path in list(&self.directory)? {
             match SnapshotReader::open(&path) {

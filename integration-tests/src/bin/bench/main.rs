@@ -41,7 +41,7 @@ const WHOLE: Extent = Extent {
     datasets: 10_000,
     negotiations: 300,
     commits: 20_000,
-    journal_records: 1_000_000,
+    journal_records: 10_000_000,
     streamed: 10 << 30,
     downloaded: 1 << 30,
     downloads: 7,
