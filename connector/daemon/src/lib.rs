@@ -4,6 +4,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod data;
+pub mod deadlines;
 pub mod evidence;
 pub mod exit;
 pub mod management;

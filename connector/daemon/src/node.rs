@@ -63,6 +63,8 @@ pub struct Node {
     pub witnesses: Witnesses,
     /// Instruments.
     pub metrics: Metrics,
+    /// Changes each time that the clock was looked at.
+    pub ticks: watch::Sender<()>,
     /// When to stop.
     pub shutdown: Shutdown,
     /// One change of partners and policies at a time.

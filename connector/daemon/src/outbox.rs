@@ -104,7 +104,7 @@ struct Workers {
 /// Delivers until the node stops.
 pub async fn run(node: Arc<Node>) {
     let workers = Arc::new(Mutex::new(Workers::default()));
-    let mut changes = node.store.subscribe_kind(Kind::Outbox);
+    let mut changes = node.store.subscribe_kinds(&[Kind::Outbox]);
     wake_all(&node, &workers).await;
     loop {
         let change = tokio::select! {

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use protocol::id::{DatasetId, MessageId, ParticipantId, Pid};
 use uuid::Uuid;
 
+use crate::deadline::ProcessLimits;
 use crate::entity::{self, PartnerState};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::{Decision, Entity, Key, Need, View};
@@ -23,6 +24,8 @@ pub struct Context {
     pub delivery_deadline: SignedDuration,
     /// How long a step of ours waits for a decision before it is denied.
     pub approval_deadline: SignedDuration,
+    /// How many processes may be open, and how long they may stand still.
+    pub limits: ProcessLimits,
 }
 
 /// Who asks, as proven by its TLS connection.
@@ -196,6 +199,29 @@ pub(crate) fn active_partner(
             format!("partner `{}` is suspended", partner.name),
         )),
     }
+}
+
+/// Refuses to let a partner begin another negotiation or transfer when as many as it may have are open.
+pub(crate) fn room(
+    view: &dyn View,
+    context: &Context,
+    fresh: &Fresh,
+    partner: &entity::Partner,
+    transfer: bool,
+) -> Result<(), Stop> {
+    let (most, what) = match transfer {
+        false => (context.limits.max_negotiations, "negotiations"),
+        true => (context.limits.max_transfers, "transfers"),
+    };
+    if view.open_processes(&partner.participant, transfer) < most {
+        return Ok(());
+    }
+    let external = format!("{most} {what} that you began are open; end some, or try again later");
+    let internal = format!(
+        "`{}` has {most} {what} open (processes.max_open_{what}_per_partner_count)",
+        partner.name
+    );
+    Err(fresh.refuse(RefusalKind::TooMany, external, internal))
 }
 
 /// Refuses whatever depends on time while the clock is in doubt.

@@ -260,6 +260,7 @@ pub fn served(view: &dyn View, pid: &Pid, bytes: u64, requests: u64) -> Result<D
     grant.served = grant.served.saturating_add(bytes);
     grant.requests = grant.requests.saturating_add(requests);
     let (total, all) = (grant.served, grant.requests);
+    transfer.changed = view.now();
     let record = RecordDraft::new(
         LogId::Relation(transfer.participant.clone()),
         RecordKind::TransferServed,

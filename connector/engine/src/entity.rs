@@ -269,6 +269,8 @@ pub struct Negotiation {
     /// Set while a step of ours waits for a decision.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub awaiting: Option<Awaiting>,
+    /// When the latest message came or was decided on: what its deadline counts from.
+    pub changed: Timestamp,
 }
 
 /// Why a process did not succeed.
@@ -374,6 +376,8 @@ pub struct Transfer {
     /// Set while a step of ours waits for a decision.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub awaiting: Option<Awaiting>,
+    /// When the latest message came or was decided on, or data were served: what its deadline counts from.
+    pub changed: Timestamp,
 }
 
 /// What a provider granted for one transfer, durable before the first byte.

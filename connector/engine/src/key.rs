@@ -128,6 +128,14 @@ impl Key {
         encoded
     }
 
+    /// What the stored form of every [`Key::PeerProcess`] of a partner begins with.
+    pub fn peer_processes(participant: &ParticipantId) -> Vec<u8> {
+        let mut prefix = vec![Kind::PeerProcess as u8];
+        prefix.extend_from_slice(participant.as_str().as_bytes());
+        prefix.push(SEPARATOR as u8);
+        prefix
+    }
+
     /// Reads a stored key again. `None` when the bytes are not a key of this version.
     pub fn decode(encoded: &[u8]) -> Option<Self> {
         let (kind, rest) = encoded.split_first()?;

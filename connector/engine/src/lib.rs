@@ -8,6 +8,7 @@ pub mod catalog;
 pub mod context;
 pub mod data;
 pub mod datasets;
+pub mod deadline;
 pub mod entity;
 pub mod evidence;
 pub mod handling;

@@ -120,6 +120,7 @@ fn try_receive(
     }
     let role = negotiation.process.role();
     learn_pid(role, pid, &mut negotiation.peer_pid, named, fresh)?;
+    negotiation.changed = view.now();
     let mut records = vec![take(fresh, peer, &mut negotiation, message.kind(), inbound)?];
     let answered = match message {
         Message::Termination(termination) => {
@@ -296,6 +297,7 @@ pub(crate) fn used(
     }
     negotiation.process = negotiation.process.acknowledged();
     negotiation.transitions += 1;
+    negotiation.changed = view.now();
     let mut record = delivery::record(&negotiation);
     if let Some(number) = first(&mut negotiation.outbox) {
         record = record.remove(outbox_key(&negotiation, number));
@@ -355,6 +357,7 @@ fn send(
     })?;
     negotiation.process = sent.process;
     negotiation.awaiting = None;
+    negotiation.changed = view.now();
     if sent.withdrew_own {
         negotiation.withdrawn.append(&mut negotiation.outbox);
     }

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use protocol::id::ParticipantId;
 use serde::{Deserialize, Serialize};
 
 use crate::permit::{EndReason, Permit};
@@ -43,6 +44,9 @@ pub trait View {
     /// # Errors
     /// As [`View::entity`].
     fn version(&self, key: &Key) -> Result<Option<Position>, Need>;
+
+    /// How many negotiations, or transfers, that a partner began are open. They are always in memory.
+    fn open_processes(&self, participant: &ParticipantId, transfers: bool) -> usize;
 }
 
 /// An entity has to be loaded before the decision can be made.

@@ -127,6 +127,7 @@ pub fn request(
         created: view.now(),
         handling: handling::of(agreement.handling, partner, None),
         awaiting: None,
+        changed: view.now(),
     };
     let record = requested(&transfer, agreement, owed);
     Ok((transfer, vec![record]))
@@ -280,6 +281,7 @@ fn send(
         fresh.refuse(RefusalKind::IllegalState, rejection.to_string(), rejection.to_string())
     })?;
     transfer.process = sent.process;
+    transfer.changed = view.now();
     if sent.withdrew_own {
         transfer.withdrawn.append(&mut transfer.outbox);
     }

@@ -144,6 +144,20 @@ impl FileStore {
             .collect()
     }
 
+    /// Those of these entities that are hot: processes that are open. It does not wait for the index.
+    ///
+    /// # Errors
+    /// When the store is closed.
+    pub async fn hot(&self, keys: Vec<Key>) -> Result<Vec<(Key, Arc<Entity>)>, StoreError> {
+        let (answer, receiver) = oneshot::channel();
+        self.send(Message::Look(Box::new(move |state| {
+            let found =
+                keys.into_iter().filter_map(|key| state.hot(&key).map(|entity| (key, entity)));
+            let _ = answer.send(found.collect());
+        })))?;
+        receiver.await.map_err(|_| StoreError::Closed)
+    }
+
     /// Decides the permits of a transfer again, such as when the instant came at which they must be; those that hold no
     /// more are ended, and their cut is recorded. Returns how many ended.
     ///
@@ -167,9 +181,9 @@ impl FileStore {
         self.inner.notifier.watch(key)
     }
 
-    /// The keys of a kind as durable commits write them.
-    pub fn subscribe_kind(&self, kind: Kind) -> Changes {
-        self.inner.notifier.changes(kind)
+    /// The keys of some kinds as durable commits write them.
+    pub fn subscribe_kinds(&self, kinds: &'static [Kind]) -> Changes {
+        self.inner.notifier.changes(kinds)
     }
 
     /// No durable record is later than this position; `None` before the first one. It ends when the store is closed.

@@ -22,21 +22,21 @@ pub enum Change {
     Closed,
 }
 
-/// The keys of one kind as they are written; see [`crate::FileStore::subscribe_kind`].
+/// The keys of some kinds as they are written; see [`crate::FileStore::subscribe_kinds`].
 #[derive(Debug)]
 pub struct Changes {
-    kind: Kind,
+    kinds: &'static [Kind],
     receiver: broadcast::Receiver<Arc<[Key]>>,
 }
 
 impl Changes {
-    /// Waits for the next durable group that wrote keys of this kind. Dropping the future loses nothing.
+    /// Waits for the next durable group that wrote keys of these kinds. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Change {
         loop {
             match self.receiver.recv().await {
                 Ok(keys) => {
-                    let written: Vec<Key> =
-                        keys.iter().filter(|key| key.kind() == self.kind).cloned().collect();
+                    let of_kinds = |key: &&Key| self.kinds.contains(&key.kind());
+                    let written: Vec<Key> = keys.iter().filter(of_kinds).cloned().collect();
                     if !written.is_empty() {
                         return Change::Written(written);
                     }
@@ -114,13 +114,13 @@ impl Notifier {
         watched.keys.entry(key).or_insert_with(|| watch::channel(durable).0).subscribe()
     }
 
-    pub(crate) fn changes(&self, kind: Kind) -> Changes {
+    pub(crate) fn changes(&self, kinds: &'static [Kind]) -> Changes {
         let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
         let receiver = match &*changes {
             Some(sender) => sender.subscribe(),
             None => broadcast::channel(1).1,
         };
-        Changes { kind, receiver }
+        Changes { kinds, receiver }
     }
 
     pub(crate) fn durable(&self) -> watch::Receiver<Option<Position>> {

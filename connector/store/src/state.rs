@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use engine::{Entity, Key, Kind, Need, Position, View, Write};
 use jiff::Timestamp;
+use protocol::id::ParticipantId;
 
 /// A key in its stored form. Byte order is key order, so ranges of it are ranges of keys.
 pub(crate) type StoredKey = Vec<u8>;
@@ -184,6 +185,11 @@ impl State {
         InMemory { entries: merged, complete_to }
     }
 
+    /// The entity under a key, where it is hot.
+    pub(crate) fn hot(&self, key: &Key) -> Option<Arc<Entity>> {
+        self.hot.get(&key.encode()).map(|stored| Arc::clone(&stored.entity))
+    }
+
     fn find<'a>(&'a self, key: &Key, loaded: &'a Loaded) -> Result<Option<&'a Stored>, Need> {
         let stored = key.encode();
         match self.find_in_memory(&stored, key.kind()) {
@@ -246,6 +252,19 @@ impl View for Present<'_> {
 
     fn version(&self, key: &Key) -> Result<Option<Position>, Need> {
         Ok(self.state.find(key, self.loaded)?.map(|stored| stored.version))
+    }
+
+    fn open_processes(&self, participant: &ParticipantId, transfers: bool) -> usize {
+        let from = Key::peer_processes(participant);
+        self.state
+            .hot
+            .range(from.clone()..)
+            .take_while(|(key, _)| key.starts_with(&from))
+            .filter(|(_, stored)| {
+                matches!(stored.entity.as_ref(), Entity::PeerProcess(process)
+                    if process.transfer == transfers && !process.closed)
+            })
+            .count()
     }
 }
 

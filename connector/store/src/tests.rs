@@ -153,7 +153,7 @@ async fn watchers_learn_of_durable_writes_and_of_nothing_else() {
     let site = Site::new();
     let (store, _) = site.open();
     let mut watched = store.subscribe(usage_key());
-    let mut tokens = store.subscribe_kind(Kind::Token);
+    let mut tokens = store.subscribe_kinds(&[Kind::Token]);
     put(&store, Key::Token("a".to_owned()), token()).await.unwrap();
     assert!(!watched.has_changed().unwrap());
     assert_eq!(tokens.next().await, Change::Written(vec![Key::Token("a".to_owned())]));
@@ -169,7 +169,7 @@ async fn watchers_learn_of_durable_writes_and_of_nothing_else() {
 async fn a_slow_receiver_is_told_to_look_again() {
     let site = Site::new();
     let (store, _) = site.open();
-    let mut tokens = store.subscribe_kind(Kind::Token);
+    let mut tokens = store.subscribe_kinds(&[Kind::Token]);
     for number in 0..1_100 {
         put(&store, Key::Token(number.to_string()), token()).await.unwrap();
     }

@@ -93,6 +93,7 @@ pub(super) fn rebuild(directory: &Path, output: Output) -> Result<(), Failure> {
             .unwrap_or(jiff::SignedDuration::MAX),
         approval_deadline: jiff::SignedDuration::try_from(config.processes.approval_deadline())
             .unwrap_or(jiff::SignedDuration::MAX),
+        limits: config.processes.limits(),
     };
     let options = Options { segment_bytes: config.journal.segment_bytes, ..Options::default() };
     let spinner = indicatif::ProgressBar::new_spinner().with_message("reading the journal");

@@ -139,7 +139,15 @@ fn bounds(config: &Config) -> Vec<Bound> {
             max_idle_connections_per_partner_count in 0, 1000;
             idle_connection_seconds in 1, 3600;
         }
-        processes: { approval_deadline_seconds in 1, 366 * 86_400; }
+        processes: {
+            approval_deadline_seconds in 1, 366 * 86_400;
+            max_open_negotiations_per_partner_count in 1, 1_000_000;
+            max_open_transfers_per_partner_count in 1, 1_000_000;
+            negotiation_deadline_seconds in 1, 366 * 86_400;
+            transfer_request_deadline_seconds in 1, 366 * 86_400;
+            transfer_idle_deadline_seconds in 1, 366 * 86_400;
+            transfer_suspended_deadline_seconds in 1, 366 * 86_400;
+        }
         journal: {
             segment_bytes in MIB, 4096 * MIB;
             snapshot_interval_bytes in MIB, 1024 * 1024 * MIB;

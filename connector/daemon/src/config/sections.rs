@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use engine::deadline::ProcessLimits;
+use jiff::SignedDuration;
 use protocol::id::ParticipantId;
 use serde::{Deserialize, Serialize};
 use serde_with::{NoneAsEmptyString, serde_as};
@@ -109,6 +111,28 @@ pub struct OutboundSection {
 #[expect(missing_docs, reason = "the reference file documents each limit; the unit is in the name")]
 pub struct ProcessesSection {
     pub approval_deadline_seconds: u64,
+    pub max_open_negotiations_per_partner_count: usize,
+    pub max_open_transfers_per_partner_count: usize,
+    pub negotiation_deadline_seconds: u64,
+    pub transfer_request_deadline_seconds: u64,
+    pub transfer_idle_deadline_seconds: u64,
+    pub transfer_suspended_deadline_seconds: u64,
+}
+
+impl ProcessesSection {
+    /// What decisions are told of these.
+    pub fn limits(&self) -> ProcessLimits {
+        let seconds =
+            |seconds| SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
+        ProcessLimits {
+            max_negotiations: self.max_open_negotiations_per_partner_count,
+            max_transfers: self.max_open_transfers_per_partner_count,
+            negotiation: seconds(self.negotiation_deadline_seconds),
+            transfer_requested: seconds(self.transfer_request_deadline_seconds),
+            transfer_idle: seconds(self.transfer_idle_deadline_seconds),
+            transfer_suspended: seconds(self.transfer_suspended_deadline_seconds),
+        }
+    }
 }
 
 /// `[journal]`: the journal, its snapshots and its index.

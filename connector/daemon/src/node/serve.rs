@@ -25,7 +25,7 @@ use crate::partner::{Entrance, Partners, Streams};
 use crate::refusals::Refusals;
 use crate::site::Site;
 use crate::telemetry::Telemetry;
-use crate::{management, outbox, pulls, reload, status, wire};
+use crate::{deadlines, management, outbox, pulls, reload, status, wire};
 
 /// A start that read more journal than this asks for a snapshot.
 const LONG_TAIL_BYTES: u64 = 8 << 20;
@@ -118,6 +118,7 @@ pub async fn start(
             .unwrap_or(SignedDuration::MAX),
         approval_deadline: SignedDuration::try_from(config.processes.approval_deadline())
             .unwrap_or(SignedDuration::MAX),
+        limits: config.processes.limits(),
     });
     let options = Options {
         segment_bytes: config.journal.segment_bytes,
@@ -173,6 +174,7 @@ pub async fn start(
         meters: Arc::default(),
         witnesses: crate::witness::Witnesses::default(),
         metrics: telemetry.metrics(),
+        ticks: tokio::sync::watch::Sender::new(()),
         shutdown,
         reloading: tokio::sync::Mutex::default(),
         pulling: Mutex::default(),
@@ -264,6 +266,7 @@ async fn serve(
         tokio::spawn(outbox::run(Arc::clone(&node))),
         tokio::spawn(summarise(Arc::clone(&node))),
         tokio::spawn(watch_clock(Arc::clone(&node))),
+        tokio::spawn(deadlines::run(Arc::clone(&node))),
         tokio::spawn(tidy(Arc::clone(&node))),
         reload::follow(&node)?,
     ];
@@ -404,6 +407,7 @@ async fn watch_clock(node: Arc<Node>) {
                 before = Some(now);
             }
         }
+        node.ticks.send_replace(());
         tokio::select! {
             () = node.shutdown.stopping() => return,
             () = tokio::time::sleep(node.config.clock.tick()) => {}

@@ -103,6 +103,7 @@ pub fn request(
         created: view.now(),
         handling: handling::of(Handling::Auto, partner, None),
         awaiting: None,
+        changed: view.now(),
     };
     let record = requested(&negotiation, owed);
     Ok((negotiation, vec![record]))

@@ -26,6 +26,7 @@ pub(crate) fn delivered(
     negotiation.outbox.remove(0);
     negotiation.process = negotiation.process.acknowledged();
     negotiation.transitions += 1;
+    negotiation.changed = view.now();
     if negotiation.peer_pid.is_none() {
         negotiation.peer_pid = peer_pid.cloned();
     }
@@ -57,6 +58,7 @@ pub(crate) fn undeliverable(
     let refused = negotiation.process.pending().map(|pending| pending.message);
     negotiation.process = negotiation.process.refused();
     negotiation.transitions += 1;
+    negotiation.changed = view.now();
     negotiation.failure.get_or_insert_with(|| failure.clone());
     let account = Account {
         reason: Some(failure.reason.clone()),

@@ -55,6 +55,7 @@ fn try_receive_request(
     if let Some(known) = context::peer_process(view, &peer.participant, &request.consumer_pid)? {
         return repeated(view, fresh, peer, &known, inbound);
     }
+    context::room(view, context, fresh, &partner, false)?;
     if !has_origin(callback_address.as_str(), partner.origins.iter()) {
         let text = "callbackAddress is not at one of your registered origins";
         let internal = format!("{text}: `{}`", callback_address.as_str());
@@ -234,6 +235,7 @@ impl Asked {
             created: now,
             handling: handling::of(self.offered.handling, partner, None),
             awaiting: None,
+            changed: now,
         })
     }
 

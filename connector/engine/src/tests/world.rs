@@ -19,6 +19,7 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use crate::context::{Context, Fresh, Peer};
+use crate::deadline::ProcessLimits;
 use crate::entity::{Failure, Negotiation, Source, Transfer};
 use crate::process::Inbound;
 use crate::refusal::Refusal;
@@ -63,6 +64,15 @@ impl View for World {
         self.entity(key)?;
         Ok(self.entities.get(key).map(|(_, position)| *position))
     }
+
+    fn open_processes(&self, participant: &ParticipantId, transfers: bool) -> usize {
+        let of_partner = |key: &Key| matches!(key, Key::PeerProcess(of, _) if of == participant);
+        let open = |entity: &Entity| match entity {
+            Entity::PeerProcess(process) => process.transfer == transfers && !process.closed,
+            _ => false,
+        };
+        self.entities.iter().filter(|(key, (entity, _))| of_partner(key) && open(entity)).count()
+    }
 }
 
 /// The SHA-256 of the access token of a transfer and generation.
@@ -80,6 +90,7 @@ impl World {
                 data_endpoint: format!("https://{name}.example/data"),
                 delivery_deadline: SignedDuration::from_hours(24),
                 approval_deadline: SignedDuration::from_hours(168),
+                limits: ProcessLimits::default(),
             },
             now: "2026-01-01T00:00:00Z".parse().unwrap(),
             entities: BTreeMap::new(),

@@ -27,6 +27,7 @@ pub(crate) fn delivered(
     transfer.outbox.remove(0);
     transfer.process = transfer.process.acknowledged();
     transfer.transitions += 1;
+    transfer.changed = view.now();
     if transfer.peer_pid.is_none() {
         transfer.peer_pid = peer_pid.cloned();
     }
@@ -60,6 +61,7 @@ pub(crate) fn undeliverable(
     let refused = transfer.process.pending().map(|pending| pending.message);
     transfer.process = transfer.process.refused();
     transfer.transitions += 1;
+    transfer.changed = view.now();
     transfer.failure.get_or_insert_with(|| failure.clone());
     let mut records = vec![undelivered(&transfer, failure).remove(outbox_key(&transfer, number))];
     match refused {

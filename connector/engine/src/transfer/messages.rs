@@ -88,6 +88,7 @@ fn try_receive(
         return Ok(Decision::answer(()));
     }
     learn_pid(transfer.process.role(), pid, &mut transfer.peer_pid, named, fresh)?;
+    transfer.changed = view.now();
     let mut records = vec![take(fresh, peer, &mut transfer, message, inbound)?];
     match message {
         Message::Suspension(explanation) => {

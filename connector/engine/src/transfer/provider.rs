@@ -87,6 +87,7 @@ fn try_receive_request(
     if let Some(known) = context::peer_process(view, &peer.participant, &request.consumer_pid)? {
         return repeated(view, fresh, peer, &known, inbound);
     }
+    context::room(view, context, fresh, &partner, true)?;
     let now = context::trusted_time(view, fresh)?;
     let agreement = granted_agreement(view, fresh, &peer.participant, &request.agreement_id)?;
     check_shape(fresh, &partner, request)?;
@@ -235,6 +236,7 @@ fn grant(
         created: now,
         handling: agreement.handling,
         awaiting: None,
+        changed: now,
     };
     remember(&mut transfer.accepted, inbound, 1);
     let status = status_of(&transfer);

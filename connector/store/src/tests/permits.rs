@@ -105,6 +105,7 @@ fn transfer() -> Entity {
         created: Timestamp::UNIX_EPOCH,
         handling: engine::Handling::Auto,
         awaiting: None,
+        changed: Timestamp::UNIX_EPOCH,
     }
     .into()
 }

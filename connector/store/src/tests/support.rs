@@ -80,6 +80,7 @@ pub(super) fn context() -> Context {
         data_endpoint: "https://provider.example/data".to_owned(),
         delivery_deadline: SignedDuration::from_hours(24),
         approval_deadline: SignedDuration::from_hours(168),
+        limits: engine::deadline::ProcessLimits::default(),
     }
 }
 
