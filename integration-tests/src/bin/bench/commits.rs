@@ -106,5 +106,6 @@ fn context() -> Result<Context> {
         data_endpoint: "https://b.example/data".to_owned(),
         delivery_deadline: SignedDuration::from_hours(24),
         approval_deadline: SignedDuration::from_hours(168),
+        limits: engine::deadline::ProcessLimits::default(),
     })
 }
