@@ -71,10 +71,9 @@ pub(in crate::tests) fn restricted_rules(conditions: &str, restrictions: &str) -
          [[permit]]\nactions = [\"use\"]\nwhen = [{conditions}]\n"
     );
     let files = [("offer.toml", text.as_str()), (policy::file::RESTRICTIONS_FILE, restrictions)];
-    let sources = files.map(|(name, text)| PolicySource {
-        name: name.to_owned(),
-        bytes: text.as_bytes().to_vec(),
-    });
+    let sources: Vec<_> = (files.into_iter().filter(|(_, text)| !text.is_empty()))
+        .map(|(name, text)| PolicySource { name: name.to_owned(), bytes: text.as_bytes().to_vec() })
+        .collect();
     let set = RuleSet::compile(&sources, &Groups::new(), &Purposes::default()).unwrap();
     Rules { v: 1, hash: hex::encode(set.hash()), set: Arc::new(set) }
 }
