@@ -12,7 +12,8 @@ use std::fmt::Write as _;
 mod tests;
 mod words;
 
-pub use words::Language;
+pub use words::{Language, document};
+pub(crate) use words::{action, condition, duty, prohibition};
 
 /// Why a request was refused, for its sender and for us.
 #[derive(Debug, Clone, PartialEq, Eq)]

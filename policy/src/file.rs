@@ -144,7 +144,7 @@ pub fn stem(name: &str) -> &str {
 }
 
 /// The text of a file in UTF-8, without byte order mark.
-fn decode<'a>(name: &str, bytes: &'a [u8]) -> Result<&'a str, Diagnostic> {
+pub(crate) fn decode<'a>(name: &str, bytes: &'a [u8]) -> Result<&'a str, Diagnostic> {
     let finding = |message: String, help: &str| Diagnostic::at(name, "", 0..0, message, help);
     if bytes.len() > MAX_BYTES {
         let message = format!("the file has {} bytes; at most {MAX_BYTES} are read", bytes.len());

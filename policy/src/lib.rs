@@ -12,13 +12,21 @@
 //! | [`restrict`](mod@restrict) | what the site prohibits besides, whatever is agreed |
 //! | [`classify`](mod@classify) | which clause is enforced, observed, only declared, or refused |
 //! | [`explain`] | a refusal for a partner and for an administrator; a policy in plain language |
+//! | [`inquiry`] | may this partner do this, which clause decides, and what would change the answer |
+//! | [`matrix`] | who may do what, and what another set would change |
+//! | [`lint`](mod@lint) | what in a set is most likely not what was meant |
+//! | [`cases`] | what an administrator expects of a set, checked |
 //! | [`terms`] | offers, narrowing by a declared purpose, agreements, equality of terms |
 
+pub mod cases;
 pub mod classify;
 pub mod diagnostic;
 pub mod evaluate;
 pub mod explain;
 pub mod file;
+pub mod inquiry;
+pub mod lint;
+pub mod matrix;
 pub mod odrl;
 pub mod restrict;
 pub mod set;

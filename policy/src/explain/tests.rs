@@ -72,9 +72,9 @@ fn a_policy_reads_as_plain_sentences() {
         plain(&policy(), Language::English),
         "Permitted: use, provided that the region registered for the recipient is none of KP, and the number of uses is at most 10, \
          and at least one of these holds: (the declared purpose is exactly cfp-reporting; the time is before \
-         2026-01-01T00:00:00+09:00), after having done: obtainConsent.\n\
+         2026-01-01T00:00:00+09:00), after having done: obtain consent.\n\
          Prohibited: sell.\n\
-         Required: delete, provided that the time since the agreement is at most P30D; otherwise: compensate."
+         Required: delete within 30 days of the agreement; otherwise: compensate."
     );
 }
 
@@ -82,11 +82,11 @@ fn a_policy_reads_as_plain_sentences() {
 fn a_policy_reads_as_plain_japanese() {
     assert_eq!(
         plain(&policy(), Language::Japanese),
-        "許可: use。条件: 受領者の登録地域が KP のいずれでもないこと、かつ、利用回数が 10 以下であること、かつ、\
+        "許可: 利用(use)。条件: 受領者の登録地域が KP のいずれでもないこと、かつ、利用回数が 10 以下であること、かつ、\
          次の少なくとも一つを満たす(申告された利用目的が cfp-reporting であること、\
-         日時が 2026-01-01T00:00:00+09:00 より前であること)(事前に行うこと: obtainConsent)。\n\
-         禁止: sell。\n\
-         義務: delete。条件: 合意からの経過時間が P30D 以下であること(行わない場合: compensate)。"
+         日時が 2026-01-01T00:00:00+09:00 より前であること)(事前に行うこと: 同意の取得(obtainConsent))。\n\
+         禁止: 販売(sell)。\n\
+         義務: 合意から30日以内に削除(delete)(行わない場合: 対価の支払い(compensate))。"
     );
 }
 

@@ -1,9 +1,16 @@
-//! Policies as sentences. Terms that bind, such as actions and purposes, stay as they are written
-//! in the policy; what stands around them is of the language.
+//! Policies as sentences. Terms that bind, such as purposes, stay as they are written in the policy; what stands around them
+//! is of the language. Actions are named in the language, in Japanese with ODRL's term beside.
+
+mod actions;
+mod document;
 
 use crate::odrl::{
-    Action, Atomic, Connective, Constraint, Duty, LeftOperand, Operator, Policy, RightOperand, Rule,
+    Atomic, Connective, Constraint, Duty, LeftOperand, Operator, Policy, RightOperand, Rule,
 };
+pub(crate) use actions::action;
+use actions::actions;
+pub use document::document;
+use jiff::SpanFieldwise;
 
 /// A language that policies are rendered in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -17,6 +24,18 @@ pub enum Language {
 }
 
 use Language::{English, Japanese};
+
+impl std::str::FromStr for Language {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "en" => Ok(English),
+            "ja" => Ok(Japanese),
+            other => Err(format!("`{other}` is not a language of explanations; expected en or ja")),
+        }
+    }
+}
 
 pub(super) fn policy(policy: &Policy, language: Language) -> String {
     let mut lines = Vec::new();
@@ -34,12 +53,13 @@ pub(super) fn policy(policy: &Policy, language: Language) -> String {
 }
 
 fn permission(rule: &Rule, language: Language) -> String {
-    let (what, conditions) = (actions(&rule.actions), conditions(&rule.constraints, language));
-    let before = (rule.duties.iter().map(|duty| actions(&duty.actions))).collect::<Vec<_>>();
+    let (what, conditions) =
+        (actions(&rule.actions, language), conditions(&rule.constraints, language));
+    let before: Vec<_> = rule.duties.iter().map(|item| duty(item, language)).collect();
     let before = match language {
         _ if before.is_empty() => String::new(),
         English => format!(", after having done: {}", before.join(", ")),
-        Japanese => format!("(事前に行うこと: {})", before.join(", ")),
+        Japanese => format!("(事前に行うこと: {})", before.join("、")),
     };
     match language {
         English => format!("Permitted: {what}{conditions}{before}."),
@@ -47,30 +67,107 @@ fn permission(rule: &Rule, language: Language) -> String {
     }
 }
 
-fn prohibition(rule: &Rule, language: Language) -> String {
-    let (what, conditions) = (actions(&rule.actions), conditions(&rule.constraints, language));
+pub(crate) fn prohibition(rule: &Rule, language: Language) -> String {
+    let (what, conditions) =
+        (actions(&rule.actions, language), conditions(&rule.constraints, language));
+    let remedies: Vec<_> = rule.duties.iter().map(|item| duty(item, language)).collect();
+    let remedies = match language {
+        _ if remedies.is_empty() => String::new(),
+        English => format!("; whoever does it must: {}", remedies.join(", ")),
+        Japanese => format!("(違反した場合に行うこと: {})", remedies.join("、")),
+    };
     match language {
-        English => format!("Prohibited: {what}{conditions}."),
-        Japanese => format!("禁止: {what}{conditions}。"),
+        English => format!("Prohibited: {what}{conditions}{remedies}."),
+        Japanese => format!("禁止: {what}{conditions}{remedies}。"),
     }
 }
 
-fn obligation(duty: &Duty, language: Language) -> String {
-    let (what, conditions) = (actions(&duty.actions), conditions(&duty.constraints, language));
-    let otherwise: Vec<_> = duty.consequences.iter().map(|duty| actions(&duty.actions)).collect();
+fn obligation(item: &Duty, language: Language) -> String {
+    match language {
+        English => format!("Required: {}.", duty(item, language)),
+        Japanese => format!("義務: {}。", duty(item, language)),
+    }
+}
+
+/// A duty: what must be done, by when, under which conditions, and what follows when it is not.
+pub(crate) fn duty(duty: &Duty, language: Language) -> String {
+    // Consequences are nested at most as deep as a policy file or the limits of reading allow.
+    let is_deadline = |constraint: &&Constraint| deadline(constraint, language).is_some();
+    let deadlines: Vec<_> = duty.constraints.iter().filter_map(|c| deadline(c, language)).collect();
+    let others: Vec<_> =
+        duty.constraints.iter().filter(|constraint| !is_deadline(constraint)).cloned().collect();
+    let (what, conditions) = (actions(&duty.actions, language), conditions(&others, language));
+    let otherwise: Vec<_> =
+        duty.consequences.iter().map(|duty| actions(&duty.actions, language)).collect();
     let otherwise = match language {
         _ if otherwise.is_empty() => String::new(),
         English => format!("; otherwise: {}", otherwise.join(", ")),
-        Japanese => format!("(行わない場合: {})", otherwise.join(", ")),
+        Japanese => format!("(行わない場合: {})", otherwise.join("、")),
     };
     match language {
-        English => format!("Required: {what}{conditions}{otherwise}."),
-        Japanese => format!("義務: {what}{conditions}{otherwise}。"),
+        English => {
+            let by: String = deadlines.iter().map(|deadline| format!(" {deadline}")).collect();
+            format!("{what}{by}{conditions}{otherwise}")
+        }
+        Japanese => format!("{}{what}{conditions}{otherwise}", deadlines.join("")),
     }
 }
 
-fn actions(actions: &[Action]) -> String {
-    actions.iter().map(|action| action.name.as_str()).collect::<Vec<_>>().join(", ")
+/// A constraint of a duty that says until when it must be done.
+fn deadline(constraint: &Constraint, language: Language) -> Option<String> {
+    let Constraint::Atomic(atomic) = constraint else { return None };
+    let inclusive = match atomic.operator {
+        Operator::Lteq => true,
+        Operator::Eq if atomic.left == LeftOperand::ElapsedTime => true,
+        Operator::Lt => false,
+        _ => return None,
+    };
+    match (&atomic.right, atomic.left, language) {
+        (RightOperand::Duration(span), LeftOperand::ElapsedTime, English) => {
+            Some(format!("within {} of the agreement", duration(span, language)))
+        }
+        (RightOperand::Duration(span), LeftOperand::ElapsedTime, Japanese) => {
+            Some(format!("合意から{}以内に", duration(span, language)))
+        }
+        (RightOperand::Instant(_), LeftOperand::DateTime, English) => {
+            let word = if inclusive { "by" } else { "before" };
+            Some(format!("{word} {}", atomic.written_text()))
+        }
+        (RightOperand::Instant(_), LeftOperand::DateTime, Japanese) => {
+            let word = if inclusive { "まで" } else { "より前" };
+            Some(format!("{}{word}に", atomic.written_text()))
+        }
+        _ => None,
+    }
+}
+
+/// A period in words, such as `30 days`.
+fn duration(span: &SpanFieldwise, language: Language) -> String {
+    let span = span.0;
+    let fields = [
+        (i64::from(span.get_years()), "year", "年"),
+        (i64::from(span.get_months()), "month", "か月"),
+        (i64::from(span.get_weeks()), "week", "週間"),
+        (i64::from(span.get_days()), "day", "日"),
+        (i64::from(span.get_hours()), "hour", "時間"),
+        (span.get_minutes(), "minute", "分"),
+        (span.get_seconds(), "second", "秒"),
+        (span.get_milliseconds(), "millisecond", "ミリ秒"),
+    ];
+    let parts: Vec<String> = (fields.into_iter())
+        .filter(|(count, ..)| *count != 0)
+        .map(|(count, english, japanese)| match language {
+            English if count == 1 => format!("1 {english}"),
+            English => format!("{count} {english}s"),
+            Japanese => format!("{count}{japanese}"),
+        })
+        .collect();
+    match language {
+        // A fraction of a millisecond, or nothing: as it is written.
+        _ if parts.is_empty() => span.to_string(),
+        English => parts.join(" "),
+        Japanese => parts.join(""),
+    }
 }
 
 fn conditions(constraints: &[Constraint], language: Language) -> String {
@@ -84,7 +181,7 @@ fn conditions(constraints: &[Constraint], language: Language) -> String {
     }
 }
 
-fn condition(constraint: &Constraint, language: Language) -> String {
+pub(crate) fn condition(constraint: &Constraint, language: Language) -> String {
     let group = match constraint {
         Constraint::Atomic(item) => return atomic(item, language),
         Constraint::NotUnderstood(_) => {
@@ -118,7 +215,8 @@ fn atomic(atomic: &Atomic, language: Language) -> String {
     let value = match &atomic.right {
         RightOperand::Terms(terms) => terms.join(", "),
         RightOperand::Number(number) => number.to_string(),
-        RightOperand::Instant(_) | RightOperand::Duration(_) => atomic.written_text(),
+        RightOperand::Duration(span) => duration(span, language),
+        RightOperand::Instant(_) => atomic.written_text(),
     };
     match language {
         English => format!("{subject} {} {value}", english(atomic)),

@@ -239,6 +239,18 @@ pub(crate) fn suggestion(word: &str, known: &[&str]) -> String {
     }
 }
 
+/// Whether two words differ by so little that one is most likely the other misspelt.
+pub(crate) fn is_near(one: &str, other: &str) -> bool {
+    let letters = |word: &str| word.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
+    // Numbered names differ by little on purpose.
+    one.chars().count() > 3 && letters(one) != letters(other) && distance(one, other) <= 1
+}
+
+/// The whole number that a comparison is with; none where it is with something else.
+pub(crate) fn number(atomic: &Atomic) -> Option<u64> {
+    atomic.written_text().parse().ok()
+}
+
 /// Levenshtein distance, ignoring case.
 fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.to_lowercase().chars().collect();

@@ -1,0 +1,95 @@
+//! The names of actions.
+
+use super::Language;
+use crate::odrl::Action;
+
+/// ODRL's actions in Japanese, by their term.
+const JAPANESE: &[(&str, &str)] = &[
+    ("acceptTracking", "追跡の受諾"),
+    ("aggregate", "集約"),
+    ("annotate", "注釈の付与"),
+    ("anonymize", "匿名化"),
+    ("archive", "保管"),
+    ("attribute", "出所の表示"),
+    ("compensate", "対価の支払い"),
+    ("concurrentUse", "同時利用"),
+    ("delete", "削除"),
+    ("derive", "派生物の作成"),
+    ("digitize", "デジタル化"),
+    ("display", "表示"),
+    ("distribute", "頒布"),
+    ("ensureExclusivity", "独占性の確保"),
+    ("execute", "実行"),
+    ("extract", "抽出"),
+    ("give", "無償譲渡"),
+    ("grantUse", "利用の許諾"),
+    ("include", "組み込み"),
+    ("index", "索引付け"),
+    ("inform", "通知"),
+    ("install", "インストール"),
+    ("modify", "変更"),
+    ("move", "移動"),
+    ("nextPolicy", "後続ポリシーの適用"),
+    ("obtainConsent", "同意の取得"),
+    ("play", "再生"),
+    ("present", "上演・提示"),
+    ("print", "印刷"),
+    ("read", "閲読"),
+    ("reproduce", "複製"),
+    ("reviewPolicy", "ポリシーの確認"),
+    ("sell", "販売"),
+    ("share", "共有"),
+    ("stream", "ストリーミング"),
+    ("synchronize", "同期"),
+    ("textToSpeech", "音声読み上げ"),
+    ("transfer", "所有権の移転"),
+    ("transform", "形式の変換"),
+    ("translate", "翻訳"),
+    ("uninstall", "アンインストール"),
+    ("use", "利用"),
+    ("watermark", "電子透かしの付与"),
+];
+
+pub(super) fn actions(actions: &[Action], language: Language) -> String {
+    let names: Vec<_> = actions.iter().map(|item| action(&item.name, language)).collect();
+    names.join(match language {
+        Language::English => ", ",
+        Language::Japanese => "、",
+    })
+}
+
+/// One action: ODRL's term as English words, or its Japanese name with the term beside. One of another vocabulary stays as it is.
+pub(crate) fn action(term: &str, language: Language) -> String {
+    let Some((_, japanese)) = JAPANESE.iter().find(|(name, _)| *name == term) else {
+        return term.to_owned();
+    };
+    match language {
+        Language::Japanese => format!("{japanese}({term})"),
+        Language::English => {
+            let mut words = String::new();
+            for letter in term.chars() {
+                if letter.is_ascii_uppercase() {
+                    words.push(' ');
+                }
+                words.push(letter.to_ascii_lowercase());
+            }
+            words
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_action_of_the_vocabulary_has_a_name() {
+        for term in crate::vocabulary::actions() {
+            let is_named = JAPANESE.iter().any(|(name, _)| *name == term);
+            // Actions of profiles are identifiers, and stay as they are.
+            assert!(is_named || term.contains(':'), "{term}");
+        }
+        assert_eq!(action("obtainConsent", Language::English), "obtain consent");
+        assert_eq!(action("delete", Language::Japanese), "削除(delete)");
+    }
+}
