@@ -29,6 +29,7 @@ mod policy_check;
 mod provenance;
 mod pull;
 mod serve;
+mod transfer;
 
 pub use arguments::Arguments;
 use arguments::{Clock, Command, ListOnly, Partner};
@@ -104,7 +105,7 @@ async fn ask(command: Command, client: &Client, output: Output) -> Result<(), Fa
         Command::Catalog(command) => exchange::catalog(&command, client, output).await,
         Command::Pull(command) => pull::run(&command, client, output).await,
         Command::Agreement(ListOnly::List) => exchange::agreements(client, output).await,
-        Command::Transfer(ListOnly::List) => exchange::transfers(client, output).await,
+        Command::Transfer(command) => transfer::run(command, client, output).await,
         Command::Audit(command) => audit::run(command, client, output).await,
         Command::Clock(Clock::Accept { reason }) => {
             let answer = client.post("/v1/clock/accept", &json!({ "reason": reason })).await?;

@@ -10,7 +10,6 @@ use engine::data::Granted;
 use engine::entity::{Agreement, Digests, Transfer};
 use engine::transfer::GrantFacts;
 use protocol::id::ParticipantId;
-use protocol::message::TransferRequestMessage;
 use provenance::claims::{
     self, Activity, ActivityKind, Claims, Classification, Log, LogKey, Policy,
 };
@@ -51,11 +50,7 @@ pub enum EvidenceError {
 ///
 /// # Errors
 /// What cannot be said or signed.
-pub fn issue(
-    node: &Node,
-    facts: &GrantFacts,
-    asked: &TransferRequestMessage,
-) -> Result<String, String> {
+pub fn issue(node: &Node, facts: &GrantFacts) -> Result<String, String> {
     let site = node.identity.site.load();
     let key = site.signing.key();
     let (dataset, agreement) = (&facts.dataset, &facts.agreement);
@@ -88,7 +83,7 @@ pub fn issue(
             kind: ActivityKind::Release,
             started: facts.now,
             transfer: facts.transfer.to_string(),
-            consumer_process: Some(asked.consumer_pid.to_string()),
+            consumer_process: Some(facts.consumer_pid.to_string()),
         },
         classification: Classification { confidentiality: dataset.confidentiality.clone() },
         parents: Vec::new(),

@@ -21,5 +21,6 @@ pub mod reload;
 pub mod site;
 pub mod status;
 pub mod telemetry;
+pub mod transfers;
 pub mod wire;
 pub mod witness;

@@ -21,6 +21,7 @@ mod processes;
 mod pulls;
 mod route;
 mod status;
+mod transfers;
 mod verify;
 
 use std::collections::HashMap;
@@ -48,6 +49,7 @@ fn table() -> Vec<Route> {
         pulls::routes(),
         content::routes(),
         processes::routes(),
+        transfers::routes(),
         audit::routes(),
         verify::routes(),
         clock::routes(),

@@ -86,10 +86,11 @@ pub fn bare(status: StatusCode) -> Response<Body> {
 pub fn status_of(kind: RefusalKind) -> StatusCode {
     match kind {
         RefusalKind::NotFound => StatusCode::NOT_FOUND,
-        RefusalKind::Policy | RefusalKind::IllegalState | RefusalKind::Invalid => {
-            StatusCode::BAD_REQUEST
-        }
-        RefusalKind::Suspended => StatusCode::FORBIDDEN,
+        RefusalKind::Policy
+        | RefusalKind::AgreementEnded
+        | RefusalKind::IllegalState
+        | RefusalKind::Invalid => StatusCode::BAD_REQUEST,
+        RefusalKind::Suspended | RefusalKind::Offboarded => StatusCode::FORBIDDEN,
         RefusalKind::TooMany => StatusCode::TOO_MANY_REQUESTS,
         RefusalKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
     }
@@ -100,9 +101,11 @@ pub fn code_of(kind: RefusalKind) -> &'static str {
     match kind {
         RefusalKind::NotFound => "not-found",
         RefusalKind::Policy => engine::process::POLICY_CODE,
+        RefusalKind::AgreementEnded => engine::agreements::ENDED_CODE,
         RefusalKind::IllegalState => "illegal-state",
         RefusalKind::Invalid => "invalid",
         RefusalKind::Suspended => "suspended",
+        RefusalKind::Offboarded => "offboarded",
         RefusalKind::TooMany => "too-many",
         RefusalKind::Unavailable => "unavailable",
     }

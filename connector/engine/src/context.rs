@@ -198,6 +198,11 @@ pub(crate) fn active_partner(
             "this participant may not exchange data here",
             format!("partner `{}` is suspended", partner.name),
         )),
+        PartnerState::Offboarded => Err(fresh.refuse(
+            RefusalKind::Offboarded,
+            "the exchange with this participant was ended",
+            format!("partner `{}` was offboarded", partner.name),
+        )),
     }
 }
 

@@ -2,13 +2,14 @@
 
 use policy::evaluate::Phase;
 use protocol::id::Pid;
-use protocol::transfer::State;
+use protocol::transfer::{Process, State};
 
+use crate::agreements::ENDED_CODE;
 use crate::context::{self, Context, Decided, Fresh, Peer, Stop, settle};
 use crate::entity::{Failure, PartnerState, Transfer};
 use crate::judge::{self, Uses};
 use crate::permit::{EndReason, Permit};
-use crate::process::POLICY_CODE;
+use crate::process::{POLICY_CODE, is_terminating};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::transfer::{self, account, finish, granted_agreement, of_peer, outbox_key};
 use crate::{Account, Category, Decision, Entity, Key, LogId, Need, RecordDraft, RecordKind, View};
@@ -50,6 +51,10 @@ fn try_admit(
     let mut transfer = of_peer(view, fresh, &peer.participant, pid)?;
     let grant = transfer.grant.clone().filter(|grant| grant.token_sha256 == token_sha256);
     let (Some(grant), Some(_)) = (grant, context::token(view, token_sha256)?) else {
+        if is_renewing(&transfer) {
+            let text = "the transfer is resumed with a new access token, which is on its way";
+            return Err(fresh.refuse(RefusalKind::Unavailable, text, text));
+        }
         if let Some(failure) = &transfer.failure {
             let kind = if failure.by_policy { RefusalKind::Policy } else { RefusalKind::NotFound };
             return Err(fresh.refuse(kind, failure.reason.clone(), failure.reason.clone()));
@@ -75,6 +80,18 @@ fn try_admit(
     Ok(Decision { records, reply: Admitted { transfer, dataset }, permit: Some(permit) })
 }
 
+/// Whether a start with a token of a later generation is not acknowledged yet: who comes with the one before will have it.
+fn is_renewing(transfer: &Transfer) -> bool {
+    transfer.grant.as_ref().is_some_and(|grant| grant.generation > 1)
+        && transfer.process.pending().is_some_and(|pending| pending.target == State::Started)
+}
+
+/// Whether data stopped for now: the transfer is suspended, or about to be.
+fn is_held(process: &Process) -> bool {
+    let next = process.pending().map(|pending| pending.target).or(process.state());
+    matches!(next, Some(State::Suspended(_)))
+}
+
 /// Data flow in STARTED only, and not once we decided to end the transfer, whether or not the partner has heard it. A
 /// request with the token of a start that is under way acknowledges that start.
 fn started(
@@ -83,6 +100,11 @@ fn started(
     attempted: bool,
 ) -> Result<Vec<RecordDraft>, Stop> {
     let process = if attempted { transfer.process.attempted() } else { transfer.process };
+    if is_held(&process) && !is_terminating(&process) {
+        // It may go on: who asks shall come again.
+        let text = "the transfer is suspended";
+        return Err(fresh.refuse(RefusalKind::Unavailable, text, text));
+    }
     let process = process.witness(State::Started).map_err(|rejection| {
         fresh.refuse(RefusalKind::IllegalState, rejection.to_string(), rejection.to_string())
     })?;
@@ -136,7 +158,7 @@ fn holds(view: &dyn View, fresh: &Fresh, transfer: &Transfer) -> Result<Holds, S
     };
     let uses = Uses { earlier: grant.use_number.saturating_sub(1), previous: None };
     let evaluation = judge::agreed(view, &partner, &agreement, Phase::Data, uses, now)?;
-    judge::permit_or_refuse(fresh, &agreement, &evaluation)?;
+    judge::permit_or_refuse(fresh, &judge::name(&agreement), &evaluation)?;
     Ok(Holds { agreement, until: evaluation.until })
 }
 
@@ -184,7 +206,10 @@ fn ended_by(refusal: Refusal) -> EndReason {
     EndReason {
         terminates: matches!(
             refusal.kind,
-            RefusalKind::Policy | RefusalKind::Suspended | RefusalKind::NotFound
+            RefusalKind::Policy
+                | RefusalKind::AgreementEnded
+                | RefusalKind::Suspended
+                | RefusalKind::NotFound
         ),
         by_policy: matches!(refusal.kind, RefusalKind::Policy),
         external: refusal.external,
@@ -215,8 +240,14 @@ pub(crate) fn cut(
     if !reason.terminates || !open {
         return Ok(vec![cut]);
     }
+    let agreement = context::agreement(view, &permit.agreement)?;
+    let code = match agreement {
+        Some(agreement) if agreement.ended.is_some() => ENDED_CODE,
+        _ if reason.by_policy => POLICY_CODE,
+        _ => "ended",
+    };
     let failure = Failure {
-        code: if reason.by_policy { POLICY_CODE } else { "ended" }.to_owned(),
+        code: code.to_owned(),
         reason: reason.external.clone(),
         reference: None,
         by_policy: reason.by_policy,

@@ -95,7 +95,7 @@ fn transfer_patience(
         }
         // Fetching is ours, for as long as it takes: what wants the data ends it.
         (State::Started, Role::Consumer) => None,
-        (State::Suspended, _) => Some((limits.transfer_suspended, "it was not resumed")),
+        (State::Suspended(_), _) => Some((limits.transfer_suspended, "it was not resumed")),
         (State::Completed | State::Terminated, _) => None,
     }
 }

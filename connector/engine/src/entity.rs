@@ -107,6 +107,8 @@ pub enum PartnerState {
     Active,
     /// Everything is refused, and what runs is cut.
     Suspended,
+    /// The relation was ended: everything is refused, and it is still told what ended.
+    Offboarded,
 }
 
 /// A registered partner, as its file says. TLS anchors stay in the trust store; this is what decisions need.

@@ -226,17 +226,21 @@ pub(crate) fn agreed(
     }
 }
 
-/// A refusal with the deciding clause unless an evaluation permits.
+/// What the terms of an agreement are called in refusals.
+pub(crate) fn name(agreement: &Agreement) -> String {
+    format!("agreement {}", agreement.id)
+}
+
+/// A refusal with the deciding clause unless an evaluation permits. `name` is that of the terms.
 pub(crate) fn permit_or_refuse(
     fresh: &Fresh,
-    agreement: &Agreement,
+    name: &str,
     evaluation: &Evaluation,
 ) -> Result<(), Stop> {
     if evaluation.is_permit() {
         return Ok(());
     }
-    let name = format!("agreement {}", agreement.id);
-    let (external, internal) = match policy::explain::refusal(&name, evaluation) {
+    let (external, internal) = match policy::explain::refusal(name, evaluation) {
         Some(explanation) => (explanation.external, explanation.internal),
         None => ("denied by policy".to_owned(), format!("{name} denies")),
     };

@@ -4,6 +4,7 @@
 //! fresh identifiers. It returns a [`Decision`]: records to append, each with the writes it makes, and a reply. The
 //! only way to change state is to hand such a function to [`Store::transact`].
 
+pub mod agreements;
 pub mod catalog;
 pub mod context;
 pub mod data;

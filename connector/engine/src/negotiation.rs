@@ -19,6 +19,7 @@ use serde_json::Value;
 
 pub use consumer::{Choice, request};
 pub(crate) use delivery::{delivered, undeliverable};
+pub(crate) use provider::agreement_entity;
 pub use provider::receive_request;
 
 use crate::context::{self, Context, Decided, Fresh, Peer, Stop, settle};

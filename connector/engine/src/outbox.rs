@@ -94,6 +94,6 @@ pub fn due(
     let Some(text) = view.version(&key)? else { return Ok(Decision::answer(None)) };
     let trusted_time = context::site(view)?.is_none_or(|site| site.clock_refused.is_none());
     let partner_active = context::partner(view, participant)?
-        .is_some_and(|partner| partner.state == PartnerState::Active);
+        .is_some_and(|partner| partner.state != PartnerState::Suspended);
     Ok(Decision::answer(Some(Due { number, entity, text, begins, partner_active, trusted_time })))
 }

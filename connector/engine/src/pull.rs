@@ -4,6 +4,7 @@ use protocol::id::{AgreementId, DatasetId, ParticipantId};
 use protocol::negotiation::State as NegotiationState;
 use protocol::transfer::State as TransferState;
 
+use crate::agreements::ENDED_CODE;
 use crate::context::{self, Context, Decided, Fresh, Stop, settle};
 use crate::entity::{
     Agreement, Digests, Failure, Partner, PartnerState, Pull, PullStep, Source, Transfer,
@@ -223,6 +224,10 @@ fn download_next(
         return fail_with(pull, reason);
     }
     let wait = vec![Key::Transfer(transfer.pid.clone()), Key::Pull(pull.id.clone())];
+    if transfer.process.pending().is_some() {
+        // What we are about to suspend ourselves brings nothing more.
+        return Ok(Decision::answer(Next::Wait(wait)));
+    }
     match (transfer.process.state(), transfer.source.clone()) {
         (Some(TransferState::Started), Some(source)) => {
             let Some(agreement) = context::agreement(view, &transfer.agreement)? else {
@@ -249,7 +254,7 @@ fn download_next(
             fail_with(pull, reason)
         }
         (Some(TransferState::Completed), _) => {
-            let reason = "the provider completed the transfer before every byte was here";
+            let reason = "the transfer was completed before every byte was here";
             fail_with(pull, failure("completed-early", reason))
         }
         _ => Ok(Decision::answer(Next::Wait(wait))),
@@ -311,7 +316,7 @@ pub fn received(
         if transfer.process.pending().is_none()
             && transfer.process.state() == Some(TransferState::Started)
         {
-            records.extend(transfer::complete(view, context, fresh, &mut transfer)?);
+            records.push(transfer::complete(view, context, fresh, &mut transfer)?);
             records = transfer::finish(records, &mut transfer);
         } else {
             // Suspended meanwhile, it cannot be completed, and nobody needs it any more.
@@ -406,7 +411,8 @@ pub(crate) fn refused(
     transfer: &Transfer,
     failure: &Failure,
 ) -> Result<Option<RecordDraft>, Need> {
-    if !failure.by_policy && !matches!(failure.code.as_str(), "not-found" | "refused") {
+    if !failure.by_policy && !matches!(failure.code.as_str(), "not-found" | "refused" | ENDED_CODE)
+    {
         return Ok(None);
     }
     let Some(mut held) = context::held(view, &transfer.participant, &transfer.dataset)? else {
@@ -461,7 +467,7 @@ fn request_transfer(
     partner: &Partner,
     agreement: &Agreement,
 ) -> Result<(Transfer, Vec<RecordDraft>), Stop> {
-    transfer::request(view, context, fresh, partner, agreement, transfer::HTTP_PULL)
+    transfer::request(view, context, fresh, partner, agreement, &transfer::Wanted::default())
         .map_err(Stop::Refuse)
 }
 
@@ -469,8 +475,12 @@ fn active(view: &dyn View, fresh: &Fresh, participant: &ParticipantId) -> Result
     match context::partner(view, participant)? {
         Some(partner) if partner.state == PartnerState::Active => Ok(partner),
         Some(partner) => {
+            let state = match partner.state {
+                PartnerState::Offboarded => "offboarded",
+                _ => "suspended",
+            };
             let text = format!(
-                "partner `{0}` is suspended; `sekisho partner resume {0}` lets it exchange again",
+                "partner `{0}` is {state}; `sekisho partner resume {0}` lets it exchange again",
                 partner.name
             );
             Err(fresh.refuse(RefusalKind::Suspended, text.clone(), text))

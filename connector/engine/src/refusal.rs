@@ -15,12 +15,16 @@ pub enum RefusalKind {
     NotFound,
     /// A policy that the party may see refuses.
     Policy,
+    /// The agreement was ended.
+    AgreementEnded,
     /// The message is not legal in the state of its process.
     IllegalState,
     /// The message contradicts an earlier one, or what it refers to.
     Invalid,
     /// The party is suspended, or its certificate no longer holds.
     Suspended,
+    /// The relation with the party was ended.
+    Offboarded,
     /// The party asked for more than its limits allow.
     TooMany,
     /// We cannot do it now: the disk is full, the clock is in doubt, the index is being rebuilt.

@@ -51,7 +51,8 @@ pub fn activate(
         changes.partners.push((partner.name.clone(), kind));
         let mut record = partner_record(kind, &partner.participant, &partner.name, author)
             .put(Key::Partner(partner.participant.clone()), (*partner).clone());
-        record.essential = kind == RecordKind::PartnerSuspended;
+        record.essential =
+            matches!(kind, RecordKind::PartnerSuspended | RecordKind::PartnerOffboarded);
         records.push(record);
     }
     for participant in known.iter().filter(|participant| !wanted.contains_key(participant)) {
@@ -86,24 +87,30 @@ pub fn activate(
     Ok(Decision::commit(records, changes))
 }
 
-/// Suspends one partner, whatever else the site's files say: a security stop does not wait for a typing error in another
-/// file. The answer says whether it was active.
+/// Suspends or offboards one partner, whatever else the site's files say: a security stop does not wait for a typing error
+/// in another file. The answer says whether it was in another state.
 ///
 /// # Errors
 /// [`Need`] when an entity is not loaded.
-pub fn suspend(
+pub fn shut_out(
     view: &dyn View,
     participant: &ParticipantId,
+    state: PartnerState,
     author: &Author,
 ) -> Result<Decision<bool>, Need> {
     let Some(mut partner) = context::partner(view, participant)? else {
         return Ok(Decision::answer(false));
     };
-    if partner.state == PartnerState::Suspended {
+    let kind = match state {
+        PartnerState::Active => return Ok(Decision::answer(false)),
+        PartnerState::Suspended => RecordKind::PartnerSuspended,
+        PartnerState::Offboarded => RecordKind::PartnerOffboarded,
+    };
+    if partner.state == state {
         return Ok(Decision::answer(false));
     }
-    partner.state = PartnerState::Suspended;
-    let record = partner_record(RecordKind::PartnerSuspended, participant, &partner.name, author)
+    partner.state = state;
+    let record = partner_record(kind, participant, &partner.name, author)
         .put(Key::Partner(participant.clone()), partner)
         .essential();
     Ok(Decision::commit(vec![record], true))
@@ -115,8 +122,13 @@ fn change(earlier: Option<&Partner>, partner: &Partner) -> Option<RecordKind> {
         return None;
     }
     Some(match (earlier.state, partner.state) {
+        (before, PartnerState::Offboarded) if before != PartnerState::Offboarded => {
+            RecordKind::PartnerOffboarded
+        }
         (PartnerState::Active, PartnerState::Suspended) => RecordKind::PartnerSuspended,
-        (PartnerState::Suspended, PartnerState::Active) => RecordKind::PartnerResumed,
+        (PartnerState::Suspended | PartnerState::Offboarded, PartnerState::Active) => {
+            RecordKind::PartnerResumed
+        }
         _ => RecordKind::PartnerUpdated,
     })
 }

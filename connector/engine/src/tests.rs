@@ -7,4 +7,5 @@ mod pulls;
 mod random;
 mod site;
 mod stored;
+mod transfers;
 mod world;

@@ -3,14 +3,16 @@
 //! The provider judges the agreed policy once more, counts the use, and grants: the grant, its token's hash and the
 //! provenance token are one commit, before the start is sent and before any byte flows.
 
+mod commands;
 mod delivery;
 mod messages;
 mod provider;
+mod resumption;
 
 use jiff::{SignedDuration, Timestamp};
 use protocol::id::{AgreementId, MessageId, ParticipantId, Pid};
 use protocol::message::{
-    self, Explanation, Pids, TransferCompletionMessage, TransferRequestMessage,
+    self, DataAddress, Explanation, Pids, TransferCompletionMessage, TransferRequestMessage,
     TransferTerminationMessage,
 };
 use protocol::path::{BaseUrl, Endpoint};
@@ -18,6 +20,7 @@ use protocol::process::{Delivery, Role};
 use protocol::transfer::{MessageKind, Process, State};
 use serde_json::Value;
 
+pub use commands::{Acted, Order, Step, act, begin, steps};
 pub(crate) use delivery::{delivered, undeliverable};
 pub use messages::{Message, receive};
 pub(crate) use provider::available as available_dataset;
@@ -28,7 +31,8 @@ use crate::entity::{Agreement, Failure, Partner, PeerProcess, Subject, Transfer}
 use crate::process::{Draft, Owed, late_termination_id, owe, towards, withdraw_unowed};
 use crate::refusal::RefusalKind;
 use crate::{
-    Account, Category, Decision, Key, LogId, Need, RecordDraft, RecordKind, Refusal, View, handling,
+    Account, Awaiting, Category, Decision, Handling, Key, LogId, Need, RecordDraft, RecordKind,
+    Refusal, View, handling,
 };
 
 /// The transfer format that this node serves and asks for: the consumer pulls over HTTPS.
@@ -60,6 +64,24 @@ pub fn status(view: &dyn View, fresh: &Fresh, peer: &Peer, pid: &Pid) -> Decided
     })())
 }
 
+/// How a consumer wants data to come.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wanted {
+    /// The transfer format.
+    pub format: String,
+    /// Where the provider shall push the data, without secrets: those are filled in when the message is sent.
+    pub data_address: Option<DataAddress>,
+    /// Who takes our steps, where the command says so.
+    pub handling: Option<Handling>,
+}
+
+impl Default for Wanted {
+    /// We pull, and handle the transfer as its agreement says.
+    fn default() -> Self {
+        Self { format: HTTP_PULL.to_owned(), data_address: None, handling: None }
+    }
+}
+
 /// Begins a transfer as consumer: the request, owed to the provider.
 ///
 /// # Errors
@@ -70,7 +92,7 @@ pub fn request(
     fresh: &Fresh,
     partner: &Partner,
     agreement: &Agreement,
-    format: &str,
+    wanted: &Wanted,
 ) -> Result<(Transfer, Vec<RecordDraft>), Refusal> {
     let invalid = |reason: String| {
         Refusal::new(RefusalKind::Invalid, reason.clone(), reason, fresh.reference)
@@ -86,9 +108,9 @@ pub fn request(
         &TransferRequestMessage {
             consumer_pid: pid.clone(),
             agreement_id: agreement.id.clone(),
-            format: format.to_owned(),
+            format: wanted.format.clone(),
             callback_address,
-            data_address: None,
+            data_address: wanted.data_address.clone(),
         },
         Some(&fresh.message_id()),
     );
@@ -116,7 +138,7 @@ pub fn request(
         peer_base: partner.dsp_endpoint.clone(),
         agreement: agreement.id.clone(),
         dataset: agreement.dataset.clone(),
-        format: format.to_owned(),
+        format: wanted.format.clone(),
         grant: None,
         source: None,
         accepted: Vec::new(),
@@ -125,7 +147,7 @@ pub fn request(
         withdrawn: Vec::new(),
         failure: None,
         created: view.now(),
-        handling: handling::of(agreement.handling, partner, None),
+        handling: handling::of(agreement.handling, partner, wanted.handling),
         awaiting: None,
         changed: view.now(),
     };
@@ -145,13 +167,13 @@ fn requested(transfer: &Transfer, agreement: &Agreement, owed: Owed) -> RecordDr
     .put(Key::Transfer(transfer.pid.clone()), transfer.clone())
 }
 
-/// Completes a transfer from our side: we have every byte.
+/// Completes a transfer from our side.
 pub(crate) fn complete(
     view: &dyn View,
     context: &Context,
     fresh: &Fresh,
     transfer: &mut Transfer,
-) -> Result<Option<RecordDraft>, Stop> {
+) -> Result<RecordDraft, Stop> {
     let id = fresh.message_id();
     let owed =
         send(view, context, fresh, transfer, MessageKind::Completion, id.clone(), None, |pids| {
@@ -163,7 +185,10 @@ pub(crate) fn complete(
         Category::Service,
     )
     .account(account(transfer, &None));
-    Ok(owed.map(|owed| record.put(owed.key, owed.entity).message(owed.text)))
+    Ok(match owed {
+        Some(owed) => record.put(owed.key, owed.entity).message(owed.text),
+        None => record,
+    })
 }
 
 /// Terminates from our side, with code and reason for the partner. The record is essential: it must be written when the
@@ -282,6 +307,7 @@ fn send(
     })?;
     transfer.process = sent.process;
     transfer.changed = view.now();
+    transfer.awaiting = None;
     if sent.withdrew_own {
         transfer.withdrawn.append(&mut transfer.outbox);
     }
@@ -303,6 +329,18 @@ fn send(
         }
     }
     Ok(None)
+}
+
+/// The provider's start is left to a person or an application.
+fn await_decision(view: &dyn View, context: &Context, transfer: &mut Transfer) -> RecordDraft {
+    let awaiting = Awaiting::new(view.now(), context.approval_deadline);
+    transfer.awaiting = Some(awaiting);
+    RecordDraft::new(
+        LogId::Relation(transfer.participant.clone()),
+        RecordKind::DecisionAwaited,
+        Category::Service,
+    )
+    .account(account(transfer, &None).fact("deadline", awaiting.deadline.to_string()))
 }
 
 /// Puts a message into the outbox, where the partner's process id is known.
@@ -381,6 +419,9 @@ pub(crate) fn finish(mut records: Vec<RecordDraft>, transfer: &mut Transfer) -> 
     for number in std::mem::take(&mut transfer.withdrawn) {
         last = last.remove(outbox_key(transfer, number));
     }
+    if transfer.process.is_closed() {
+        transfer.awaiting = None;
+    }
     last = last.put(Key::Transfer(transfer.pid.clone()), transfer.clone());
     if transfer.process.is_closed() {
         // Only what the partner began is found by its process id.
@@ -430,7 +471,7 @@ pub(crate) fn granted_agreement(
     }
     if let Some((when, reason)) = &agreement.ended {
         let text = format!("the agreement ended at {when}: {reason}");
-        return Err(fresh.refuse(RefusalKind::Policy, text.clone(), text));
+        return Err(fresh.refuse(RefusalKind::AgreementEnded, text.clone(), text));
     }
     if !agreement.finalized {
         let text = "the agreement is not finalized";

@@ -26,8 +26,8 @@ pub enum State {
     /// The consumer has resumed a suspended transfer, and the provider's own start, with the address to use, is due.
     /// On the wire this is STARTED. Data may flow.
     Resumed,
-    /// Data may not flow for now.
-    Suspended,
+    /// Data may not flow for now. Only the side that suspended resumes.
+    Suspended(Role),
     /// Done.
     Completed,
     /// Ended early.
@@ -36,11 +36,12 @@ pub enum State {
 
 impl State {
     /// Every state.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Requested,
         Self::Started,
         Self::Resumed,
-        Self::Suspended,
+        Self::Suspended(Role::Consumer),
+        Self::Suspended(Role::Provider),
         Self::Completed,
         Self::Terminated,
     ];
@@ -51,7 +52,7 @@ impl State {
         match self {
             Self::Requested => WireState::Requested,
             Self::Started | Self::Resumed => WireState::Started,
-            Self::Suspended => WireState::Suspended,
+            Self::Suspended(_) => WireState::Suspended,
             Self::Completed => WireState::Completed,
             Self::Terminated => WireState::Terminated,
         }
@@ -62,6 +63,7 @@ impl fmt::Display for State {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Resumed => formatter.write_str("STARTED (resumed by the consumer)"),
+            Self::Suspended(by) => write!(formatter, "SUSPENDED (by the {by})"),
             state => formatter.write_str(state.on_wire().as_str()),
         }
     }
@@ -161,21 +163,21 @@ impl Machine for Transfer {
     const TERMINATION: MessageKind = MessageKind::Termination;
     const TERMINATED: State = State::Terminated;
 
-    /// A consumer's start has no address, so the provider answers a resumption with a start of its own. That is the one
-    /// start which is legal in STARTED; [`State::Resumed`] keeps it apart.
+    /// Only the side that suspended resumes. A consumer's start has no address, so the provider answers a resumption with
+    /// a start of its own. That is the one start which is legal in STARTED; [`State::Resumed`] keeps it apart.
     fn next(from: Option<State>, message: MessageKind, sender: Role) -> Option<State> {
         use MessageKind as Message;
         use Role::{Consumer, Provider};
         match (from, message, sender) {
             (None, Message::Request, Consumer) => Some(State::Requested),
             (
-                Some(State::Requested | State::Suspended | State::Resumed),
+                Some(State::Requested | State::Suspended(Provider) | State::Resumed),
                 Message::Start,
                 Provider,
             ) => Some(State::Started),
-            (Some(State::Suspended), Message::Start, Consumer) => Some(State::Resumed),
-            (Some(State::Started | State::Resumed), Message::Suspension, _) => {
-                Some(State::Suspended)
+            (Some(State::Suspended(Consumer)), Message::Start, Consumer) => Some(State::Resumed),
+            (Some(State::Started | State::Resumed), Message::Suspension, by) => {
+                Some(State::Suspended(by))
             }
             (Some(State::Started | State::Resumed), Message::Completion, _) => {
                 Some(State::Completed)

@@ -83,7 +83,7 @@ Interrupted, the same command continues where it was.")]
     Agreement(ListOnly),
     /// Transfers to and from partners.
     #[command(subcommand)]
-    Transfer(ListOnly),
+    Transfer(Transfer),
     /// The journal: what happened, and proof that nobody changed it.
     #[command(subcommand)]
     Audit(Audit),
@@ -373,7 +373,55 @@ pub struct Pull {
     pub force: bool,
 }
 
-/// `agreement` and `transfer`.
+/// `transfer`.
+#[derive(Debug, Subcommand)]
+pub enum Transfer {
+    /// List them, with the steps that are possible now.
+    List,
+    /// Show one.
+    Show {
+        /// Its id.
+        id: String,
+    },
+    /// Request data under an agreement, outside of a pull: the transfer is then driven by the steps below.
+    Request {
+        /// The partner's short name.
+        partner: String,
+        /// The agreement, which we hold as consumer.
+        agreement: String,
+        /// The transfer format; else `HttpData-PULL`.
+        #[arg(long)]
+        format: Option<String>,
+        /// Why, for the journal.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Grant what was requested and waits for a decision.
+    Start(TransferStep),
+    /// Stop the data for now; only we can resume it.
+    Suspend(TransferStep),
+    /// Go on after we suspended.
+    Resume(TransferStep),
+    /// End it well.
+    Complete(TransferStep),
+    /// End it early.
+    Terminate(TransferStep),
+}
+
+/// A step in a transfer.
+#[derive(Debug, Args)]
+pub struct TransferStep {
+    /// The transfer's id.
+    pub id: String,
+    /// Why: for the journal, and of a suspension or termination for the partner too.
+    #[arg(long)]
+    pub reason: Option<String>,
+    /// A code for the partner's programs, of a suspension or termination.
+    #[arg(long)]
+    pub code: Option<String>,
+}
+
+/// `agreement`.
 #[derive(Debug, Subcommand)]
 pub enum ListOnly {
     /// List them.

@@ -1,4 +1,4 @@
-//! `sekisho catalog`, `agreement` and `transfer`.
+//! `sekisho catalog` and `agreement`.
 
 use serde_json::{Value, json};
 
@@ -26,18 +26,6 @@ pub(super) async fn agreements(client: &Client, output: Output) -> Result<(), Fa
         table(
             &["MADE", "PARTNER", "SIDE", "STATE", "DATASET", "PURPOSE", "ID"],
             &rows(list.get("agreements"), &members),
-        )
-    });
-    Ok(())
-}
-
-pub(super) async fn transfers(client: &Client, output: Output) -> Result<(), Failure> {
-    let list = client.get("/v1/transfers").await?;
-    output.result(&list, |list| {
-        let members = ["created", "partner", "side", "state", "dataset", "id"];
-        table(
-            &["BEGAN", "PARTNER", "SIDE", "STATE", "DATASET", "ID"],
-            &rows(list.get("transfers"), &members),
         )
     });
     Ok(())

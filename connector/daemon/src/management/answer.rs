@@ -222,9 +222,9 @@ impl From<Refusal> for ApiError {
         let kind = match refusal.kind {
             RefusalKind::NotFound => ErrorKind::NotFound,
             RefusalKind::Policy => ErrorKind::Policy,
-            RefusalKind::IllegalState => ErrorKind::Refused,
+            RefusalKind::IllegalState | RefusalKind::AgreementEnded => ErrorKind::Refused,
             RefusalKind::Invalid => ErrorKind::Invalid,
-            RefusalKind::Suspended => ErrorKind::Suspended,
+            RefusalKind::Suspended | RefusalKind::Offboarded => ErrorKind::Suspended,
             RefusalKind::TooMany => ErrorKind::TooMany,
             RefusalKind::Unavailable => ErrorKind::Unavailable,
         };

@@ -200,7 +200,10 @@ async fn suspend(call: Call, reason: Reason) -> Result<Json<Value>, ApiError> {
     let author = author("sekisho partner suspend", call.person(), reason.reason);
     // It acts first, and does not wait for what another file may have wrong.
     let (participant, asked) = (file.partner.participant.clone(), author.clone());
-    node.commit(move |view| engine::registry::suspend(view, &participant, &asked)).await?;
+    node.commit(move |view| {
+        engine::registry::shut_out(view, &participant, PartnerState::Suspended, &asked)
+    })
+    .await?;
     write_state(&file, PartnerState::Suspended).await?;
     match reload::reload(node, author).await {
         Ok(changes) => answer_state(node, name, &changes),

@@ -1,14 +1,14 @@
 //! Agreements and transfers.
 
-use engine::entity::{Agreement, Side, Transfer};
+use engine::entity::Agreement;
 use engine::{Entity, Kind, Store as _};
 use jiff::Timestamp;
-use protocol::process::Role;
 use serde_json::{Value, json};
 
 use super::answer::ApiError;
 use super::caller::READERS_AND_APPLICATIONS;
 use super::route::{Call, Json, Route};
+use super::transfers;
 use crate::node::Node;
 
 /// How many entities are read at once.
@@ -46,7 +46,7 @@ async fn transfers(call: Call) -> Result<Json<Value>, ApiError> {
     let scope = call.caller.scope.clone();
     newest(call, Kind::Transfer, "transfers", |node, entity| match entity {
         Entity::Transfer(found) if scope.has(&found.participant, &found.dataset) => {
-            Some((found.created, transfer(node, found)))
+            Some((found.created, transfers::shown(node, found)))
         }
         _ => None,
     })
@@ -115,26 +115,5 @@ fn agreement(node: &Node, agreement: &Agreement) -> Value {
         "ended": agreement.ended.as_ref().map(|(when, why)| {
             json!({ "when": when.to_string(), "why": why })
         }),
-    })
-}
-
-fn transfer(node: &Node, transfer: &Transfer) -> Value {
-    let side = match transfer.process.role() {
-        Role::Provider => Side::Provider,
-        Role::Consumer => Side::Consumer,
-    };
-    json!({
-        "id": transfer.pid,
-        "created": transfer.created.to_string(),
-        "partner": node.partner_name(&transfer.participant),
-        "participant": transfer.participant,
-        "side": side,
-        "state": transfer.process.state().map_or_else(|| "not sent yet".to_owned(), |state| state.to_string()),
-        "dataset": transfer.dataset,
-        "agreement": transfer.agreement,
-        "served_bytes": transfer.grant.as_ref().map(|grant| grant.served),
-        "requests": transfer.grant.as_ref().map(|grant| grant.requests),
-        "failure": transfer.failure.as_ref().map(|failure| failure.reason.as_str()),
-        "reference": transfer.failure.as_ref().and_then(|failure| failure.reference.as_deref()),
     })
 }

@@ -338,7 +338,7 @@ fn failed(partner: &str, failure: &Failure) -> ApiError {
         _ if failure.by_policy => ErrorKind::Policy,
         "not-verified" => ErrorKind::NotVerified,
         "cannot-write" | "not-kept" | "too-large" => ErrorKind::CannotWrite,
-        "suspended" | "unregistered" => ErrorKind::Suspended,
+        "suspended" | "offboarded" | "unregistered" => ErrorKind::Suspended,
         "not-found" => ErrorKind::NotFound,
         "too-many" => ErrorKind::TooMany,
         "unavailable" | "lost" => ErrorKind::TryAgain,

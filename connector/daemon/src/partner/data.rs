@@ -336,7 +336,10 @@ fn unauthorized() -> Response<Body> {
 async fn refuse(node: &Arc<Node>, peer: &Peer, refusal: Refusal) -> Response<Body> {
     let refusal = node.refusals.record(peer, refusal, "data").await;
     let mut response = wire::refused(&refusal, &wire::Shape::Transfer(None));
-    if matches!(refusal.kind, RefusalKind::Policy | RefusalKind::IllegalState) {
+    if matches!(
+        refusal.kind,
+        RefusalKind::Policy | RefusalKind::AgreementEnded | RefusalKind::IllegalState
+    ) {
         *response.status_mut() = StatusCode::FORBIDDEN;
     }
     response

@@ -19,6 +19,7 @@ pub fn set_state(partner: &PartnerFile, state: PartnerState) -> Result<(), Probl
     let state = match state {
         PartnerState::Active => "active",
         PartnerState::Suspended => "suspended",
+        PartnerState::Offboarded => "offboarded",
     };
     put(document.as_table_mut(), "state", state);
     write(path, &document.to_string())

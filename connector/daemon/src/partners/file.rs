@@ -110,6 +110,7 @@ enum State {
     #[default]
     Active,
     Suspended,
+    Offboarded,
 }
 
 #[derive(Default, Deserialize)]
@@ -205,6 +206,7 @@ pub(super) fn parse(path: &Path, name: &str, text: &str) -> Result<PartnerFile, 
         state: match written.state {
             State::Active => PartnerState::Active,
             State::Suspended => PartnerState::Suspended,
+            State::Offboarded => PartnerState::Offboarded,
         },
         groups: written.groups,
         region: written.region.map(Spanned::into_inner),

@@ -366,7 +366,7 @@ pub(super) fn finalize(
 }
 
 /// The entity of an agreement.
-pub(super) fn agreement_entity(
+pub(crate) fn agreement_entity(
     fresh: &Fresh,
     negotiation: &Negotiation,
     id: &AgreementId,

@@ -104,7 +104,7 @@ const GROUNDS: [Ground; 8] = [
     ("withdrawn", withdraw, RefusalKind::Policy, true),
     ("damaged", damage, RefusalKind::Unavailable, false),
     ("new version", publish_new_version, RefusalKind::NotFound, true),
-    ("agreement ended", end_agreement, RefusalKind::Policy, true),
+    ("agreement ended", end_agreement, RefusalKind::AgreementEnded, true),
     ("time", pass_time, RefusalKind::Policy, true),
     ("restricted by the site", restrict, RefusalKind::Policy, true),
 ];
@@ -252,7 +252,7 @@ fn a_resumption_has_a_new_token_and_is_no_further_use() {
     assert!(!reason.terminates);
     let old = token_sha256(&theirs, 1);
     let refusal = admit(&mut provider, &peer, &theirs, &old).unwrap_err();
-    assert_eq!(refusal.kind, RefusalKind::IllegalState);
+    assert_eq!(refusal.kind, RefusalKind::Unavailable, "it may go on");
     provider.receive(&peer, &by_hand(&own, &theirs, "TransferStartMessage", "urn:2")).unwrap();
     let before = provider.transfer(&theirs);
     assert_eq!(before.process.state(), Some(State::Resumed));
@@ -261,6 +261,9 @@ fn a_resumption_has_a_new_token_and_is_no_further_use() {
     assert!(provider.get(&Key::Token(old.clone())).is_none());
     let (_, text) = provider.due(&theirs).unwrap();
     assert!(text.to_string().contains(&token_sha256(&theirs, 2)));
+    // Whoever comes with the old one while the new one is on its way shall come again.
+    let refusal = admit(&mut provider, &peer, &theirs, &old).unwrap_err();
+    assert_eq!(refusal.kind, RefusalKind::Unavailable);
     // The start carries the new token; asking with it acknowledges the start.
     provider.attempted.insert(theirs.clone());
     let new = token_sha256(&theirs, 2);
@@ -280,7 +283,6 @@ fn only_the_one_that_suspended_can_resume() {
     let start = by_hand(&own, &theirs, "TransferStartMessage", "urn:0");
     assert_eq!(consumer.receive(&peer, &start).unwrap_err().kind, RefusalKind::IllegalState);
     consumer.receive(&peer, &by_hand(&own, &theirs, "TransferSuspensionMessage", "urn:1")).unwrap();
-    // We have no command to resume what the partner suspended: nothing of ours is owed whatever the pull does.
     super::pulls::advance(&mut consumer, "p");
     assert!(consumer.owing().is_empty());
     consumer.receive(&peer, &by_hand(&own, &theirs, "TransferStartMessage", "urn:2")).unwrap();

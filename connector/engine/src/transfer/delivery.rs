@@ -9,7 +9,7 @@ use super::{ended, finish, late_termination, outbox_key, terminate_with};
 use crate::context::{self, Context, Fresh, Stop};
 use crate::entity::{Failure, Transfer};
 use crate::process::towards;
-use crate::{Account, Category, LogId, Need, RecordDraft, RecordKind, View, pull};
+use crate::{Account, Category, LogId, Need, RecordDraft, RecordKind, View, agreements, pull};
 
 /// The partner acknowledged the message that was sent to it. `peer_pid` is the process id that the answer to a first
 /// message names; `patience` is how long we keep trying with what follows.
@@ -71,6 +71,7 @@ pub(crate) fn undeliverable(
         }
         Some(MessageKind::Completion) => transfer.process = ended(&transfer, State::Completed),
         Some(MessageKind::Request) if transfer.process.role() == Role::Consumer => {
+            records.extend(agreements::ended_by_partner(view, &transfer.agreement, failure)?);
             records.extend(pull::refused(view, &transfer, failure)?);
         }
         _ if !transfer.process.is_closed() && transfer.process.pending().is_none() => {

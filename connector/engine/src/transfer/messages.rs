@@ -1,23 +1,22 @@
 //! Messages of the partner in a transfer that exists.
 
-use policy::evaluate::Phase;
 use protocol::id::Pid;
 use protocol::message::{Explanation, Pids};
 use protocol::process::Role;
 use protocol::transfer::MessageKind;
 
-use super::{
-    Process, account, finish, granted_agreement, late_termination, of_peer, outbox_key, provider,
-};
+use super::resumption::Resumption;
+use super::{Process, account, await_decision, finish, late_termination, of_peer, outbox_key};
 use crate::context::{self, Context, Decided, Fresh, Peer, Stop, settle};
 use crate::entity::{Source, Transfer};
-use crate::judge::{self, Uses};
 use crate::process::{
     Inbound, Novelty, by_peer, first, is_terminating, learn_pid, novelty, remember, remembered,
     told,
 };
 use crate::refusal::RefusalKind;
-use crate::{Account, Category, Decision, Key, LogId, RecordDraft, RecordKind, View, pull};
+use crate::{
+    Account, Category, Decision, Handling, LogId, RecordDraft, RecordKind, View, agreements, pull,
+};
 
 /// A message of the partner.
 #[derive(Debug, Clone)]
@@ -96,6 +95,7 @@ fn try_receive(
         }
         Message::Termination(explanation) => {
             let failure = told("terminated", explanation);
+            records.extend(agreements::ended_by_partner(view, &transfer.agreement, &failure)?);
             if transfer.process.role() == Role::Consumer {
                 records.extend(pull::refused(view, &transfer, &failure)?);
             }
@@ -109,8 +109,12 @@ fn try_receive(
         // We have ended it already: the partner hears so, and nothing else.
         Message::Start(_) if is_terminating(&transfer.process) => {}
         Message::Start(_) => {
-            records.push(resume(view, context, fresh, &mut transfer, next_token)?);
+            let resumed = Resumption::judge(view, fresh, &transfer)?;
             transfer.failure = None;
+            records.push(match transfer.handling {
+                Handling::Auto => resumed.start(view, context, fresh, &mut transfer, next_token)?,
+                Handling::Manual => await_decision(view, context, &mut transfer),
+            });
         }
     }
     records.extend(late_termination(&mut transfer, context.delivery_deadline, view.now()));
@@ -149,43 +153,8 @@ fn take(
         record = record.remove(outbox_key(transfer, number));
     }
     transfer.process = received.process;
+    transfer.awaiting = None;
     transfer.transitions += 1;
     remember(&mut transfer.accepted, inbound, transfer.transitions);
     Ok(record)
-}
-
-/// A consumer resumes: judged again, and answered with a start of our own under a new token.
-fn resume(
-    view: &dyn View,
-    context: &Context,
-    fresh: &Fresh,
-    transfer: &mut Transfer,
-    next_token: impl Fn(&Pid, u32) -> String,
-) -> Result<RecordDraft, Stop> {
-    let now = context::trusted_time(view, fresh)?;
-    let agreement = granted_agreement(view, fresh, &transfer.participant, &transfer.agreement)?;
-    let Some(partner) = context::partner(view, &transfer.participant)? else {
-        return Err(fresh.not_found("the partner is gone"));
-    };
-    let dataset = provider::available(view, fresh, &agreement)?;
-    let Some(grant) = transfer.grant.as_mut() else {
-        return Err(fresh.not_found("nothing was granted"));
-    };
-    if dataset.digests != grant.digests {
-        let text = "the dataset has a new version; request a new transfer";
-        return Err(fresh.refuse(RefusalKind::NotFound, text, text));
-    }
-    // A resumption is no further use.
-    let uses = Uses { earlier: grant.use_number.saturating_sub(1), previous: None };
-    let evaluation = judge::agreed(view, &partner, &agreement, Phase::Data, uses, now)?;
-    judge::permit_or_refuse(fresh, &agreement, &evaluation)?;
-    let old = Key::Token(grant.token_sha256.clone());
-    grant.generation += 1;
-    grant.token_sha256 = next_token(&transfer.pid, grant.generation);
-    let (token, dataset) = (grant.provenance_sha256.clone(), grant.digests.sha256.clone());
-    Ok(provider::start(view, context, fresh, transfer)?
-        .account(account(transfer, &agreement.purpose))
-        .digest("token", token)
-        .digest("dataset", dataset)
-        .remove(old))
 }

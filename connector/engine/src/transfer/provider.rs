@@ -10,20 +10,26 @@ use protocol::process::Role;
 use protocol::transfer::{MessageKind, Process, State};
 
 use super::{
-    ENDPOINT_TYPE, HTTP_PULL, Status, account, finish, granted_agreement, of_peer, send, status_of,
+    ENDPOINT_TYPE, HTTP_PULL, Status, account, await_decision, finish, granted_agreement, of_peer,
+    send, status_of,
 };
 use crate::context::{self, Context, Decided, Fresh, Peer, Stop, settle};
 use crate::entity::{Agreement, Dataset, Grant, Partner, PeerProcess, Token, Transfer, Usage};
 use crate::judge::{self, Uses};
 use crate::process::{Inbound, by_peer, has_origin, remember, remembered};
 use crate::refusal::RefusalKind;
-use crate::{Account, Category, Decision, Key, LogId, RecordDraft, RecordKind, View, negotiation};
+use crate::{
+    Account, Category, Decision, Handling, Key, LogId, RecordDraft, RecordKind, View, handling,
+    negotiation,
+};
 
 /// What has to be signed before a transfer can be granted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GrantFacts {
     /// Our process id of the transfer that would be granted.
     pub transfer: Pid,
+    /// The consumer's process id of it.
+    pub consumer_pid: Pid,
     /// The generation of its access token.
     pub generation: u32,
     /// Who asks.
@@ -88,25 +94,59 @@ fn try_receive_request(
         return repeated(view, fresh, peer, &known, inbound);
     }
     context::room(view, context, fresh, &partner, true)?;
-    let now = context::trusted_time(view, fresh)?;
     let agreement = granted_agreement(view, fresh, &peer.participant, &request.agreement_id)?;
     check_shape(fresh, &partner, request)?;
-    let dataset = available(view, fresh, &agreement)?;
-    let usage = judge_use(view, fresh, &partner, &agreement, now)?;
-    let facts =
-        GrantFacts { transfer: fresh.pid(), generation: 1, partner, agreement, dataset, now };
-    match prepared {
-        Some(prepared) if prepared.facts.still(&facts) => {
-            grant(view, context, fresh, peer, request, inbound, prepared, usage)
-        }
-        _ => Ok(Decision::answer(Answer::Prepare(Box::new(facts)))),
+    let handling = handling::of(agreement.handling, &partner, None);
+    let consumer_pid = request.consumer_pid.clone();
+    let grantable = Grantable::find(view, fresh, fresh.pid(), consumer_pid, partner, agreement)?;
+    if handling == Handling::Auto
+        && !prepared.is_some_and(|prepared| grantable.is_prepared(prepared))
+    {
+        return Ok(Decision::answer(Answer::Prepare(Box::new(grantable.facts))));
     }
+    let agreement = &grantable.facts.agreement;
+    let mut transfer = begin(view, fresh, peer, request, agreement, handling)?;
+    remember(&mut transfer.accepted, inbound, 1);
+    let status = status_of(&transfer);
+    let mut records = negotiation::used(view, agreement)?;
+    let requested = requested(peer, &transfer, inbound);
+    let answered = match prepared.filter(|_| handling == Handling::Auto) {
+        Some(prepared) => grant(view, context, fresh, &mut transfer, prepared, grantable.usage)?,
+        None => await_decision(view, context, &mut transfer),
+    };
+    remembered(&mut transfer.accepted, transfer.transitions);
+    records.extend(finish(vec![requested, answered], &mut transfer));
+    Ok(Decision::commit(records, Answer::Status(status)))
 }
 
-impl GrantFacts {
-    /// Whether what was signed for these facts may be used for those: everything but the instant is equal.
-    fn still(&self, now: &Self) -> bool {
-        Self { now: now.now, ..self.clone() } == *now
+/// What a transfer would be granted on, judged now.
+pub(super) struct Grantable {
+    pub(super) facts: GrantFacts,
+    /// The use count so far.
+    pub(super) usage: Usage,
+}
+
+impl Grantable {
+    /// Judges one more use of an agreement.
+    pub(super) fn find(
+        view: &dyn View,
+        fresh: &Fresh,
+        transfer: Pid,
+        consumer_pid: Pid,
+        partner: Partner,
+        agreement: Agreement,
+    ) -> Result<Self, Stop> {
+        let now = context::trusted_time(view, fresh)?;
+        let dataset = available(view, fresh, &agreement)?;
+        let usage = judge_use(view, fresh, &partner, &agreement, now)?;
+        let facts =
+            GrantFacts { transfer, consumer_pid, generation: 1, partner, agreement, dataset, now };
+        Ok(Self { facts, usage })
+    }
+
+    /// Whether this is what was signed for: everything but the instant is equal.
+    pub(super) fn is_prepared(&self, prepared: &Prepared) -> bool {
+        GrantFacts { now: self.facts.now, ..prepared.facts.clone() } == self.facts
     }
 }
 
@@ -186,90 +226,99 @@ fn judge_use(
         .unwrap_or(Usage { v: 1, uses: 0, latest: None });
     let uses = Uses { earlier: usage.uses, previous: usage.latest };
     let evaluation = judge::agreed(view, partner, agreement, Phase::Transfer, uses, now)?;
-    judge::permit_or_refuse(fresh, agreement, &evaluation)?;
+    judge::permit_or_refuse(fresh, &judge::name(agreement), &evaluation)?;
     Ok(usage)
 }
 
-#[expect(clippy::too_many_arguments, reason = "a decision's inputs, each of another type")]
-fn grant(
+/// The transfer that a request begins; nothing is granted yet.
+fn begin(
     view: &dyn View,
-    context: &Context,
     fresh: &Fresh,
     peer: &Peer,
     request: &TransferRequestMessage,
-    inbound: &Inbound,
-    prepared: &Prepared,
-    usage: Usage,
-) -> Result<Decision<Answer>, Stop> {
-    let GrantFacts { transfer: pid, generation, agreement, dataset, .. } = &prepared.facts;
-    let now = view.now();
+    agreement: &Agreement,
+    handling: Handling,
+) -> Result<Transfer, Stop> {
     let process = Process::begun_by_peer(Role::Provider, MessageKind::Request)
         .map_err(|rejection| fresh.refuse(RefusalKind::IllegalState, rejection.to_string(), ""))?;
-    let usage = Usage { v: 1, uses: usage.uses.saturating_add(1), latest: Some(now) };
-    let mut transfer = Transfer {
+    Ok(Transfer {
         v: 1,
-        pid: pid.clone(),
+        pid: fresh.pid(),
         peer_pid: Some(request.consumer_pid.clone()),
         participant: peer.participant.clone(),
         process,
         peer_base: request.callback_address.as_str().to_owned(),
         agreement: agreement.id.clone(),
-        dataset: dataset.id.clone(),
+        dataset: agreement.dataset.clone(),
         format: request.format.clone(),
-        grant: Some(Grant {
-            version: dataset.version.clone(),
-            digests: dataset.digests.clone(),
-            use_number: usage.uses,
-            generation: *generation,
-            token_sha256: prepared.token_sha256.clone(),
-            provenance: prepared.provenance.clone(),
-            provenance_sha256: prepared.provenance_sha256.clone(),
-            served: 0,
-            requests: 0,
-        }),
+        grant: None,
         source: None,
         accepted: Vec::new(),
         transitions: 1,
         outbox: Vec::new(),
         withdrawn: Vec::new(),
         failure: None,
-        created: now,
-        handling: agreement.handling,
+        created: view.now(),
+        handling,
         awaiting: None,
-        changed: now,
-    };
-    remember(&mut transfer.accepted, inbound, 1);
-    let status = status_of(&transfer);
-    let log = LogId::Relation(peer.participant.clone());
-    let requested =
-        RecordDraft::new(log.clone(), RecordKind::TransferRequested, Category::Communication)
-            .account(Account {
-                agreement: Some(agreement.id.clone()),
-                ..by_peer(peer).fact("transfer", pid.to_string())
-            })
-            .message(inbound.text.clone())
-            .put(
-                Key::PeerProcess(peer.participant.clone(), request.consumer_pid.clone()),
-                PeerProcess { v: 1, pid: pid.clone(), transfer: true, closed: false },
-            );
-    let granted = start(view, context, fresh, &mut transfer)?
+        changed: view.now(),
+    })
+}
+
+fn requested(peer: &Peer, transfer: &Transfer, inbound: &Inbound) -> RecordDraft {
+    let record = RecordDraft::new(
+        LogId::Relation(peer.participant.clone()),
+        RecordKind::TransferRequested,
+        Category::Communication,
+    )
+    .account(Account {
+        agreement: Some(transfer.agreement.clone()),
+        ..by_peer(peer).fact("transfer", transfer.pid.to_string())
+    })
+    .message(inbound.text.clone());
+    match &transfer.peer_pid {
+        Some(peer_pid) => record.put(
+            Key::PeerProcess(peer.participant.clone(), peer_pid.clone()),
+            PeerProcess { v: 1, pid: transfer.pid.clone(), transfer: true, closed: false },
+        ),
+        None => record,
+    }
+}
+
+/// Counts the use, grants, and owes the start: one record.
+pub(super) fn grant(
+    view: &dyn View,
+    context: &Context,
+    fresh: &Fresh,
+    transfer: &mut Transfer,
+    prepared: &Prepared,
+    usage: Usage,
+) -> Result<RecordDraft, Stop> {
+    let GrantFacts { generation, agreement, dataset, .. } = &prepared.facts;
+    let usage = Usage { v: 1, uses: usage.uses.saturating_add(1), latest: Some(view.now()) };
+    transfer.grant = Some(Grant {
+        version: dataset.version.clone(),
+        digests: dataset.digests.clone(),
+        use_number: usage.uses,
+        generation: *generation,
+        token_sha256: prepared.token_sha256.clone(),
+        provenance: prepared.provenance.clone(),
+        provenance_sha256: prepared.provenance_sha256.clone(),
+        served: 0,
+        requests: 0,
+    });
+    let key = Key::Usage(transfer.participant.clone(), agreement.offer.clone(), dataset.id.clone());
+    Ok(start(view, context, fresh, transfer)?
         .account(Account {
             policy: Some(agreement.policy_sha256.clone()),
-            ..account(&transfer, &agreement.purpose)
+            ..account(transfer, &agreement.purpose)
                 .fact("version", dataset.version.clone())
                 .fact("limitBytes", dataset.digests.size)
                 .fact("use", usage.uses)
         })
         .digest("token", prepared.provenance_sha256.clone())
         .digest("dataset", dataset.digests.sha256.clone())
-        .put(
-            Key::Usage(peer.participant.clone(), agreement.offer.clone(), dataset.id.clone()),
-            usage,
-        );
-    remembered(&mut transfer.accepted, transfer.transitions);
-    let mut records = negotiation::used(view, agreement)?;
-    records.extend(finish(vec![requested, granted], &mut transfer));
-    Ok(Decision::commit(records, Answer::Status(status)))
+        .put(key, usage))
 }
 
 /// The record of a start that we send: with the token's hash, without the token.

@@ -2,34 +2,39 @@ use crate::process::Machine as _;
 
 use super::*;
 
-/// Every legal step of DSP 2025-1, with STARTED apart from RESUMED; whatever is not here is illegal.
+/// Every legal step of DSP 2025-1, with STARTED apart from RESUMED, and SUSPENDED by who suspended; whatever is not here
+/// is illegal.
 #[rustfmt::skip]
 const STEPS: &[(Option<State>, MessageKind, Role, State)] = {
     use MessageKind as Message;
     use Role::{Consumer, Provider};
     use State::{Completed, Requested, Resumed, Started, Suspended, Terminated};
+    const BY_CONSUMER: State = Suspended(Consumer);
+    const BY_PROVIDER: State = Suspended(Provider);
     &[
-        (None,            Message::Request,     Consumer, Requested),
-        (Some(Requested), Message::Start,       Provider, Started),
-        (Some(Requested), Message::Termination, Consumer, Terminated),
-        (Some(Requested), Message::Termination, Provider, Terminated),
-        (Some(Started),   Message::Suspension,  Consumer, Suspended),
-        (Some(Started),   Message::Suspension,  Provider, Suspended),
-        (Some(Started),   Message::Completion,  Consumer, Completed),
-        (Some(Started),   Message::Completion,  Provider, Completed),
-        (Some(Started),   Message::Termination, Consumer, Terminated),
-        (Some(Started),   Message::Termination, Provider, Terminated),
-        (Some(Resumed),   Message::Start,       Provider, Started),
-        (Some(Resumed),   Message::Suspension,  Consumer, Suspended),
-        (Some(Resumed),   Message::Suspension,  Provider, Suspended),
-        (Some(Resumed),   Message::Completion,  Consumer, Completed),
-        (Some(Resumed),   Message::Completion,  Provider, Completed),
-        (Some(Resumed),   Message::Termination, Consumer, Terminated),
-        (Some(Resumed),   Message::Termination, Provider, Terminated),
-        (Some(Suspended), Message::Start,       Consumer, Resumed),
-        (Some(Suspended), Message::Start,       Provider, Started),
-        (Some(Suspended), Message::Termination, Consumer, Terminated),
-        (Some(Suspended), Message::Termination, Provider, Terminated),
+        (None,              Message::Request,     Consumer, Requested),
+        (Some(Requested),   Message::Start,       Provider, Started),
+        (Some(Requested),   Message::Termination, Consumer, Terminated),
+        (Some(Requested),   Message::Termination, Provider, Terminated),
+        (Some(Started),     Message::Suspension,  Consumer, BY_CONSUMER),
+        (Some(Started),     Message::Suspension,  Provider, BY_PROVIDER),
+        (Some(Started),     Message::Completion,  Consumer, Completed),
+        (Some(Started),     Message::Completion,  Provider, Completed),
+        (Some(Started),     Message::Termination, Consumer, Terminated),
+        (Some(Started),     Message::Termination, Provider, Terminated),
+        (Some(Resumed),     Message::Start,       Provider, Started),
+        (Some(Resumed),     Message::Suspension,  Consumer, BY_CONSUMER),
+        (Some(Resumed),     Message::Suspension,  Provider, BY_PROVIDER),
+        (Some(Resumed),     Message::Completion,  Consumer, Completed),
+        (Some(Resumed),     Message::Completion,  Provider, Completed),
+        (Some(Resumed),     Message::Termination, Consumer, Terminated),
+        (Some(Resumed),     Message::Termination, Provider, Terminated),
+        (Some(BY_CONSUMER), Message::Start,       Consumer, Resumed),
+        (Some(BY_CONSUMER), Message::Termination, Consumer, Terminated),
+        (Some(BY_CONSUMER), Message::Termination, Provider, Terminated),
+        (Some(BY_PROVIDER), Message::Start,       Provider, Started),
+        (Some(BY_PROVIDER), Message::Termination, Consumer, Terminated),
+        (Some(BY_PROVIDER), Message::Termination, Provider, Terminated),
     ]
 };
 

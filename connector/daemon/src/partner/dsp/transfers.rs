@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use engine::refusal::{Refusal, RefusalKind};
-use engine::transfer::{Answer, GrantFacts, Prepared};
+use engine::transfer::{Answer, Prepared};
 use engine::{Peer, transfer};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -12,11 +12,10 @@ use protocol::message::{
     self, Pids, TransferProcess, TransferRequestMessage, TransferStartMessage,
 };
 
-use super::{
-    Failure, Outcome, STATUS_WAIT, boxed, failed, inbound, invalid, not_found, pids_of, read,
-};
+use super::{Outcome, STATUS_WAIT, boxed, failed, inbound, invalid, not_found, pids_of, read};
 use crate::net::Body;
 use crate::node::Node;
+use crate::transfers;
 use crate::wire::{self, Shape};
 
 /// How often a transfer request is decided again because its facts changed while they were signed.
@@ -61,35 +60,15 @@ pub(super) async fn transfer_request(
                 crate::witness::later(node, &peer.participant);
                 return Ok(transfer_answer(StatusCode::CREATED, status));
             }
-            Answer::Prepare(facts) => prepared = Some(prepare(node, *facts, &asked, &shape)?),
+            Answer::Prepare(facts) => {
+                let signed = transfers::prepare(node, *facts);
+                prepared = Some(signed.map_err(|refusal| failed(refusal, shape.clone()))?);
+            }
         }
     }
     let text = "the dataset or its agreement changes too often; try again";
     let refusal = Refusal::new(RefusalKind::Unavailable, text, text, fresh.reference);
     Err(failed(refusal, shape))
-}
-
-/// Signs what a grant needs before it can be committed.
-fn prepare(
-    node: &Arc<Node>,
-    facts: GrantFacts,
-    asked: &TransferRequestMessage,
-    shape: &Shape,
-) -> Result<Prepared, Box<Failure>> {
-    let site = node.identity.site.load();
-    let token = site.token_key.access_token(facts.transfer.as_str(), u64::from(facts.generation));
-    let token_sha256 = hex::encode(certs::seal::token_digest(&token));
-    let provenance = crate::evidence::issue(node, &facts, asked).map_err(|reason| {
-        let refusal = Refusal::new(
-            RefusalKind::Unavailable,
-            "temporarily unavailable",
-            format!("the provenance token cannot be signed: {reason}"),
-            uuid::Uuid::new_v4(),
-        );
-        failed(refusal, shape.clone())
-    })?;
-    let provenance_sha256 = hex::encode(certs::jose::token_sha256(&provenance));
-    Ok(Prepared { facts, provenance, provenance_sha256, token_sha256 })
 }
 
 pub(super) async fn transfer_status(node: &Arc<Node>, peer: &Peer, pid: &str) -> Outcome {
@@ -170,10 +149,8 @@ pub(super) async fn transferring(
         crate::node::record_served(node).await;
     }
     node.decide(move |view| {
-        let next_token = |pid: &Pid, generation: u32| {
-            let token = site.token_key.access_token(pid.as_str(), u64::from(generation));
-            hex::encode(certs::seal::token_digest(&token))
-        };
+        let next_token =
+            |pid: &Pid, generation: u32| transfers::token_sha256(&site, pid, generation);
         transfer::receive(
             view, &context, &fresh, &asking, &pid, &pids, &message, &inbound, next_token,
         )

@@ -1,0 +1,289 @@
+//! Transfers: shown, begun as consumer, and moved by steps of ours.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::entity::{Agreement, Side, Transfer};
+use engine::transfer::{Acted, Order, Prepared, Step, Wanted};
+use engine::{Decider, Decision, Entity, Handling, Key};
+use protocol::id::{AgreementId, Pid};
+use protocol::message::{DataAddress, EndpointProperty};
+use protocol::process::Role as Party;
+use protocol::transfer::State;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::answer::{ApiError, ErrorKind};
+use super::caller::{POLICY_AND_APPLICATIONS, READERS_AND_APPLICATIONS};
+use super::partners::unknown;
+use super::route::{Call, Created, Json, Route};
+use crate::node::Node;
+use crate::transfers;
+
+/// How long a step waits for the answer to a message of ours that is under way.
+const ANSWER_WAIT: Duration = Duration::from_secs(10);
+/// How often a grant is decided again because its facts changed while they were signed.
+const PREPARE_ROUNDS: usize = 4;
+
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        Route::post(
+            "transfers.begin",
+            "/v1/transfers",
+            "Request data as consumer, outside of a pull: the transfer is then driven by steps",
+            begin,
+        )
+        .for_roles(POLICY_AND_APPLICATIONS),
+        Route::get("transfers.show", "/v1/transfers/{pid}", "One transfer", show)
+            .for_roles(READERS_AND_APPLICATIONS),
+        Route::post(
+            "transfers.step",
+            "/v1/transfers/{pid}/{step}",
+            "Take a step of ours: start (grant, as provider), suspend, resume, complete, terminate. \
+             409 names the steps that are possible",
+            step,
+        )
+        .for_roles(POLICY_AND_APPLICATIONS),
+    ]
+}
+
+/// What is wanted of a partner.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Beginning {
+    /// The partner's short name or participant id.
+    partner: String,
+    /// The agreement, which we hold as consumer.
+    agreement: String,
+    /// The transfer format; else `HttpData-PULL`.
+    format: Option<String>,
+    /// Who takes our steps: `auto` or `manual`.
+    #[schemars(with = "Option<String>")]
+    handling: Option<Handling>,
+    /// Where the provider shall push the data.
+    data_address: Option<Address>,
+    /// Why, for the journal.
+    reason: Option<String>,
+}
+
+/// A DSP data address without secrets.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Address {
+    /// How the endpoint is used, such as `https://w3id.org/idsa/v4.1/HTTP`.
+    endpoint_type: String,
+    /// Its URL.
+    endpoint: Option<String>,
+    /// Further properties. None of them may be a secret: requests are kept in the journal.
+    #[serde(default)]
+    endpoint_properties: Vec<Property>,
+}
+
+/// A property of a data address.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Property {
+    name: String,
+    value: String,
+}
+
+/// What a step says.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Said {
+    /// A code for the partner, of a suspension or termination.
+    code: Option<String>,
+    /// Why: for the journal, and of a suspension or termination for the partner too.
+    reason: Option<String>,
+}
+
+/// Begins a transfer as consumer.
+async fn begin(call: Call, wanted: Beginning) -> Result<Created<Value>, ApiError> {
+    let node = call.node();
+    let participant = node.partner_id(&wanted.partner).ok_or_else(|| unknown(&wanted.partner))?;
+    let agreement: AgreementId = wanted
+        .agreement
+        .parse()
+        .map_err(|error| ApiError::invalid(format!("agreement: {error}")))?;
+    if let Some(Entity::Agreement(found)) =
+        read(node, Key::Agreement(agreement.clone())).await?.as_deref()
+    {
+        check_scope(&call, found)?;
+    }
+    let asked = Wanted {
+        format: wanted.format.unwrap_or_else(|| engine::transfer::HTTP_PULL.to_owned()),
+        data_address: wanted.data_address.map(Address::checked).transpose()?,
+        handling: wanted.handling,
+    };
+    node.check_owing(&participant).map_err(ApiError::from)?;
+    let by = Decider { person: Some(call.person()), reason: wanted.reason };
+    let (context, fresh) = (Arc::clone(&node.context), node.fresh());
+    let begun = node
+        .decide(move |view| {
+            engine::transfer::begin(view, &context, &fresh, &participant, &agreement, &asked, &by)
+        })
+        .await?;
+    Ok(Created(shown(node, &begun)))
+}
+
+impl Address {
+    fn checked(self) -> Result<DataAddress, ApiError> {
+        let public = |property: &Property| property.name == "authType";
+        if let Some(property) = self.endpoint_properties.iter().find(|property| !public(property)) {
+            let text = format!(
+                "the property `{}` may be a secret, and a request is kept in the journal",
+                property.name
+            );
+            return Err(ApiError::invalid(text));
+        }
+        let properties = self
+            .endpoint_properties
+            .iter()
+            .map(|property| EndpointProperty::new(&property.name, &property.value));
+        Ok(DataAddress {
+            endpoint_type: self.endpoint_type,
+            endpoint: self.endpoint,
+            endpoint_properties: properties.collect(),
+        })
+    }
+}
+
+/// One transfer.
+async fn show(call: Call) -> Result<Json<Value>, ApiError> {
+    let (node, pid) = (call.node(), call.segment("pid"));
+    Ok(Json(shown(node, &of_caller(&call, pid).await?)))
+}
+
+/// Takes a step.
+async fn step(call: Call, said: Said) -> Result<Json<Value>, ApiError> {
+    let node = call.node();
+    let name = call.segment("step");
+    let Some(step) = Step::ALL.into_iter().find(|step| step.name() == name) else {
+        let known = Step::ALL.map(Step::name).join(", ");
+        return Err(ApiError::not_found(format!("there is no step `{name}`; there are {known}")));
+    };
+    let transfer = of_caller(&call, call.segment("pid")).await?;
+    let by = Decider { person: Some(call.person()), reason: said.reason };
+    let order = Order { step, code: said.code, by };
+    Ok(Json(shown(node, &act(node, &transfer.pid, order).await?)))
+}
+
+/// Takes a step of ours, and waits a while for the answer to the message before it.
+///
+/// # Errors
+/// When the step is not legal, refused, or cannot be stored.
+pub(super) async fn act(node: &Arc<Node>, pid: &Pid, order: Order) -> Result<Transfer, ApiError> {
+    if order.step != Step::Start && order.step != Step::Resume {
+        // The transfer may close now: what it was served is recorded before.
+        crate::node::record_served(node).await;
+    }
+    let mut changed = node.store.subscribe(Key::Transfer(pid.clone()));
+    let end = Instant::now() + ANSWER_WAIT;
+    let mut prepared: Option<Prepared> = None;
+    let mut rounds = PREPARE_ROUNDS;
+    loop {
+        let (context, fresh, pid) = (Arc::clone(&node.context), node.fresh(), pid.clone());
+        let (order, ready) = (order.clone(), prepared.take());
+        let (site, attempted) = (node.identity.site.load(), node.attempts.any(&pid));
+        let acted = node
+            .decide(move |view| {
+                let next_token =
+                    |pid: &Pid, generation: u32| transfers::token_sha256(&site, pid, generation);
+                let ready = ready.as_ref();
+                engine::transfer::act(
+                    view, &context, &fresh, &pid, attempted, &order, ready, next_token,
+                )
+            })
+            .await?;
+        match acted {
+            Acted::Done(transfer) => {
+                crate::witness::later(node, &transfer.participant);
+                return Ok(*transfer);
+            }
+            Acted::Prepare(facts) if rounds > 0 => {
+                rounds -= 1;
+                prepared = Some(transfers::prepare(node, *facts)?);
+            }
+            Acted::Prepare(_) => {
+                let text = "the dataset or its agreement changes too often; try again";
+                return Err(ApiError::new(ErrorKind::TryAgain, text));
+            }
+            Acted::Busy(message) => {
+                if tokio::time::timeout_at(end, changed.changed()).await.is_err() {
+                    let text = format!("our {message} is not answered yet");
+                    return Err(ApiError::new(ErrorKind::TryAgain, text)
+                        .help("the partner may be away; `terminate` is possible at any time"));
+                }
+            }
+        }
+    }
+}
+
+/// A transfer that the caller may see.
+async fn of_caller(call: &Call, pid: &str) -> Result<Transfer, ApiError> {
+    let unknown = || {
+        ApiError::not_found(format!("there is no transfer `{pid}`"))
+            .help("`sekisho transfer list` shows all")
+    };
+    let key = Key::Transfer(Pid::new(pid).map_err(|_| unknown())?);
+    match read(call.node(), key).await?.as_deref() {
+        Some(Entity::Transfer(found))
+            if call.caller.scope.has(&found.participant, &found.dataset) =>
+        {
+            Ok(found.clone())
+        }
+        _ => Err(unknown()),
+    }
+}
+
+fn check_scope(call: &Call, agreement: &Agreement) -> Result<(), ApiError> {
+    let purpose = agreement.purpose.as_deref();
+    call.caller.scope.check(&agreement.participant, &agreement.dataset, purpose)
+}
+
+async fn read(node: &Arc<Node>, key: Key) -> Result<Option<Arc<Entity>>, ApiError> {
+    Ok(node.commit(move |view| Ok(Decision::answer(view.entity(&key)?))).await?)
+}
+
+/// A transfer in answers.
+pub(super) fn shown(node: &Node, transfer: &Transfer) -> Value {
+    let process = &transfer.process;
+    let (side, consumer_pid, provider_pid) = match process.role() {
+        Party::Provider => (Side::Provider, transfer.peer_pid.as_ref(), Some(&transfer.pid)),
+        Party::Consumer => (Side::Consumer, Some(&transfer.pid), transfer.peer_pid.as_ref()),
+    };
+    let state = process.state();
+    let by_us = match state {
+        Some(State::Suspended(by)) => Some(by == process.role()),
+        _ => None,
+    };
+    json!({
+        "id": transfer.pid,
+        "created": transfer.created.to_string(),
+        "partner": node.partner_name(&transfer.participant),
+        "participant": transfer.participant,
+        "side": side,
+        "state": state.map_or("not sent yet", |state| state.on_wire().as_str()),
+        "suspended_by_us": by_us,
+        "pending": process.pending().map(|pending| pending.message.message_type()),
+        "handling": transfer.handling,
+        "awaiting": transfer.awaiting.map(|awaiting| json!({
+            "since": awaiting.since.to_string(),
+            "deadline": awaiting.deadline.to_string(),
+        })),
+        "steps": engine::transfer::steps(transfer),
+        "consumer_pid": consumer_pid,
+        "provider_pid": provider_pid,
+        "dataset": transfer.dataset,
+        "agreement": transfer.agreement,
+        "format": transfer.format,
+        "endpoint": transfer.source.as_ref().map(|source| &source.endpoint),
+        "served_bytes": transfer.grant.as_ref().map(|grant| grant.served),
+        "requests": transfer.grant.as_ref().map(|grant| grant.requests),
+        "failure": transfer.failure.as_ref().map(|failure| failure.reason.as_str()),
+        "code": transfer.failure.as_ref().map(|failure| failure.code.as_str()),
+        "reference": transfer.failure.as_ref().and_then(|failure| failure.reference.as_deref()),
+    })
+}
