@@ -71,11 +71,12 @@ impl Dice {
     }
 }
 
-/// The program below which a daemon is started so that it dies at a call. `-D` leaves the daemon our own child.
-pub(crate) fn tracer(site: &Site, call: &str, number: u32) -> Result<Vec<OsString>> {
+/// The program below which a daemon is started so that something (`signal=KILL`, `error=EIO`) comes of a call on a file of
+/// the journal: of the so-manieth of a thread. `-D` leaves the daemon our own child.
+pub(crate) fn tracer(site: &Site, call: &str, what: &str, number: u32) -> Result<Vec<OsString>> {
     let mut words =
         ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e"].map(OsString::from).to_vec();
-    words.push(format!("inject={call}:signal=KILL:when={number}").into());
+    words.push(format!("inject={call}:{what}:when={number}").into());
     words.push("-e".into());
     words.push(format!("trace={call}").into());
     for segment in segments(site)? {

@@ -1,9 +1,10 @@
 //! The crash suite: two real daemons exchange files round after round, and in each round one side is killed, at a random
 //! moment or at a chosen system call. After each restart everything that was acknowledged must still be there.
 //!
-//! Usage: `crash rounds COUNT [SEED]`, `crash full-disk DIRECTORY`. The last line is `N passed, N failed`.
+//! Usage: `crash rounds COUNT [SEED]`, `crash device-errors`, `crash full-disk DIRECTORY`. The last line is `N passed, N failed`.
 
 mod audit;
+mod device;
 mod disk;
 mod kill;
 mod round;
@@ -22,9 +23,10 @@ fn main() -> ExitCode {
     let outcome = match words.as_slice() {
         ["rounds", count] => play(count, "sekisho"),
         ["rounds", count, seed] => play(count, seed),
+        ["device-errors"] => Ok(device::run()),
         ["full-disk", directory] => full_disk(Path::new(directory)),
         _ => {
-            line("usage: crash rounds COUNT [SEED] | crash full-disk DIRECTORY");
+            line("usage: crash rounds COUNT [SEED] | crash device-errors | crash full-disk DIRECTORY");
             return ExitCode::from(64);
         }
     };

@@ -151,7 +151,7 @@ impl Rounds {
         let Moment::AtCall { call, number } = kill.moment else { return Ok(()) };
         let site = self.site(kill.victim);
         site.stop()?;
-        let words = tracer(site, call, number)?;
+        let words = tracer(site, call, "signal=KILL", number)?;
         if site.start_below(&words).is_err() {
             // It died while it started, which is a crash like any other.
             site.start()?;
