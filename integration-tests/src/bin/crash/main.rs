@@ -26,7 +26,9 @@ fn main() -> ExitCode {
         ["device-errors"] => Ok(device::run()),
         ["full-disk", directory] => full_disk(Path::new(directory)),
         _ => {
-            line("usage: crash rounds COUNT [SEED] | crash device-errors | crash full-disk DIRECTORY");
+            line(
+                "usage: crash rounds COUNT [SEED] | crash device-errors | crash full-disk DIRECTORY",
+            );
             return ExitCode::from(64);
         }
     };
