@@ -1,8 +1,10 @@
 //! How far each clause of a policy is honoured. Nobody is told that a clause is enforced when it is not.
 
 use crate::file::expression;
-use crate::odrl::{Action, Constraint, Duty, LeftOperand, NotUnderstood, Policy, Rule};
-use crate::vocabulary;
+use crate::odrl::{
+    Action, Constraint, Duty, LeftOperand, NotUnderstood, Policy, RightOperand, Rule,
+};
+use crate::vocabulary::{self, Fact};
 use std::fmt;
 
 /// One clause and how far it is honoured.
@@ -58,10 +60,23 @@ pub fn classify(policy: &Policy) -> Vec<ClauseReport> {
     let mut report = Report { clauses: Vec::new() };
     report.refused("policy", &policy.not_understood);
     for profile in &policy.profiles {
-        if !crate::evaluate::is_known_profile(profile) {
+        if !crate::profile::is_known(profile) {
             let note = "a policy of a profile that is not known must not be processed";
             report.add("policy", format!("profile {profile}"), Class::Refused, note);
         }
+    }
+    if let Some(breach) = crate::profile::breach(policy) {
+        let note = "against the rules of its profile, so it denies";
+        report.add("policy", breach.clause, Class::Refused, note);
+    }
+    for parent in &policy.inherits {
+        let note = "a policy that is not among those of this site, so it denies";
+        report.add("policy", format!("inheritFrom {parent}"), Class::Refused, note);
+    }
+    let assets = policy.target.iter().map(|target| &target.refinements);
+    let parties = policy.assignee.iter().map(|party| &party.refinements);
+    for constraint in assets.chain(parties).flatten() {
+        report.constraint("policy", constraint);
     }
     for (index, rule) in policy.permissions.iter().enumerate() {
         report.rule(&format!("permission {}", index + 1), rule);
@@ -96,7 +111,9 @@ impl Report {
         for action in &rule.actions {
             self.action(place, action);
         }
-        for constraint in &rule.constraints {
+        let assets = rule.target.iter().flat_map(|target| &target.refinements);
+        let parties = rule.assignee.iter().flat_map(|party| &party.refinements);
+        for constraint in assets.chain(parties).chain(&rule.constraints) {
             self.constraint(place, constraint);
         }
         let is_condition = place.starts_with("permission");
@@ -137,7 +154,13 @@ impl Report {
                 }
                 Constraint::Atomic(atomic) => atomic,
             };
-            let (class, note) = operand(atomic.left);
+            let (class, note) = match atomic.right {
+                RightOperand::Reference(_) => (
+                    Class::Refused,
+                    "compared with what a reference stands for, which this site does not know",
+                ),
+                _ => operand(atomic.left),
+            };
             self.add(place, expression::write(constraint), class, note);
         }
     }
@@ -153,9 +176,14 @@ impl Report {
             (true, false) => (Class::Observed, "agreed and tracked; doing it is up to the partner"),
         };
         self.add(place, expression::write_duty(duty), class, note);
-        for constraint in &duty.constraints {
-            if let Constraint::NotUnderstood(part) = constraint {
-                self.refused(place, std::slice::from_ref(part));
+        // A deadline is our clock's; any other condition, and how the act is done, is reported by whom does it.
+        let refinements = duty.actions.iter().flat_map(|action| &action.refinements);
+        let mut pending: Vec<&Constraint> = duty.constraints.iter().chain(refinements).collect();
+        while let Some(constraint) = pending.pop() {
+            match constraint {
+                Constraint::NotUnderstood(part) => self.refused(place, std::slice::from_ref(part)),
+                Constraint::Logical(logical) => pending.extend(&logical.operands),
+                Constraint::Atomic(_) => {}
             }
         }
         for (index, consequence) in duty.consequences.iter().enumerate() {
@@ -164,23 +192,55 @@ impl Report {
     }
 }
 
-const fn operand(left: LeftOperand) -> (Class, &'static str) {
+/// How far a comparison of an operand is honoured.
+#[must_use]
+pub const fn operand(left: LeftOperand) -> (Class, &'static str) {
     match left {
-        LeftOperand::Purpose => (
-            Class::Declared(By::Partner),
-            "compared with the purpose the partner declares; what it does with the data is out of reach",
-        ),
+        LeftOperand::Purpose => PURPOSE,
         LeftOperand::Spatial => (
             Class::Declared(By::Administrator),
             "compared with the region in the partner's file; where the data goes afterwards is out of reach",
         ),
-        LeftOperand::Recipient => (Class::Enforced, "the partner is known by its certificate"),
+        LeftOperand::Recipient => RECIPIENT,
         LeftOperand::Count => (Class::Enforced, "this node counts the transfers it grants"),
         LeftOperand::DateTime
         | LeftOperand::ElapsedTime
         | LeftOperand::DelayPeriod
-        | LeftOperand::TimeInterval => {
-            (Class::Enforced, "decided by this node's clock, while data flows as well")
+        | LeftOperand::TimeInterval => CLOCK,
+        LeftOperand::Other(operand) => fact(operand.fact),
+    }
+}
+
+const PURPOSE: (Class, &str) = (
+    Class::Declared(By::Partner),
+    "compared with the purpose the partner declares; what it does with the data is out of reach",
+);
+const RECIPIENT: (Class, &str) = (Class::Enforced, "the partner is known by its certificate");
+const CLOCK: (Class, &str) =
+    (Class::Enforced, "decided by this node's clock, while data flows as well");
+
+const fn fact(fact: Fact) -> (Class, &'static str) {
+    match fact {
+        Fact::Now | Fact::SinceAgreement => CLOCK,
+        Fact::Purpose => PURPOSE,
+        Fact::Recipient => RECIPIENT,
+        Fact::Location | Fact::Attribute => {
+            (Class::Declared(By::Administrator), "compared with what the partner's file says of it")
         }
+        Fact::MediaType | Fact::Size | Fact::Version | Fact::Language => {
+            (Class::Enforced, "compared with the dataset as published")
+        }
+        Fact::Percentage => (Class::Enforced, "a transfer may read the whole of a dataset"),
+        Fact::Channel => (Class::Enforced, "this node delivers the data"),
+        Fact::CountedUnit => (Class::Enforced, "this node counts transfers"),
+        Fact::Agreed => (
+            Class::Declared(By::Partner),
+            "a term of contract that the partner accepts with the agreement; nothing checks it",
+        ),
+        Fact::MeteredTime => {
+            (Class::Refused, "this node does not measure how long data is used, so it denies")
+        }
+        Fact::Paid => (Class::Refused, "this node does not know what was paid, so it denies"),
+        Fact::Unknown => (Class::Refused, "not a fact that a connector can know, so it denies"),
     }
 }

@@ -22,15 +22,20 @@
 //! | `duty` of a permission | applies later | applies later | judged |
 
 mod constraint;
+mod report;
 mod rule;
 #[cfg(test)]
 mod tests;
+mod world;
 
 use crate::odrl::{Conflict, Kind, Policy};
+use crate::profile;
 use crate::set::Purposes;
 use crate::vocabulary;
 use jiff::Timestamp;
-use std::collections::BTreeSet;
+
+pub use report::{Activation, Attempt, Concept, Deontic, Performance, deontic};
+pub use world::{Behaviour, Facts, Link, Performed, PreviousUse, Proof, Subject, World};
 
 /// What somebody asks to do.
 #[derive(Debug, Clone, Copy)]
@@ -56,66 +61,6 @@ pub enum Phase {
     Transfer,
     /// Data is about to flow, or flows.
     Data,
-}
-
-/// The state of the world: every fact that an evaluation may look at.
-#[derive(Debug, Clone, Copy)]
-pub struct World<'a> {
-    /// The time of the decision.
-    pub now: Timestamp,
-    /// Who asks.
-    pub subject: &'a Subject,
-    /// Uses granted before this one, for `count`: of the same partner, offer and dataset over all
-    /// agreements. While data flows, the use it belongs to is not counted again. `None` where it is
-    /// not known: then `count` denies.
-    pub earlier_uses: Option<u64>,
-    /// The use before this one, for `timeInterval`.
-    pub previous_use: PreviousUse,
-    /// When the agreement was made, for `elapsedTime` and `delayPeriod`.
-    pub agreed_at: Option<Timestamp>,
-    /// Actions done by the subject in fulfilment of duties.
-    pub performed: &'a [Performed],
-    /// Which purposes are part of which.
-    pub purposes: &'a Purposes,
-}
-
-/// Who asks: a chain from the participant down to a person, as far as it is known and proven.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Subject {
-    /// Participant id, proven by the connection.
-    pub participant: String,
-    /// The participant's node, when known.
-    pub node: Option<String>,
-    /// The application behind it, when known.
-    pub application: Option<String>,
-    /// The person behind that, when known.
-    pub person: Option<String>,
-    /// Groups that our administrator put the participant in.
-    pub groups: BTreeSet<String>,
-    /// ISO 3166 code that our administrator declared for the participant, such as `JP` or `JP-13`.
-    pub region: Option<String>,
-}
-
-/// When the subject last used the offer before this use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PreviousUse {
-    /// This is the first.
-    Never,
-    /// At this instant.
-    At(Timestamp),
-    /// Not known: `timeInterval` denies.
-    Unknown,
-}
-
-/// An action that was done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Performed {
-    /// The action, an ODRL term.
-    pub action: String,
-    /// The dataset it was done to.
-    pub target: String,
-    /// When.
-    pub at: Timestamp,
 }
 
 /// The answer, with everything that led to it.
@@ -241,11 +186,19 @@ pub struct RuleReport {
     pub action: String,
     /// Whether it is about this action, dataset and subject, refinements included.
     pub concerns: Status,
+    /// Whether the dataset is the rule's.
+    pub target: Status,
+    /// Whether the subject is the rule's.
+    pub party: Status,
+    /// Whether the requested action is the rule's, refinements included.
+    pub performs: Status,
     /// Whether its constraints hold and its duties are done (formal semantics: *active*).
     pub active: Status,
+    /// Whether the subject did it before.
+    pub performance: Performance,
     /// One report for each constraint.
     pub constraints: Vec<ConstraintReport>,
-    /// One report for each duty of a permission.
+    /// One report for each duty of a permission; for a prohibition that was infringed, for each remedy.
     pub duties: Vec<DutyReport>,
 }
 
@@ -299,6 +252,8 @@ pub struct DutyReport {
     pub deadline: Option<Timestamp>,
     /// Whether it must be done before the permission holds, rather than after.
     pub is_condition: bool,
+    /// Once it was not done in time: what must be done besides.
+    pub consequences: Vec<DutyReport>,
 }
 
 /// The state of a duty (formal semantics: *fulfilled*, *violated*, *not set*).
@@ -324,24 +279,37 @@ impl Evaluation {
     }
 }
 
-impl Subject {
-    /// Whether an identifier names the subject, a member of its chain, or one of its groups.
-    #[must_use]
-    pub fn is_named(&self, id: &str) -> bool {
-        self.participant == id
-            || [&self.node, &self.application, &self.person]
-                .into_iter()
-                .any(|member| member.as_deref() == Some(id))
-            || self.groups.contains(id)
-    }
-}
-
 /// Judges a request by a policy. Never panics; denies whatever is unknown.
 ///
 /// With several declared purposes each is judged as if it were the only one, and the answer is a
 /// permit only when every one is: data may be used for all of them.
 #[must_use]
 pub fn evaluate(policy: &Policy, request: &Request<'_>, world: &World<'_>) -> Evaluation {
+    for_purposes(policy, request, world, true)
+}
+
+/// The same decision, obligations, reports and instant without texts: the clauses and findings in it are empty.
+/// For the path of every data request; whoever has to explain a refusal evaluates again.
+#[must_use]
+pub fn decide(policy: &Policy, request: &Request<'_>, world: &World<'_>) -> Evaluation {
+    for_purposes(policy, request, world, false)
+}
+
+fn for_purposes(
+    policy: &Policy,
+    request: &Request<'_>,
+    world: &World<'_>,
+    explain: bool,
+) -> Evaluation {
+    if world.behaviour == Behaviour::Open && !is_about(policy, request, world) {
+        return Evaluation {
+            decision: Decision::Permit,
+            ground: None,
+            obligations: Vec::new(),
+            rules: Vec::new(),
+            until: None,
+        };
+    }
     if let Some(ground) = unfit(policy, request, world) {
         return Evaluation {
             decision: Decision::Deny,
@@ -351,12 +319,16 @@ pub fn evaluate(policy: &Policy, request: &Request<'_>, world: &World<'_>) -> Ev
             until: None,
         };
     }
-    let Some((first, others)) = request.purposes.split_first() else {
-        return for_purpose(policy, request, world, None);
+    let scope = |purpose| {
+        let scope = constraint::Scope::new(request, world, purpose);
+        if explain { scope } else { scope.silent() }
     };
-    let mut answer = for_purpose(policy, request, world, Some(first));
+    let Some((first, others)) = request.purposes.split_first() else {
+        return for_purpose(policy, scope(None));
+    };
+    let mut answer = for_purpose(policy, scope(Some(first)));
     for purpose in others {
-        let other = for_purpose(policy, request, world, Some(purpose));
+        let other = for_purpose(policy, scope(Some(purpose)));
         let until = earliest(answer.until, other.until);
         let (mut all, more) = (answer.obligations.clone(), other.obligations.clone());
         all.extend(more.into_iter().filter(|duty| !answer.obligations.contains(duty)));
@@ -366,6 +338,14 @@ pub fn evaluate(policy: &Policy, request: &Request<'_>, world: &World<'_>) -> Ev
         (answer.until, answer.obligations) = (until, all);
     }
     answer
+}
+
+/// Whether a policy may say anything about a request at all; what is not known may.
+fn is_about(policy: &Policy, request: &Request<'_>, world: &World<'_>) -> bool {
+    let mut scope = constraint::Scope::new(request, world, None).silent();
+    let target = policy.target.as_ref().map_or(Status::Satisfied, |target| scope.asset(target));
+    let party = policy.assignee.as_ref().map_or(Status::Satisfied, |party| scope.party(party));
+    target != Status::Unsatisfied && party != Status::Unsatisfied
 }
 
 /// Whether conditions hold for a purpose when every other fact is left open:
@@ -379,16 +359,8 @@ pub(crate) fn judge_purpose(
     let request =
         Request { action: "use", target: "", purposes: &declared, phase: Phase::Negotiation };
     let subject = Subject::default();
-    let world = World {
-        now: Timestamp::UNIX_EPOCH,
-        subject: &subject,
-        earlier_uses: None,
-        previous_use: PreviousUse::Unknown,
-        agreed_at: None,
-        performed: &[],
-        purposes,
-    };
-    let mut scope = constraint::Scope::new(&request, &world, Some(purpose)).only_purpose();
+    let world = World::new(Timestamp::UNIX_EPOCH, &subject, purposes);
+    let mut scope = constraint::Scope::new(&request, &world, Some(purpose)).only_purpose().silent();
     let reports = scope.all(constraints);
     constraint::conjunction(reports.iter().map(|report| report.status))
 }
@@ -398,11 +370,20 @@ fn unfit(policy: &Policy, request: &Request<'_>, world: &World<'_>) -> Option<Gr
     if let Some(part) = policy.not_understood.first() {
         return Some(rule::part_ground(part));
     }
-    if let Some(profile) = policy.profiles.iter().find(|profile| !is_known_profile(profile)) {
+    if let Some(profile) = policy.profiles.iter().find(|profile| !profile::is_known(profile)) {
         return Some(Ground::NotUnderstood {
             clause: format!("profile: {profile}"),
             reason: "is a profile this connector does not know".to_owned(),
         });
+    }
+    if let Some(parent) = policy.inherits.first() {
+        return Some(Ground::NotUnderstood {
+            clause: format!("inheritFrom: {parent}"),
+            reason: "is a policy this connector does not have".to_owned(),
+        });
+    }
+    if let Some(breach) = profile::breach(policy) {
+        return Some(Ground::NotUnderstood { clause: breach.clause, reason: breach.reason });
     }
     if policy.kind == Kind::Offer && request.phase >= Phase::Transfer {
         return Some(Ground::OnlyOffered);
@@ -410,39 +391,25 @@ fn unfit(policy: &Policy, request: &Request<'_>, world: &World<'_>) -> Option<Gr
     if !vocabulary::is_action(request.action) {
         return Some(Ground::UnknownAction { action: request.action.to_owned() });
     }
-    if let Some(expected) = policy.target.as_ref().filter(|target| *target != request.target) {
-        return Some(Ground::OtherTarget {
-            expected: expected.clone(),
-            found: request.target.to_owned(),
-        });
+    let mut scope = constraint::Scope::new(request, world, None).silent();
+    let fits = |status| match status {
+        Status::Satisfied => true,
+        Status::AppliesLater => request.phase < Phase::Transfer,
+        // What a policy that restricts is about may stay open: its prohibitions then stand.
+        _ => world.behaviour == Behaviour::Open,
+    };
+    if let Some(target) = policy.target.as_ref().filter(|target| !fits(scope.asset(target))) {
+        let (expected, found) = (target.id.clone(), request.target.to_owned());
+        return Some(Ground::OtherTarget { expected, found });
     }
-    let assignee = policy.assignee.as_ref()?;
-    let mut scope = constraint::Scope::new(request, world, None);
-    (scope.party(assignee) != Status::Satisfied).then(|| Ground::OtherAssignee {
+    let assignee = policy.assignee.as_ref().filter(|assignee| !fits(scope.party(assignee)))?;
+    Some(Ground::OtherAssignee {
         expected: assignee.id.clone(),
         found: world.subject.participant.clone(),
     })
 }
 
-/// Profiles whose terms are all in [`crate::vocabulary`].
-#[must_use]
-pub fn is_known_profile(profile: &str) -> bool {
-    matches!(
-        profile,
-        "http://www.w3.org/ns/odrl/2/core"
-            | "http://www.w3.org/ns/odrl/2/"
-            | "https://w3id.org/dspace/2025/1/odrl-profile"
-            | "https://w3id.org/dspace/2025/1/odrl-profile.jsonld"
-    )
-}
-
-fn for_purpose(
-    policy: &Policy,
-    request: &Request<'_>,
-    world: &World<'_>,
-    purpose: Option<&str>,
-) -> Evaluation {
-    let mut scope = constraint::Scope::new(request, world, purpose);
+fn for_purpose(policy: &Policy, mut scope: constraint::Scope<'_>) -> Evaluation {
     let permissions: Vec<_> = (policy.permissions.iter().enumerate())
         .map(|(index, rule)| rule::judge(&mut scope, RuleKind::Permission, index, rule))
         .collect();
@@ -492,7 +459,9 @@ fn denial(
     if let Some(report) = prohibitions.iter().find(stands) {
         return Some(rule::prohibition_ground(policy, report));
     }
-    if permissions.iter().any(|report| rule::grants(report, scope.request.phase)) {
+    if scope.world.behaviour == Behaviour::Open
+        || permissions.iter().any(|report| rule::grants(report, scope.request.phase))
+    {
         return None;
     }
     Some(rule::missing_permission(policy, scope.request, permissions))

@@ -229,7 +229,7 @@ fn json_file(name: &str, text: &str) -> Result<PolicyFile, Vec<Diagnostic>> {
         groups: assignee.into_iter().collect(),
         ..Audience::default()
     };
-    let datasets = terms.target.take().into_iter().collect();
+    let datasets = terms.target.take().into_iter().map(|asset| asset.id).collect();
     (terms.uid, terms.kind, terms.assigner) = (String::new(), Kind::Set, None);
     Ok(PolicyFile {
         title: title.to_owned(),

@@ -10,15 +10,15 @@ pub(crate) mod tests;
 
 use crate::diagnostic::Spot;
 use crate::evaluate::{
-    Evaluation, Ground, Performed, Phase, PreviousUse, Request, RuleKind, Status, Subject, World,
-    evaluate,
+    Evaluation, Facts, Ground, Performed, Phase, PreviousUse, Request, RuleKind, Status, Subject,
+    World, evaluate,
 };
 use crate::file::expression;
 use crate::restrict::restrict;
 use crate::set::{CompiledPolicy, RuleSet};
 use crate::terms;
 use jiff::Timestamp;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use change::Change;
@@ -301,16 +301,17 @@ pub(crate) fn judge(
             action: action.clone(),
             target: dataset.id.clone(),
             at: question.at,
+            facts: BTreeMap::new(),
         })
         .collect();
+    let facts = Facts { collections: dataset.tags.clone(), ..Facts::default() };
     let world = World {
-        now: question.at,
-        subject: &partner.subject,
         earlier_uses: Some(question.uses),
         previous_use: question.previous.map_or(PreviousUse::Never, PreviousUse::At),
         agreed_at: Some(question.agreed_at),
         performed: &performed,
-        purposes: rules.purposes(),
+        facts: &facts,
+        ..World::new(question.at, &partner.subject, rules.purposes())
     };
     let request = Request {
         action: &question.action,

@@ -5,6 +5,8 @@
 //! is not understood stays in the model as [`NotUnderstood`], so that evaluation denies and names
 //! it.
 
+mod decimal;
+mod inherit;
 mod operand;
 mod read;
 #[cfg(test)]
@@ -14,6 +16,8 @@ mod write;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+pub use decimal::{Decimal, NotDecimal};
+pub use inherit::InheritError;
 pub(crate) use operand::canonical_region;
 #[cfg(test)]
 pub(crate) use tests::nearly_policy;
@@ -43,8 +47,11 @@ pub struct Policy {
     pub assigner: Option<Party>,
     /// Who receives.
     pub assignee: Option<Party>,
-    /// The dataset.
-    pub target: Option<String>,
+    /// The dataset, or a collection of datasets.
+    pub target: Option<Asset>,
+    /// Identifiers of the policies that this one inherits from (IM 2.8). While any is left the policy denies:
+    /// [`Policy::inherited`] resolves them.
+    pub inherits: Vec<String>,
     /// What may be done.
     pub permissions: Vec<Rule>,
     /// What may not be done.
@@ -87,6 +94,15 @@ pub struct Party {
     pub refinements: Vec<Constraint>,
 }
 
+/// A dataset, or those of a collection that satisfy all refinements (IM 2.2).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Asset {
+    /// Identifier of a dataset, or of a collection: one of our tags.
+    pub id: String,
+    /// What a member must satisfy besides (`refinement` with `source`).
+    pub refinements: Vec<Constraint>,
+}
+
 /// A permission or a prohibition (IM 2.6).
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Rule {
@@ -95,7 +111,7 @@ pub struct Rule {
     /// The actions; several are a shorthand for several rules (IM 2.7.1).
     pub actions: Vec<Action>,
     /// The rule's own target, when it differs from the policy's.
-    pub target: Option<String>,
+    pub target: Option<Asset>,
     /// The rule's own assigner.
     pub assigner: Option<Party>,
     /// The rule's own assignee.
@@ -117,7 +133,7 @@ pub struct Duty {
     /// What must be done.
     pub actions: Vec<Action>,
     /// What it must be done to, when not the policy's target.
-    pub target: Option<String>,
+    pub target: Option<Asset>,
     /// Who must do it, when not the policy's assignee.
     pub assignee: Option<Party>,
     /// Conditions, deadlines among them.
@@ -159,6 +175,10 @@ pub struct Atomic {
     pub right: RightOperand,
     /// Uses already made when the policy was written (`status`), for `count`.
     pub status: u64,
+    /// The unit of the right operand, as it was read.
+    pub unit: Option<String>,
+    /// The data type of the right operand, as it was read.
+    pub data_type: Option<String>,
     /// Identifier, when the constraint has one.
     pub uid: Option<String>,
     /// The right operand as it was read, for writing it back unchanged.
@@ -172,10 +192,14 @@ pub enum RightOperand {
     Instant(Timestamp),
     /// For `elapsedTime`, `delayPeriod` and `timeInterval`: a duration, of calendar units where it has any.
     Duration(SpanFieldwise),
-    /// For `count`, `absoluteSize`: a whole number.
+    /// For `count`: a whole number.
     Number(u64),
+    /// For sizes (in bytes), percentages and amounts of money.
+    Decimal(Decimal),
     /// For everything that is named: one or more identifiers.
     Terms(Vec<String>),
+    /// An identifier whose value has to be looked up when the comparison is made (`rightOperandReference`).
+    Reference(String),
 }
 
 /// Conditions under a connective (IM 2.5.2).
@@ -290,7 +314,12 @@ impl Atomic {
     /// # Errors
     /// The reason why the operand, operator and value do not fit.
     pub fn new(left: LeftOperand, operator: Operator, right: &Value) -> Result<Self, String> {
-        operand::atomic(left, operator, right)
+        operand::atomic(left, operator, right, None)
+    }
+
+    /// The same comparison with a value in place of a reference.
+    pub(crate) fn resolved(&self, value: &Value) -> Result<Self, String> {
+        operand::atomic(self.left, self.operator, value, self.unit.as_deref())
     }
 
     /// The right operand as it was written, when it is one text.

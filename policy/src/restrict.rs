@@ -3,7 +3,7 @@
 //! A restriction never grants. It is judged anew on every decision, so that a change of `restrictions.toml` ends running
 //! transfers under agreements that permit them.
 
-use crate::evaluate::{Decision, Evaluation, Ground, Request, World, evaluate};
+use crate::evaluate::{Behaviour, Decision, Evaluation, Ground, Request, World, decide, evaluate};
 use crate::set::RuleSet;
 use std::collections::BTreeSet;
 
@@ -22,7 +22,12 @@ pub fn restrict(
         {
             continue;
         }
-        let own = evaluate(&restriction.terms, request, world);
+        let world = World { behaviour: Behaviour::Open, ..*world };
+        let mut own = decide(&restriction.terms, request, &world);
+        if !own.is_permit() {
+            // Only a refusal needs words.
+            own = evaluate(&restriction.terms, request, &world);
+        }
         evaluation.until = match (evaluation.until, own.until) {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),

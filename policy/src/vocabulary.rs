@@ -1,6 +1,10 @@
 //! The terms of ODRL that this connector knows: actions and how they include each other, left
 //! operands, operators.
 
+mod operand;
+
+pub use operand::{Fact, Operand, Operators, Profile, ValueType};
+
 /// Namespace of the ODRL 2.2 vocabulary.
 pub const ODRL: &str = "http://www.w3.org/ns/odrl/2/";
 
@@ -9,6 +13,18 @@ pub const ODRL: &str = "http://www.w3.org/ns/odrl/2/";
 #[must_use]
 pub fn short(name: &str) -> &str {
     name.strip_prefix(ODRL).or_else(|| name.strip_prefix("odrl:")).unwrap_or(name)
+}
+
+/// The name of an action given in any of its spellings, those of the profiles included.
+#[must_use]
+pub fn short_action(name: &str) -> &str {
+    match name {
+        "cx-policy:access"
+        | "https://w3id.org/catenax/policy/access"
+        | "https://w3id.org/catenax/2025/9/policy/access" => "access",
+        "idsc:LOG" | "https://w3id.org/idsa/code/LOG" => "log",
+        name => short(name),
+    }
 }
 
 /// What a constraint compares (ODRL vocabulary 4.5), as far as this connector knows the fact.
@@ -31,10 +47,12 @@ pub enum LeftOperand {
     DelayPeriod,
     /// Time since the use before this one. Judged from the transfer on.
     TimeInterval,
+    /// Any other, ODRL's or a profile's, evaluated by its entry in [`Operand`]'s tables.
+    Other(&'static Operand),
 }
 
 impl LeftOperand {
-    const ALL: [Self; 8] = [
+    const OWN: [Self; 8] = [
         Self::DateTime,
         Self::Count,
         Self::Purpose,
@@ -48,14 +66,15 @@ impl LeftOperand {
     /// The operand of a name, in any spelling.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        let name = short(name);
-        Self::ALL.into_iter().find(|operand| operand.term() == name)
+        let own = Self::OWN.into_iter().find(|operand| operand.term() == short(name));
+        own.or_else(|| Operand::parse(name).map(Self::Other))
     }
 
-    /// The ODRL term.
+    /// The local name, as conditions in policy files use it.
     #[must_use]
     pub const fn term(self) -> &'static str {
         match self {
+            Self::Other(operand) => operand.term,
             Self::DateTime => "dateTime",
             Self::Count => "count",
             Self::Purpose => "purpose",
@@ -67,16 +86,52 @@ impl LeftOperand {
         }
     }
 
+    /// The name as ODRL documents carry it: the term for ODRL's own, the IRI for a profile's.
+    #[must_use]
+    pub fn written(self) -> String {
+        match self {
+            Self::Other(operand) => operand.written(),
+            own => own.term().to_owned(),
+        }
+    }
+
     /// All known terms, for error messages.
     #[must_use]
     pub fn terms() -> Vec<&'static str> {
-        Self::ALL.into_iter().map(Self::term).collect()
+        Self::all().map(Self::term).collect()
+    }
+
+    /// Every operand.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::OWN.into_iter().chain(Operand::all().map(Self::Other))
+    }
+
+    /// What its right operand is.
+    #[must_use]
+    pub const fn value(self) -> ValueType {
+        match self {
+            Self::DateTime => ValueType::Instant,
+            Self::Count => ValueType::Decimal,
+            Self::ElapsedTime | Self::DelayPeriod | Self::TimeInterval => ValueType::Duration,
+            Self::Purpose | Self::Spatial | Self::Recipient => ValueType::Terms,
+            Self::Other(operand) => operand.value,
+        }
+    }
+
+    /// Which operators it takes.
+    #[must_use]
+    pub const fn operators(self) -> Operators {
+        match self {
+            Self::Purpose | Self::Spatial | Self::Recipient => Operators::Named,
+            Self::Other(operand) => operand.operators,
+            _ => Operators::Ordered,
+        }
     }
 
     /// Whether its values are ordered (instants, durations, numbers) rather than named.
     #[must_use]
     pub const fn is_ordered(self) -> bool {
-        !matches!(self, Self::Purpose | Self::Spatial | Self::Recipient)
+        !matches!(self.value(), ValueType::Terms)
     }
 }
 
@@ -175,10 +230,13 @@ impl Operator {
 
 /// Every action of the ODRL 2.2 common vocabulary with the action it is included in (vocabulary
 /// 4.3). Those that it calls deprecated are left out, except `share`, which the information model
-/// uses. `transfer` is of ownership; a pull of data is `use`.
+/// uses. `transfer` is of ownership; a pull of data is `use`. `access` is of the Catena-X profile: to see an offer;
+/// `log` of the IDSA's: to record each use.
 const ACTIONS: &[(&str, Option<&str>)] = &[
     ("use", None),
     ("transfer", None),
+    ("access", None),
+    ("log", Some("use")),
     ("acceptTracking", Some("use")),
     ("aggregate", Some("use")),
     ("annotate", Some("use")),

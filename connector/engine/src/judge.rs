@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use policy::evaluate::{Evaluation, Phase, PreviousUse, Request, Subject, World, evaluate};
+use policy::evaluate::{
+    Evaluation, Facts, Phase, PreviousUse, Request, Subject, World, decide, evaluate,
+};
 use policy::odrl::Policy;
 use policy::restrict::restrict;
 use policy::set::RuleSet;
@@ -18,6 +20,9 @@ use crate::{Handling, Need, View};
 
 /// The action that a pull is.
 pub const ACTION: &str = "use";
+
+/// How data is delivered, by the names that a policy may use.
+const DELIVERY_CHANNELS: [&str; 2] = ["HttpData-PULL", "https"];
 
 /// An offer of a dataset that a partner may see.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +46,25 @@ pub fn subject(partner: &Partner) -> Subject {
         person: None,
         groups: partner.groups.clone(),
         region: partner.region.clone(),
+        locations: partner.origins.clone(),
+        attributes: partner.operator_id.iter().map(operator_id).collect(),
+    }
+}
+
+fn operator_id(id: &String) -> (String, BTreeSet<String>) {
+    ("operatorId".to_owned(), BTreeSet::from([id.clone()]))
+}
+
+/// A dataset as policies see it, and how we deliver.
+pub fn facts(dataset: &Dataset) -> Facts {
+    Facts {
+        collections: dataset.tags.clone(),
+        media_type: Some(dataset.media_type.clone()),
+        size: Some(dataset.digests.size),
+        version: Some(dataset.version.clone()),
+        language: dataset.language.clone(),
+        delivery_channels: DELIVERY_CHANNELS.map(str::to_owned).into(),
+        ..Facts::default()
     }
 }
 
@@ -57,15 +81,8 @@ pub fn offers(
         return Vec::new();
     }
     let subject = subject(partner);
-    let world = World {
-        now,
-        subject: &subject,
-        earlier_uses: None,
-        previous_use: PreviousUse::Unknown,
-        agreed_at: None,
-        performed: &[],
-        purposes: rules.set.purposes(),
-    };
+    let facts = facts(dataset);
+    let world = World { facts: &facts, ..World::new(now, &subject, rules.set.purposes()) };
     let request = Request {
         action: ACTION,
         target: dataset.id.as_str(),
@@ -82,7 +99,7 @@ pub fn offers(
         .into_iter()
         .filter(|policy| policy.is_visible_to(&subject))
         .filter(|policy| {
-            let evaluation = evaluate(&policy.template, &request, &world);
+            let evaluation = decide(&policy.template, &request, &world);
             restrict(&rules.set, &dataset.tags, &request, &world, evaluation).is_permit()
         })
         .filter_map(|policy| {
@@ -151,15 +168,8 @@ pub fn negotiable(
     now: Timestamp,
 ) -> Evaluation {
     let subject = subject(partner);
-    let world = World {
-        now,
-        subject: &subject,
-        earlier_uses: None,
-        previous_use: PreviousUse::Unknown,
-        agreed_at: None,
-        performed: &[],
-        purposes: rules.set.purposes(),
-    };
+    let facts = facts(dataset);
+    let world = World { facts: &facts, ..World::new(now, &subject, rules.set.purposes()) };
     let request = Request {
         action: ACTION,
         target: dataset.id.as_str(),
@@ -192,38 +202,37 @@ pub(crate) fn agreed(
 ) -> Result<Evaluation, Stop> {
     let rules = rules_in_force(view)?;
     let subject = subject(partner);
+    let Some(policy) = terms(&agreement.terms) else {
+        return Err(Fresh::none().not_found("the agreement's terms cannot be read"));
+    };
     let purposes: Vec<String> = match &agreement.purpose {
         Some(purpose) => vec![purpose.clone()],
-        None => terms(&agreement.terms)
-            .map(|terms| policy::terms::named_purposes(&terms))
-            .unwrap_or_default(),
+        None => policy::terms::named_purposes(&policy),
     };
+    let dataset = match agreement.side {
+        Side::Provider => context::dataset(view, &agreement.dataset)?,
+        // What a partner publishes is not ours to know.
+        Side::Consumer => None,
+    };
+    let facts = dataset.as_ref().map(facts).unwrap_or_default();
     let world = World {
-        now,
-        subject: &subject,
         earlier_uses: Some(uses.earlier),
         previous_use: uses.previous.map_or(PreviousUse::Never, PreviousUse::At),
         agreed_at: Some(agreement.created),
-        performed: &[],
-        purposes: rules.set.purposes(),
+        facts: &facts,
+        ..World::new(now, &subject, rules.set.purposes())
     };
     let request =
         Request { action: ACTION, target: agreement.dataset.as_str(), purposes: &purposes, phase };
-    // INVARIANT: the terms were read when the agreement was made; an empty policy grants nothing.
-    let empty = serde_json::json!({ "@type": "Agreement" });
-    let read = terms(&agreement.terms).or_else(|| terms(&empty));
-    match read {
-        Some(terms) => {
-            let evaluation = evaluate(&terms, &request, &world);
-            if agreement.side != Side::Provider || rules.set.restrictions().list.is_empty() {
-                return Ok(evaluation);
-            }
-            let dataset = context::dataset(view, &agreement.dataset)?;
-            let tags = dataset.map(|dataset| dataset.tags).unwrap_or_default();
-            Ok(restrict(&rules.set, &tags, &request, &world, evaluation))
-        }
-        None => Err(Fresh::none().not_found("the agreement's terms cannot be read")),
+    let mut evaluation = decide(&policy, &request, &world);
+    if !evaluation.is_permit() {
+        // Only a refusal needs words.
+        evaluation = evaluate(&policy, &request, &world);
     }
+    if agreement.side != Side::Provider {
+        return Ok(evaluation);
+    }
+    Ok(restrict(&rules.set, &facts.collections, &request, &world, evaluation))
 }
 
 /// What the terms of an agreement are called in refusals.

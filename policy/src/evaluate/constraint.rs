@@ -1,13 +1,19 @@
 //! Judges constraints: one fact, one operator, one expected value; and the four connectives over them.
 
-use super::{ConstraintReport, Phase, PreviousUse, Request, Status, World};
+use super::{Behaviour, ConstraintReport, Phase, PreviousUse, Request, RuleKind, Status, World};
 use crate::file::expression;
 use crate::odrl::{
-    Atomic, Connective, Constraint, LeftOperand, Logical, Operator, Party, RightOperand,
+    Asset, Atomic, Connective, Constraint, Decimal, LeftOperand, Logical, Operator, Party,
+    RightOperand,
 };
+use crate::vocabulary::{Fact, Operand};
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
+
+/// What `count` counts here.
+const COUNTED: &str = "transfer";
 
 /// One evaluation in progress: its arguments, and the next instant at which time changes something.
 pub(super) struct Scope<'a> {
@@ -16,6 +22,10 @@ pub(super) struct Scope<'a> {
     purpose: Option<&'a str>,
     /// Leave every fact but the purpose open.
     only_purpose: bool,
+    /// Write texts into the reports.
+    explains: bool,
+    /// The kind of rule at hand: what the recipient agrees to comply with reads the other way round in a prohibition.
+    kind: RuleKind,
     until: Option<Timestamp>,
 }
 
@@ -31,12 +41,30 @@ impl<'a> Scope<'a> {
         world: &'a World<'a>,
         purpose: Option<&'a str>,
     ) -> Self {
-        Self { request, world, purpose, only_purpose: false, until: None }
+        Self {
+            request,
+            world,
+            purpose,
+            only_purpose: false,
+            explains: true,
+            kind: RuleKind::Permission,
+            until: None,
+        }
     }
 
     /// An evaluation that leaves every fact but the purpose open.
     pub(super) fn only_purpose(self) -> Self {
         Self { only_purpose: true, ..self }
+    }
+
+    /// An evaluation whose reports have no texts.
+    pub(super) fn silent(self) -> Self {
+        Self { explains: false, ..self }
+    }
+
+    /// What follows belongs to a rule of this kind.
+    pub(super) fn enter(&mut self, kind: RuleKind) {
+        self.kind = kind;
     }
 
     pub(super) fn until(&self) -> Option<Timestamp> {
@@ -48,12 +76,28 @@ impl<'a> Scope<'a> {
         self.request.phase >= Phase::Transfer
     }
 
-    /// Whether the subject is the party.
+    /// A text of a report, written only where one is wanted.
+    pub(super) fn text(&self, write: impl FnOnce() -> String) -> String {
+        if self.explains { write() } else { String::new() }
+    }
+
+    /// Whether the subject is the party. A member of its chain that is only declared makes it undecidable.
     pub(super) fn party(&mut self, party: &Party) -> Status {
-        if !self.world.subject.is_named(&party.id) {
+        let subject = self.world.subject;
+        if !subject.is_named(&party.id) {
             return Status::Unsatisfied;
         }
+        let named = decided_or_open(subject.is_proven(&party.id));
         let refinements = self.all(&party.refinements);
+        conjunction(refinements.iter().map(|report| report.status).chain([named]))
+    }
+
+    /// Whether the dataset is the asset, or a member of the collection that it names.
+    pub(super) fn asset(&mut self, asset: &Asset) -> Status {
+        if asset.id != self.request.target && !self.world.facts.collections.contains(&asset.id) {
+            return Status::Unsatisfied;
+        }
+        let refinements = self.all(&asset.refinements);
         conjunction(refinements.iter().map(|report| report.status))
     }
 
@@ -61,46 +105,76 @@ impl<'a> Scope<'a> {
         constraints.iter().map(|constraint| self.judge(constraint)).collect()
     }
 
+    /// Judges a constraint with all its operands, without recursion.
     fn judge(&mut self, constraint: &Constraint) -> ConstraintReport {
-        let (finding, operands) = match constraint {
-            Constraint::Atomic(atomic) => (self.atomic(atomic), Vec::new()),
-            Constraint::Logical(logical) => self.logical(logical),
-            Constraint::NotUnderstood(part) => (
-                Finding {
+        let mut open: Vec<(&Constraint, &Logical, Vec<ConstraintReport>)> = Vec::new();
+        let mut current = constraint;
+        loop {
+            let finding = match current {
+                Constraint::Atomic(atomic) => self.atomic(atomic),
+                Constraint::NotUnderstood(part) => Finding {
                     status: Status::NotUnderstood,
-                    found: format!("the condition {}", part.reason),
+                    found: self.text(|| format!("the condition {}", part.reason)),
                 },
-                Vec::new(),
-            ),
-        };
-        ConstraintReport {
-            clause: expression::write(constraint),
-            status: finding.status,
-            found: finding.found,
-            operands,
+                Constraint::Logical(logical) => match logical.operands.first() {
+                    Some(first) => {
+                        open.push((current, logical, Vec::with_capacity(logical.operands.len())));
+                        current = first;
+                        continue;
+                    }
+                    None => Finding {
+                        status: Status::NotUnderstood,
+                        found: self.text(|| "the condition has no operands".to_owned()),
+                    },
+                },
+            };
+            let mut report = self.report(current, finding, Vec::new());
+            loop {
+                let Some((whole, logical, mut operands)) = open.pop() else { return report };
+                operands.push(report);
+                if let Some(next) = logical.operands.get(operands.len()) {
+                    open.push((whole, logical, operands));
+                    current = next;
+                    break;
+                }
+                let finding = self.connect(logical.connective, &operands);
+                report = self.report(whole, finding, operands);
+            }
         }
     }
 
-    fn logical(&mut self, logical: &Logical) -> (Finding, Vec<ConstraintReport>) {
-        let operands = self.all(&logical.operands);
+    fn report(
+        &self,
+        constraint: &Constraint,
+        finding: Finding,
+        operands: Vec<ConstraintReport>,
+    ) -> ConstraintReport {
+        let clause = self.text(|| expression::write(constraint));
+        ConstraintReport { clause, status: finding.status, found: finding.found, operands }
+    }
+
+    fn connect(&self, connective: Connective, operands: &[ConstraintReport]) -> Finding {
         let statuses = operands.iter().map(|report| report.status);
-        let status = match logical.connective {
-            // The order of `andSequence` is one of establishing; a state of the world has no order
-            // left, so all must hold.
-            Connective::And | Connective::AndSequence => conjunction(statuses),
+        let status = match connective {
+            Connective::And => conjunction(statuses),
+            Connective::AndSequence => sequence(statuses),
             Connective::Or => disjunction(statuses),
             Connective::Xone => exactly_one(statuses),
         };
-        let hold = operands.iter().filter(|report| report.status == Status::Satisfied).count();
-        let found = format!("{hold} of {} hold", operands.len());
-        (Finding { status, found }, operands)
+        let found = self.text(|| {
+            let hold = operands.iter().filter(|report| report.status == Status::Satisfied).count();
+            format!("{hold} of {} hold", operands.len())
+        });
+        Finding { status, found }
     }
 
     fn atomic(&mut self, atomic: &Atomic) -> Finding {
-        if self.only_purpose && atomic.left != LeftOperand::Purpose {
-            return later("it is not about the purpose");
+        if self.only_purpose && !is_purpose(atomic.left) {
+            return self.later("it is not about the purpose");
         }
         match (&atomic.right, atomic.left) {
+            (RightOperand::Reference(reference), _) => self.referenced(atomic, reference),
+            (_, LeftOperand::Other(operand)) => self.other(operand, atomic),
             (RightOperand::Instant(bound), _) => self.instant(atomic.operator, *bound),
             (RightOperand::Number(limit), _) => self.count(atomic, *limit),
             (RightOperand::Duration(span), left) => self.duration(left, atomic.operator, span.0),
@@ -110,8 +184,177 @@ impl<'a> Scope<'a> {
             (RightOperand::Terms(terms), LeftOperand::Spatial) => {
                 self.region(atomic.operator, terms)
             }
-            (RightOperand::Terms(terms), _) => self.recipient(atomic.operator, terms),
+            (RightOperand::Terms(terms), LeftOperand::Recipient) => {
+                self.recipient(atomic.operator, terms)
+            }
+            _ => self.undecidable("its value has another type"),
         }
+    }
+
+    /// A comparison with what an identifier stands for, where that is known.
+    fn referenced(&mut self, atomic: &Atomic, reference: &str) -> Finding {
+        let value = self.world.facts.references.get(reference);
+        match value.map(|value| atomic.resolved(value)) {
+            Some(Ok(resolved)) if !matches!(resolved.right, RightOperand::Reference(_)) => {
+                self.atomic(&resolved)
+            }
+            Some(_) => self.undecidable("what the reference stands for does not fit"),
+            None => self.undecidable("what the reference stands for is not known here"),
+        }
+    }
+
+    fn other(&mut self, operand: &'static Operand, atomic: &Atomic) -> Finding {
+        let (operator, facts) = (atomic.operator, self.world.facts);
+        let subject = self.world.subject;
+        match (operand.fact, &atomic.right) {
+            // The profiles' end dates say "until" with `eq`.
+            (Fact::Now, RightOperand::Instant(bound)) if operator == Operator::Eq => {
+                self.instant(Operator::Lteq, *bound)
+            }
+            (Fact::Now, RightOperand::Instant(bound)) => self.instant(operator, *bound),
+            (Fact::Now | Fact::SinceAgreement, RightOperand::Duration(span)) => {
+                self.duration(LeftOperand::ElapsedTime, operator, span.0)
+            }
+            (Fact::MeteredTime, RightOperand::Duration(span)) => self.metered(operator, span.0),
+            (Fact::Purpose, RightOperand::Terms(terms)) => self.purpose(operator, terms),
+            (Fact::Recipient, RightOperand::Terms(terms)) => self.recipient(operator, terms),
+            (Fact::Location, RightOperand::Terms(terms)) => {
+                self.names(operator, terms, &subject.locations, "the partner's locations")
+            }
+            (Fact::Attribute, RightOperand::Terms(terms)) => {
+                match subject.attributes.get(operand.term) {
+                    Some(values) => self.names(operator, terms, values, "the partner's file says"),
+                    None => self.undecidable("the partner's file does not say"),
+                }
+            }
+            (Fact::MediaType, RightOperand::Terms(terms)) => {
+                let terms: Vec<&str> = terms.iter().map(|term| media_type(term)).collect();
+                self.published(operator, &terms, facts.media_type.as_deref())
+            }
+            (Fact::Language, RightOperand::Terms(terms)) => {
+                let terms: Vec<&str> = terms.iter().map(String::as_str).collect();
+                self.published(operator, &terms, facts.language.as_deref())
+            }
+            (Fact::Version, RightOperand::Terms(terms)) => self.version(operator, terms),
+            (Fact::Size, RightOperand::Decimal(bound)) => {
+                self.number(operator, facts.size.map(Decimal::from), *bound, "bytes")
+            }
+            (Fact::Percentage, RightOperand::Decimal(bound)) => {
+                self.number(operator, Some(Decimal::from(100)), *bound, "per cent")
+            }
+            (Fact::Paid, RightOperand::Decimal(bound)) => {
+                let currency = atomic.unit.as_deref().unwrap_or_default();
+                self.number(operator, facts.paid.get(currency).copied(), *bound, currency)
+            }
+            (Fact::Channel, RightOperand::Terms(terms)) if self.is_transfer() => {
+                self.names(operator, terms, &facts.delivery_channels, "the data is delivered by")
+            }
+            (Fact::Channel, _) => self.later("how data is delivered is known with the transfer"),
+            (Fact::CountedUnit, RightOperand::Terms(terms)) => {
+                let status = named(operator, terms, |term| term == COUNTED, |term| term == COUNTED);
+                Finding { status, found: self.text(|| format!("what is counted is a {COUNTED}")) }
+            }
+            (Fact::Agreed, _) => self.agreed(),
+            _ => self.undecidable("it is not a fact that a connector can know"),
+        }
+    }
+
+    /// What the recipient takes upon itself by agreeing: in a permission that it complies, in a prohibition that it
+    /// does not do it. A restriction of the site is not agreed with anybody.
+    fn agreed(&self) -> Finding {
+        if self.world.behaviour == Behaviour::Open {
+            return self.undecidable("nobody agreed to it");
+        }
+        let status = match (self.world.agreed_at, self.kind) {
+            (None, _) if !self.is_transfer() => Status::AppliesLater,
+            (None, _) => Status::Undecidable,
+            (Some(_), RuleKind::Permission) => Status::Satisfied,
+            (Some(_), RuleKind::Prohibition) => Status::Unsatisfied,
+        };
+        let text = "it is a term of contract that the recipient accepts with the agreement";
+        Finding { status, found: self.text(|| text.to_owned()) }
+    }
+
+    fn metered(&mut self, operator: Operator, span: Span) -> Finding {
+        if !self.is_transfer() {
+            return self.later("time is metered while data flows");
+        }
+        let start = Timestamp::UNIX_EPOCH;
+        let limit = after(start, span).map(|end| end.duration_since(start));
+        let (Some(metered), Some(limit)) = (self.world.facts.metered_time, limit) else {
+            return self.undecidable("how long data flowed is not known");
+        };
+        // While data flows the meter runs with the clock.
+        let bound =
+            limit.checked_sub(metered).and_then(|left| self.world.now.checked_add(left).ok());
+        let Some(bound) = bound else {
+            return self.undecidable("the period ends beyond the calendar");
+        };
+        let operator = if operator == Operator::Eq { Operator::Lteq } else { operator };
+        let status = self.compare_now(operator, bound);
+        Finding { status, found: self.text(|| format!("data flowed for {metered:#}")) }
+    }
+
+    fn number(
+        &self,
+        operator: Operator,
+        found: Option<Decimal>,
+        bound: Decimal,
+        unit: &str,
+    ) -> Finding {
+        match found {
+            Some(number) => Finding {
+                status: decided(holds(operator, number.cmp(&bound))),
+                found: self.text(|| format!("it is {number} {unit}")),
+            },
+            None => self.undecidable("the number is not known"),
+        }
+    }
+
+    fn names(
+        &self,
+        operator: Operator,
+        terms: &[String],
+        values: &BTreeSet<String>,
+        what: &str,
+    ) -> Finding {
+        if values.is_empty() {
+            return self.undecidable("nothing is known of it");
+        }
+        let contains = |term: &str| values.contains(term);
+        let status = named(operator, terms, contains, contains);
+        let found = self.text(|| {
+            let listed: Vec<&str> = values.iter().map(String::as_str).collect();
+            format!("{what} `{}`", listed.join("`, `"))
+        });
+        Finding { status, found }
+    }
+
+    /// A name that was published with the dataset; case does not matter in any of them.
+    fn published(&self, operator: Operator, terms: &[&str], found: Option<&str>) -> Finding {
+        let Some(found) = found else { return self.undecidable("the dataset does not say") };
+        let is = |term: &str| term.eq_ignore_ascii_case(found);
+        let status = named(operator, terms, is, is);
+        Finding { status, found: self.text(|| format!("the dataset has `{found}`")) }
+    }
+
+    fn version(&self, operator: Operator, terms: &[String]) -> Finding {
+        let Some(found) = self.world.facts.version.as_deref() else {
+            return self.undecidable("the version of the dataset is not known");
+        };
+        let status = match (operator.is_ordering(), terms) {
+            (true, [bound]) => match compare_versions(found, bound) {
+                Some(order) => decided(holds(operator, order)),
+                None => Status::Undecidable,
+            },
+            _ => {
+                let same = |term: &str| {
+                    term == found || compare_versions(found, term) == Some(Ordering::Equal)
+                };
+                named(operator, terms, same, same)
+            }
+        };
+        Finding { status, found: self.text(|| format!("the dataset has version `{found}`")) }
     }
 
     fn instant(&mut self, operator: Operator, bound: Timestamp) -> Finding {
@@ -124,12 +367,12 @@ impl<'a> Scope<'a> {
             Status::Unsatisfied if may_come && !self.is_transfer() => Status::AppliesLater,
             status => status,
         };
-        Finding { status, found: format!("it is {}", self.world.now) }
+        Finding { status, found: self.text(|| format!("it is {}", self.world.now)) }
     }
 
     fn count(&self, atomic: &Atomic, limit: u64) -> Finding {
         if !self.is_transfer() {
-            return later("uses are counted when a transfer starts");
+            return self.later("uses are counted when a transfer starts");
         }
         let uses = self
             .world
@@ -138,15 +381,15 @@ impl<'a> Scope<'a> {
         match uses {
             Some(uses) => Finding {
                 status: decided(holds(atomic.operator, uses.cmp(&limit))),
-                found: format!("this would be use {uses}"),
+                found: self.text(|| format!("this would be use {uses}")),
             },
-            None => undecidable("the number of earlier uses is not known"),
+            None => self.undecidable("the number of earlier uses is not known"),
         }
     }
 
     fn duration(&mut self, left: LeftOperand, operator: Operator, span: Span) -> Finding {
         if !self.is_transfer() {
-            return later("time is measured once an agreement stands");
+            return self.later("time is measured once an agreement stands");
         }
         let anchor = match (left, self.world.previous_use, self.world.agreed_at) {
             (LeftOperand::TimeInterval, PreviousUse::Never, _) => {
@@ -154,15 +397,15 @@ impl<'a> Scope<'a> {
                 let operator = period(left, operator);
                 return Finding {
                     status: decided(holds(operator, Ordering::Greater)),
-                    found: "this is the first use".to_owned(),
+                    found: self.text(|| "this is the first use".to_owned()),
                 };
             }
             (LeftOperand::TimeInterval, PreviousUse::At(at), _) => at,
             (LeftOperand::TimeInterval, PreviousUse::Unknown, _) => {
-                return undecidable("the time of the use before is not known");
+                return self.undecidable("the time of the use before is not known");
             }
             (_, _, Some(at)) => at,
-            (_, _, None) => return undecidable("the time of the agreement is not known"),
+            (_, _, None) => return self.undecidable("the time of the agreement is not known"),
         };
         let operator = period(left, operator);
         match after(anchor, span) {
@@ -170,13 +413,13 @@ impl<'a> Scope<'a> {
                 let status = self.compare_now(operator, bound);
                 Finding {
                     status,
-                    found: format!(
-                        "counted from {anchor} that is {bound}; it is {}",
-                        self.world.now
-                    ),
+                    found: self.text(|| {
+                        let now = self.world.now;
+                        format!("counted from {anchor} that is {bound}; it is {now}")
+                    }),
                 }
             }
-            None => undecidable("the period ends beyond the calendar"),
+            None => self.undecidable("the period ends beyond the calendar"),
         }
     }
 
@@ -194,7 +437,7 @@ impl<'a> Scope<'a> {
         decided(holds(operator, now.cmp(&bound)))
     }
 
-    fn note(&mut self, change: Option<Timestamp>) {
+    pub(super) fn note(&mut self, change: Option<Timestamp>) {
         if let Some(change) = change.filter(|change| *change > self.world.now) {
             self.until = super::earliest(self.until, Some(change));
         }
@@ -202,10 +445,10 @@ impl<'a> Scope<'a> {
 
     fn purpose(&self, operator: Operator, terms: &[String]) -> Finding {
         if self.request.phase == Phase::Catalog {
-            return later("a purpose is declared when the contract is negotiated");
+            return self.later("a purpose is declared when the contract is negotiated");
         }
         let Some(declared) = self.purpose else {
-            return undecidable("no purpose was declared");
+            return self.undecidable("no purpose was declared");
         };
         let purposes = self.world.purposes;
         let status = match operator {
@@ -220,13 +463,13 @@ impl<'a> Scope<'a> {
                 |term| purposes.is_within(term, declared),
             ),
         };
-        Finding { status, found: format!("the declared purpose is `{declared}`") }
+        Finding { status, found: self.text(|| format!("the declared purpose is `{declared}`")) }
     }
 
     fn region(&self, operator: Operator, terms: &[String]) -> Finding {
         let region = self.world.subject.region.as_deref();
         let Some(region) = region.and_then(crate::odrl::canonical_region) else {
-            return undecidable("no region is declared for the partner");
+            return self.undecidable("no region is declared for the partner");
         };
         let status = named(
             operator,
@@ -234,26 +477,40 @@ impl<'a> Scope<'a> {
             |term| is_region_within(&region, term),
             |term| is_region_within(term, &region),
         );
-        Finding { status, found: format!("the partner's region is `{region}`") }
+        Finding { status, found: self.text(|| format!("the partner's region is `{region}`")) }
     }
 
     fn recipient(&self, operator: Operator, terms: &[String]) -> Finding {
         let subject = self.world.subject;
-        let status =
-            named(operator, terms, |term| subject.is_named(term), |term| subject.is_named(term));
-        Finding { status, found: format!("the recipient is `{}`", subject.participant) }
+        let excludes = matches!(operator, Operator::Neq | Operator::IsNoneOf);
+        // In what forbids, and in what excludes, it is enough that somebody is said to be there.
+        let is = |term: &str| match excludes || self.kind == RuleKind::Prohibition {
+            true => subject.is_named(term),
+            false => subject.is_proven(term),
+        };
+        let status = named(operator, terms, is, is);
+        let found = self.text(|| format!("the recipient is `{}`", subject.participant));
+        Finding { status, found }
+    }
+
+    fn later(&self, why: &str) -> Finding {
+        Finding { status: Status::AppliesLater, found: self.text(|| why.to_owned()) }
+    }
+
+    fn undecidable(&self, why: &str) -> Finding {
+        Finding { status: Status::Undecidable, found: self.text(|| why.to_owned()) }
     }
 }
 
 /// Compares a fact that has a name and wider names: `within` says whether it is (part of) a term,
 /// `contains` the reverse.
-fn named(
+fn named<T: AsRef<str>>(
     operator: Operator,
-    terms: &[String],
+    terms: &[T],
     within: impl Fn(&str) -> bool,
     contains: impl Fn(&str) -> bool,
 ) -> Status {
-    let mut terms = terms.iter().map(String::as_str);
+    let mut terms = terms.iter().map(AsRef::as_ref);
     match operator {
         Operator::Eq | Operator::IsA | Operator::IsPartOf | Operator::IsAnyOf => {
             decided(terms.any(within))
@@ -266,7 +523,7 @@ fn named(
 }
 
 /// Whether an order satisfies an operator; set operators have none, and reading refuses them here.
-fn holds(operator: Operator, order: Ordering) -> bool {
+pub(super) fn holds(operator: Operator, order: Ordering) -> bool {
     match operator {
         Operator::Eq => order.is_eq(),
         Operator::Neq => order.is_ne(),
@@ -301,12 +558,45 @@ fn decided(holds: bool) -> Status {
     if holds { Status::Satisfied } else { Status::Unsatisfied }
 }
 
-fn later(why: &str) -> Finding {
-    Finding { status: Status::AppliesLater, found: why.to_owned() }
+const fn decided_or_open(holds: bool) -> Status {
+    if holds { Status::Satisfied } else { Status::Undecidable }
 }
 
-fn undecidable(why: &str) -> Finding {
-    Finding { status: Status::Undecidable, found: why.to_owned() }
+/// Whether an operand is decided by the declared purpose.
+const fn is_purpose(left: LeftOperand) -> bool {
+    match left {
+        LeftOperand::Purpose => true,
+        LeftOperand::Other(operand) => matches!(operand.fact, Fact::Purpose),
+        _ => false,
+    }
+}
+
+/// A media type without the prefix of its IANA registration.
+fn media_type(term: &str) -> &str {
+    [
+        "https://www.iana.org/assignments/media-types/",
+        "http://www.iana.org/assignments/media-types/",
+    ]
+    .into_iter()
+    .find_map(|prefix| term.strip_prefix(prefix))
+    .unwrap_or(term)
+}
+
+/// Compares two versions number by number; a missing number is 0. Nothing where one has other parts than numbers.
+fn compare_versions(one: &str, other: &str) -> Option<Ordering> {
+    let numbers = |version: &str| -> Option<Vec<u64>> {
+        version
+            .strip_prefix('v')
+            .unwrap_or(version)
+            .split('.')
+            .map(|part| part.parse().ok())
+            .collect()
+    };
+    let (mut one, mut other) = (numbers(one)?, numbers(other)?);
+    let length = one.len().max(other.len());
+    one.resize(length, 0);
+    other.resize(length, 0);
+    Some(one.cmp(&other))
 }
 
 /// All hold. What is not understood outweighs everything, then one that fails decides.
@@ -318,6 +608,15 @@ pub(super) fn conjunction(statuses: impl Iterator<Item = Status> + Clone) -> Sta
         return Status::Unsatisfied;
     }
     open(statuses).unwrap_or(Status::Satisfied)
+}
+
+/// All hold, established in this order: what follows a condition that cannot be established is not reached.
+fn sequence(statuses: impl Iterator<Item = Status> + Clone) -> Status {
+    let first = statuses.clone().find(|status| *status != Status::Satisfied);
+    match first {
+        Some(Status::Undecidable) => not_understood(statuses).unwrap_or(Status::Undecidable),
+        _ => conjunction(statuses),
+    }
 }
 
 /// At least one holds.

@@ -1,10 +1,14 @@
 //! Judges rules and duties, and finds the clause that decides.
 
-use super::constraint::{Scope, after, conjunction};
-use super::{DutyReport, DutyState, Ground, Phase, Request, RuleKind, RuleReport, Status};
+use super::constraint::{Scope, after, conjunction, holds};
+use super::{
+    DutyReport, DutyState, Ground, Performance, Performed, Phase, Request, RuleKind, RuleReport,
+    Status,
+};
 use crate::file::expression;
 use crate::odrl::{
-    Action, Constraint, Duty, LeftOperand, NotUnderstood, Operator, Policy, RightOperand, Rule,
+    Action, Asset, Constraint, Decimal, Duty, LeftOperand, NotUnderstood, Operator, Policy,
+    RightOperand, Rule,
 };
 use crate::vocabulary;
 use jiff::Timestamp;
@@ -15,8 +19,9 @@ pub(super) fn judge(
     index: usize,
     rule: &Rule,
 ) -> RuleReport {
+    scope.enter(kind);
     let constraints = scope.all(&rule.constraints);
-    let duties: Vec<_> = match kind {
+    let mut duties: Vec<_> = match kind {
         RuleKind::Permission => {
             rule.duties.iter().map(|duty| judge_duty(scope, duty, true)).collect()
         }
@@ -37,37 +42,95 @@ pub(super) fn judge(
     };
     let statuses = constraints.iter().map(|report| report.status).chain(duty_statuses).chain([own]);
     let active = conjunction(statuses);
-    let concerns = concerns(scope, kind, rule);
+    let target = rule.target.as_ref().map_or(Status::Satisfied, |target| scope.asset(target));
+    let party = rule.assignee.as_ref().map_or(Status::Satisfied, |party| scope.party(party));
+    let performs = if target == Status::Unsatisfied || party == Status::Unsatisfied {
+        Status::Unsatisfied
+    } else {
+        performs(scope, kind, rule)
+    };
+    let performance = performance(scope, rule);
+    // What makes up for an infringement is owed once there was one.
+    if kind == RuleKind::Prohibition
+        && active == Status::Satisfied
+        && performance == Performance::Performed
+    {
+        duties = rule.duties.iter().map(|duty| judge_duty(scope, duty, false)).collect();
+    }
     RuleReport {
         kind,
         index,
-        action: action_names(&rule.actions).join(", "),
-        concerns,
+        action: scope.text(|| action_names(&rule.actions).join(", ")),
+        concerns: conjunction([target, party, performs].into_iter()),
+        target,
+        party,
+        performs,
         active,
+        performance,
         constraints,
         duties,
     }
 }
 
-/// Whether a rule is about the requested action, dataset and subject.
-fn concerns(scope: &mut Scope<'_>, kind: RuleKind, rule: &Rule) -> Status {
-    if !is_addressed(scope, rule) {
-        return Status::Unsatisfied;
-    }
-    let party = rule.assignee.as_ref().map_or(Status::Satisfied, |party| scope.party(party));
+/// Whether the rule's actions cover the requested one.
+fn performs(scope: &mut Scope<'_>, kind: RuleKind, rule: &Rule) -> Status {
     let actions: Vec<Status> =
         rule.actions.iter().map(|action| covers(scope, kind, action)).collect();
-    let action =
-        [Status::Satisfied, Status::NotUnderstood, Status::Undecidable, Status::AppliesLater]
-            .into_iter()
-            .find(|status| actions.contains(status))
-            .unwrap_or(Status::Unsatisfied);
-    conjunction([party, action].into_iter())
+    [Status::Satisfied, Status::NotUnderstood, Status::Undecidable, Status::AppliesLater]
+        .into_iter()
+        .find(|status| actions.contains(status))
+        .unwrap_or(Status::Unsatisfied)
+}
+
+/// Whether the subject did before what the rule is about. That it can no longer be done is never known of a permission
+/// or prohibition.
+fn performance(scope: &Scope<'_>, rule: &Rule) -> Performance {
+    let did = scope.world.performed.iter().any(|performed| {
+        performed.at <= scope.world.now
+            && is_of(scope, rule.target.as_ref(), &performed.target)
+            && rule.actions.iter().any(|action| done_as(performed, action))
+    });
+    if did { Performance::Performed } else { Performance::Unknown }
+}
+
+/// Whether something was done to the target of a rule: what it names, or else the dataset at hand.
+fn is_of(scope: &Scope<'_>, target: Option<&Asset>, done_to: &str) -> bool {
+    let collections = &scope.world.facts.collections;
+    done_to == scope.request.target
+        && target.is_none_or(|target| target.id == done_to || collections.contains(&target.id))
+        || target.is_some_and(|target| target.id == done_to)
+}
+
+/// Whether what was done is an action, in the way that its refinements ask for.
+fn done_as(performed: &Performed, action: &Action) -> bool {
+    vocabulary::is_included_in(&performed.action, &action.name)
+        && action.refinements.iter().all(|refinement| is_met_by(performed, refinement))
+}
+
+/// Whether what was confirmed of an act meets a refinement. Groups of conditions cannot be confirmed.
+fn is_met_by(performed: &Performed, refinement: &Constraint) -> bool {
+    let Constraint::Atomic(atomic) = refinement else { return false };
+    let Some(found) = performed.facts.get(atomic.left.term()) else { return false };
+    match (&atomic.right, atomic.operator) {
+        (RightOperand::Terms(terms), Operator::Neq | Operator::IsNoneOf) => !terms.contains(found),
+        (RightOperand::Terms(terms), Operator::IsAllOf) => terms.iter().all(|term| term == found),
+        (RightOperand::Terms(terms), operator) if !operator.is_ordering() => terms.contains(found),
+        (RightOperand::Decimal(bound), operator) => {
+            found.parse::<Decimal>().is_ok_and(|number| holds(operator, number.cmp(bound)))
+        }
+        (RightOperand::Number(bound), operator) => {
+            found.parse::<u64>().is_ok_and(|number| holds(operator, number.cmp(bound)))
+        }
+        (RightOperand::Instant(bound), operator) => {
+            found.parse::<Timestamp>().is_ok_and(|at| holds(operator, at.cmp(bound)))
+        }
+        _ => false,
+    }
 }
 
 /// Whether a rule speaks of this dataset and may speak of this subject, whatever the action.
 fn is_addressed(scope: &mut Scope<'_>, rule: &Rule) -> bool {
-    rule.target.as_ref().is_none_or(|target| target == scope.request.target)
+    rule.target.as_ref().is_none_or(|target| scope.asset(target) != Status::Unsatisfied)
         && rule.assignee.as_ref().is_none_or(|party| scope.party(party) != Status::Unsatisfied)
 }
 
@@ -97,7 +160,8 @@ pub(super) fn obligation(scope: &mut Scope<'_>, duty: &Duty) -> Option<DutyRepor
 }
 
 /// An obligation past its deadline is violated; so is a condition of a permission, which the formal
-/// semantics would call inactive: a permission must not come to hold by waiting.
+/// semantics would call inactive: a permission must not come to hold by waiting. What was done too late counts once all
+/// consequences are fulfilled as well (IM 2.6.5). Consequences are bounded by the depth of a policy.
 fn judge_duty(scope: &mut Scope<'_>, duty: &Duty, is_condition: bool) -> DutyReport {
     let deadlines: Vec<Deadline> =
         duty.constraints.iter().filter_map(|constraint| deadline(scope, constraint)).collect();
@@ -105,35 +169,49 @@ fn judge_duty(scope: &mut Scope<'_>, duty: &Duty, is_condition: bool) -> DutyRep
     for constraint in duty.constraints.iter().filter(|constraint| !is_deadline(constraint)) {
         conditions.extend(scope.all(std::slice::from_ref(constraint)));
     }
-    let target = duty.target.as_deref().unwrap_or(scope.request.target);
-    let done = duty.actions.iter().all(|action| {
-        scope.world.performed.iter().any(|performed| {
-            performed.action == action.name
-                && performed.target == target
-                && performed.at <= scope.world.now
-                && deadlines.iter().all(|deadline| deadline.is_met_at(performed.at))
+    let done = |scope: &Scope<'_>, in_time: bool| {
+        duty.actions.iter().all(|action| {
+            scope.world.performed.iter().any(|performed| {
+                done_as(performed, action)
+                    && is_of(scope, duty.target.as_ref(), &performed.target)
+                    && performed.at <= scope.world.now
+                    && (!in_time || deadlines.iter().all(|end| end.is_met_at(performed.at)))
+            })
         })
-    });
+    };
+    // The state of an obligation changes no answer; its deadline is in the report.
+    for end in deadlines.iter().filter(|_| is_condition) {
+        scope.note(end.over());
+    }
     let overdue = deadlines.iter().any(|deadline| !deadline.is_met_at(scope.world.now));
+    let mut consequences = Vec::new();
     let state = match conjunction(conditions.iter().map(|report| report.status)) {
         _ if unclear_duty(duty).is_some() => DutyState::NotUnderstood,
         Status::NotUnderstood => DutyState::NotUnderstood,
         Status::Unsatisfied => DutyState::Inactive,
-        _ if done => DutyState::Fulfilled,
-        _ if overdue => DutyState::Violated,
+        _ if done(scope, true) => DutyState::Fulfilled,
+        _ if overdue => {
+            consequences = (duty.consequences.iter())
+                .map(|consequence| judge_duty(scope, consequence, is_condition))
+                .collect();
+            let fulfilled = |report: &DutyReport| report.state == DutyState::Fulfilled;
+            let made_up = !consequences.is_empty() && consequences.iter().all(fulfilled);
+            if made_up && done(scope, false) { DutyState::Fulfilled } else { DutyState::Violated }
+        }
         _ => DutyState::Pending,
     };
     DutyReport {
-        clause: expression::write_duty(duty),
+        clause: scope.text(|| expression::write_duty(duty)),
         actions: action_names(&duty.actions),
         state,
         deadline: deadlines.iter().map(|deadline| deadline.end).min(),
         is_condition,
+        consequences,
     }
 }
 
 fn is_known_duty(action: &Action) -> bool {
-    vocabulary::is_action(&action.name) && action.refinements.is_empty()
+    vocabulary::is_action(&action.name)
 }
 
 /// Whether a constraint of a duty says until when, rather than whether, it must be done.
@@ -158,6 +236,15 @@ struct Deadline {
 }
 
 impl Deadline {
+    /// The first instant after it.
+    fn over(&self) -> Option<Timestamp> {
+        if self.inclusive {
+            self.end.checked_add(jiff::Span::new().nanoseconds(1)).ok()
+        } else {
+            Some(self.end)
+        }
+    }
+
     fn is_met_at(&self, at: Timestamp) -> bool {
         at < self.end || self.inclusive && at == self.end
     }
@@ -172,7 +259,7 @@ fn deadline(scope: &Scope<'_>, constraint: &Constraint) -> Option<Deadline> {
     let end = match &atomic.right {
         RightOperand::Instant(end) => *end,
         RightOperand::Duration(span) => after(scope.world.agreed_at?, span.0)?,
-        RightOperand::Number(_) | RightOperand::Terms(_) => return None,
+        _ => return None,
     };
     Some(Deadline { end, inclusive: atomic.operator != Operator::Lt })
 }
@@ -343,12 +430,10 @@ pub(super) fn part_ground(part: &NotUnderstood) -> Ground {
 }
 
 fn action_ground(action: &Action) -> Ground {
-    let reason = if vocabulary::is_action(&action.name) {
-        "is a duty with refinements, which this connector cannot track"
-    } else {
-        "is not an action of the ODRL vocabulary"
-    };
-    Ground::NotUnderstood { clause: format!("action: {}", action.name), reason: reason.to_owned() }
+    Ground::NotUnderstood {
+        clause: format!("action: {}", action.name),
+        reason: "is not an action of the ODRL vocabulary".to_owned(),
+    }
 }
 
 fn action_names(actions: &[Action]) -> Vec<String> {

@@ -5,7 +5,7 @@ use crate::odrl::Policy;
 use crate::set::Purpose;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const TARGET: &str = "urn:example:dataset";
 const ME: &str = "did:web:a.example";
@@ -23,6 +23,8 @@ struct Case {
     declared: Vec<String>,
     action: &'static str,
     phase: Phase,
+    facts: Facts,
+    behaviour: Behaviour,
 }
 
 impl Case {
@@ -52,6 +54,8 @@ impl Case {
             declared: vec!["quality".to_owned()],
             action: "use",
             phase: Phase::Data,
+            facts: Facts::default(),
+            behaviour: Behaviour::Closed,
         }
     }
 
@@ -73,6 +77,8 @@ impl Case {
             agreed_at: self.agreed_at,
             performed: &self.performed,
             purposes: &self.purposes,
+            facts: &self.facts,
+            behaviour: self.behaviour,
         }
     }
 
@@ -317,18 +323,19 @@ fn facts_are_judged_in_the_phases_where_they_exist() {
 #[test]
 fn connectives_follow_their_truth_tables() {
     let (yes, no) = (constraint("count", "lteq", "1"), constraint("count", "gt", "1"));
+    let (also_yes, also_no) = (constraint("count", "lteq", "2"), constraint("count", "gt", "2"));
     let open = constraint("elapsedTime", "lteq", "P9000Y");
     let unknown = constraint("mood", "eq", "good");
     let undecidable = Status::Undecidable;
     let not_understood = Status::NotUnderstood;
     let table = [
-        (vec![&yes, &yes], YES, YES, NO),
+        (vec![&yes, &also_yes], YES, YES, NO),
         (vec![&yes, &no], NO, YES, YES),
-        (vec![&no, &no], NO, NO, NO),
+        (vec![&no, &also_no], NO, NO, NO),
         (vec![&yes], YES, YES, YES),
         (vec![&yes, &open], undecidable, YES, undecidable),
         (vec![&no, &open], NO, undecidable, undecidable),
-        (vec![&yes, &yes, &open], undecidable, YES, NO),
+        (vec![&yes, &also_yes, &open], undecidable, YES, NO),
         (vec![&yes, &unknown], not_understood, not_understood, not_understood),
         (vec![&no, &unknown], not_understood, not_understood, not_understood),
     ];
@@ -557,6 +564,7 @@ fn a_duty_of_a_permission_must_be_done_before() {
         action: "obtainConsent".to_owned(),
         target: target.to_owned(),
         at: at(now),
+        facts: BTreeMap::new(),
     };
     case.performed = vec![done("urn:example:other", "2026-11-22T11:00:00Z")];
     assert!(!case.evaluate(&policy).is_permit(), "done to another dataset");
@@ -583,6 +591,7 @@ fn obligations_have_states_and_deadlines() {
             action: "delete".to_owned(),
             target: TARGET.to_owned(),
             at: at(done),
+            facts: BTreeMap::new(),
         });
         let case = Case { now: at(now), performed: performed.into_iter().collect(), ..Case::new() };
         let answer = case.evaluate(&policy);

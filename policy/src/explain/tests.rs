@@ -1,7 +1,7 @@
 //! What a partner is told, what an administrator is told, and what a lawyer reads.
 
 use super::*;
-use crate::evaluate::{Phase, PreviousUse, Request, Subject, World, evaluate};
+use crate::evaluate::{Phase, Request, Subject, World, evaluate};
 use crate::set::Purposes;
 use serde_json::json;
 
@@ -37,15 +37,9 @@ fn a_partner_learns_the_clause_and_no_fact_of_ours() {
         region: Some("JP".to_owned()),
         ..Subject::default()
     };
-    let world = World {
-        now: "2026-11-22T12:00:00Z".parse().unwrap(),
-        subject: &subject,
-        earlier_uses: Some(41),
-        previous_use: PreviousUse::Unknown,
-        agreed_at: None,
-        performed: &[],
-        purposes: &Purposes::default(),
-    };
+    let none = Purposes::default();
+    let now = "2026-11-22T12:00:00Z".parse().unwrap();
+    let world = World { earlier_uses: Some(41), ..World::new(now, &subject, &none) };
     let purposes = ["cfp-reporting".to_owned()];
     let request =
         Request { action: "use", target: "urn:d", purposes: &purposes, phase: Phase::Data };

@@ -216,7 +216,7 @@ fn atomic(atomic: &Atomic, language: Language) -> String {
         RightOperand::Terms(terms) => terms.join(", "),
         RightOperand::Number(number) => number.to_string(),
         RightOperand::Duration(span) => duration(span, language),
-        RightOperand::Instant(_) => atomic.written_text(),
+        _ => atomic.written_text(),
     };
     match language {
         English => format!("{subject} {} {value}", english(atomic)),
@@ -226,6 +226,8 @@ fn atomic(atomic: &Atomic, language: Language) -> String {
 
 const fn subject(left: LeftOperand, language: Language) -> &'static str {
     match (language, left) {
+        (English, LeftOperand::Other(operand)) => operand.term,
+        (Japanese, LeftOperand::Other(operand)) => operand.term,
         (English, LeftOperand::DateTime) => "the time is",
         (English, LeftOperand::Count) => "the number of uses is",
         (English, LeftOperand::Purpose) => "the declared purpose is",

@@ -1,6 +1,7 @@
 //! Conditions as short expressions, `count lteq 10`, in and out.
 
 use crate::odrl::{Atomic, Constraint, Duty, LeftOperand, Operator, RightOperand, Rule};
+use crate::vocabulary::ValueType;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::ops::Range;
@@ -98,7 +99,10 @@ fn write_parts<'a>(actions: impl Iterator<Item = &'a str>, constraints: &[Constr
 
 fn write_right(atomic: &Atomic) -> String {
     match &atomic.right {
-        RightOperand::Instant(_) | RightOperand::Duration(_) => atomic.written_text(),
+        RightOperand::Instant(_)
+        | RightOperand::Duration(_)
+        | RightOperand::Decimal(_)
+        | RightOperand::Reference(_) => atomic.written_text(),
         RightOperand::Number(number) => number.to_string(),
         RightOperand::Terms(terms) => {
             let terms: Vec<_> = terms.iter().map(|term| quoted(term)).collect();
@@ -225,6 +229,16 @@ fn example(left: LeftOperand) -> &'static str {
         LeftOperand::ElapsedTime => "for example `elapsedTime lteq P30D`",
         LeftOperand::DelayPeriod => "for example `delayPeriod gteq P1D`",
         LeftOperand::TimeInterval => "for example `timeInterval gteq P7D`",
+        LeftOperand::Other(operand) => match operand.value {
+            ValueType::Instant | ValueType::InForce => {
+                "write an instant with its zone, like 2027-01-01T00:00:00+09:00"
+            }
+            ValueType::Duration => "write a period, like P30D or PT12H",
+            ValueType::Days => "write a whole number of days",
+            ValueType::Decimal | ValueType::Bytes | ValueType::Money => "write a number",
+            ValueType::Version => "write a version, like 1.2",
+            ValueType::Terms => "write names, like `[a, b]`",
+        },
     }
 }
 

@@ -94,6 +94,7 @@ fn but(prohibitions: Vec<Rule>) -> Policy {
         assigner: None,
         assignee: None,
         target: None,
+        inherits: Vec::new(),
         permissions: permissions.into(),
         prohibitions,
         obligations: Vec::new(),

@@ -151,6 +151,7 @@ fn terms(reader: &mut Reader<'_>, root: &DeTable<'_>) -> (Policy, Places) {
         assigner: None,
         assignee: None,
         target: None,
+        inherits: Vec::new(),
         permissions,
         prohibitions,
         obligations,

@@ -2,10 +2,11 @@
 
 use super::operand::{atomic, fits_type, list, number, text};
 use super::{
-    Action, Conflict, Connective, Constraint, Duty, Kind, LeftOperand, Logical, MAX_DEPTH,
-    MAX_LIST, MAX_NODES, NotUnderstood, Operator, Party, Policy, ReadError, Rule,
+    Action, Asset, Atomic, Conflict, Connective, Constraint, Duty, Kind, LeftOperand, Logical,
+    MAX_DEPTH, MAX_LIST, MAX_NODES, NotUnderstood, Operator, Party, Policy, ReadError,
+    RightOperand, Rule,
 };
-use crate::vocabulary::short;
+use crate::vocabulary::{short, short_action};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -26,22 +27,56 @@ pub(super) fn policy(value: &Value) -> Result<Policy, ReadError> {
         assigner: None,
         assignee: None,
         target: None,
+        inherits: Vec::new(),
         permissions: Vec::new(),
         prohibitions: Vec::new(),
         obligations: Vec::new(),
         not_understood: Vec::new(),
     };
+    let mut shared = None;
     for (name, member) in members(object, &mut policy.not_understood) {
-        policy_member(&mut policy, name, member)?;
+        if name == "action" {
+            shared = Some(member);
+        } else {
+            policy_member(&mut policy, name, member)?;
+        }
     }
+    share_actions(&mut policy, shared);
     if policy.permissions.is_empty()
         && policy.prohibitions.is_empty()
         && policy.obligations.is_empty()
+        && policy.inherits.is_empty()
         && policy.not_understood.is_empty()
     {
         return Err(ReadError::Empty);
     }
     Ok(policy)
+}
+
+/// An action of the policy is that of each rule which has none of its own (IM 2.7.2). In a policy that denies as a
+/// whole it stays where it is.
+fn share_actions(policy: &mut Policy, member: Option<&Value>) {
+    let mut shared = Vec::new();
+    if let Some(member) = member.filter(|member| !list(member).is_empty()) {
+        let mut unknown = Vec::new();
+        let read = actions(member, &mut unknown);
+        if policy.not_understood.is_empty() && unknown.is_empty() {
+            shared = read;
+        } else {
+            let reason = "stands beside what is not understood";
+            policy.not_understood.push(not_understood("action", reason, member));
+        }
+    }
+    let rules = policy.permissions.iter_mut().chain(&mut policy.prohibitions);
+    let parts = rules.map(|rule| (&mut rule.actions, &mut rule.not_understood));
+    let duties = policy.obligations.iter_mut();
+    let parts = parts.chain(duties.map(|duty| (&mut duty.actions, &mut duty.not_understood)));
+    for (actions, unknown) in parts.filter(|(actions, _)| actions.is_empty()) {
+        if shared.is_empty() {
+            unknown.push(not_understood("action", "is missing", &Value::Null));
+        }
+        actions.extend_from_slice(&shared);
+    }
 }
 
 fn policy_member(policy: &mut Policy, name: &str, member: &Value) -> Result<(), ReadError> {
@@ -75,10 +110,20 @@ fn policy_member(policy: &mut Policy, name: &str, member: &Value) -> Result<(), 
         "permission" => policy.permissions = rules(name, "duty", member)?,
         "prohibition" => policy.prohibitions = rules(name, "remedy", member)?,
         "obligation" => policy.obligations = duties(name, member)?,
-        // Shorthands that spread over all rules (IM 2.7.1), and parents that would add rules: their
-        // meaning must not be lost.
-        "inheritFrom" | "action" | "constraint" | "duty" | "remedy" | "refinement" => unknown
-            .push(not_understood(name, "is not supported at the level of the policy", member)),
+        "inheritFrom" => {
+            for parent in list(member) {
+                match text(parent) {
+                    Some(parent) => policy.inherits.push(parent.to_owned()),
+                    None => unknown.push(not_understood(name, "is not an identifier", parent)),
+                }
+            }
+        }
+        // The information model has no such members of a policy: their meaning must not be lost.
+        "constraint" | "duty" | "remedy" | "refinement" => unknown.push(not_understood(
+            name,
+            "is not supported at the level of the policy",
+            member,
+        )),
         _ => {}
     }
     Ok(())
@@ -118,12 +163,17 @@ fn rule(object: &Object, duty_member: &str) -> Result<Rule, ReadError> {
             "assigner" => rule.assigner = party("assigner", member, unknown),
             "assignee" => rule.assignee = party("assignee", member, unknown),
             "constraint" => rule.constraints = constraints(member),
-            other if other == duty_member => rule.duties = duties(other, member)?,
+            other if other == duty_member => rule.duties = nested_duties(other, member)?,
             other => annotation(other, member, unknown),
         }
     }
-    if rule.actions.is_empty() {
-        rule.not_understood.push(not_understood("action", "is missing", &Value::Null));
+    // A remedy is what makes up for an infringement; it may not itself have a consequence (IM 2.6.7).
+    if duty_member == "remedy" && rule.duties.iter().any(|remedy| !remedy.consequences.is_empty()) {
+        rule.not_understood.push(not_understood(
+            "remedy",
+            "has a consequence, which a remedy cannot have",
+            &Value::Null,
+        ));
     }
     Ok(rule)
 }
@@ -140,6 +190,15 @@ fn duties(place: &str, value: &Value) -> Result<Vec<Duty>, ReadError> {
         .collect()
 }
 
+/// Duties of a rule or duty: each names its own action.
+fn nested_duties(place: &str, value: &Value) -> Result<Vec<Duty>, ReadError> {
+    let mut duties = duties(place, value)?;
+    for duty in duties.iter_mut().filter(|duty| duty.actions.is_empty()) {
+        duty.not_understood.push(not_understood("action", "is missing", &Value::Null));
+    }
+    Ok(duties)
+}
+
 fn duty(object: &Object) -> Result<Duty, ReadError> {
     let mut duty = Duty::default();
     for (name, member) in members(object, &mut duty.not_understood) {
@@ -150,12 +209,9 @@ fn duty(object: &Object) -> Result<Duty, ReadError> {
             "target" => duty.target = asset("target", member, unknown),
             "assignee" => duty.assignee = party("assignee", member, unknown),
             "constraint" => duty.constraints = constraints(member),
-            "consequence" => duty.consequences = duties("consequence", member)?,
+            "consequence" => duty.consequences = nested_duties("consequence", member)?,
             other => annotation(other, member, unknown),
         }
-    }
-    if duty.actions.is_empty() {
-        duty.not_understood.push(not_understood("action", "is missing", &Value::Null));
     }
     Ok(duty)
 }
@@ -182,7 +238,8 @@ fn actions(value: &Value, unknown: &mut Vec<NotUnderstood>) -> Vec<Action> {
 }
 
 fn action(value: &Value) -> Option<Action> {
-    let plain = |name: &str| Action { name: short(name).to_owned(), refinements: Vec::new() };
+    let plain =
+        |name: &str| Action { name: short_action(name).to_owned(), refinements: Vec::new() };
     let object = match value {
         Value::String(name) => return Some(plain(name)),
         Value::Object(object) => object,
@@ -212,35 +269,44 @@ fn party(name: &str, value: &Value, unknown: &mut Vec<NotUnderstood>) -> Option<
             return Some(Party { id: id.to_owned(), refinements: Vec::new() });
         }
     }
-    let read = value.as_object().and_then(|object| {
-        let mut party = Party { id: String::new(), refinements: Vec::new() };
-        for (key, member) in object {
-            match short(key) {
-                "source" => text(member)?.clone_into(&mut party.id),
-                // Without `source` the identifier of the collection itself names the members.
-                "@id" | "uid" if party.id.is_empty() => text(member)?.clone_into(&mut party.id),
-                "refinement" => party.refinements = constraints(member),
-                "@id" | "uid" | "@type" => {}
-                _ => return None,
-            }
-        }
-        (!party.id.is_empty()).then_some(party)
-    });
+    let read = value.as_object().and_then(collection);
+    let read = read.map(|(id, refinements)| Party { id, refinements });
     if read.is_none() {
         unknown.push(not_understood(name, "is not a party that is known here", value));
     }
     read
 }
 
-fn asset(name: &str, value: &Value, unknown: &mut Vec<NotUnderstood>) -> Option<String> {
-    let refined = value.as_object().is_some_and(|object| {
-        object.keys().any(|key| matches!(short(key), "refinement" | "source"))
-    });
-    let id = if refined { None } else { text(value).map(str::to_owned) };
-    if id.is_none() {
-        unknown.push(not_understood(name, "is not one dataset", value));
+fn asset(name: &str, value: &Value, unknown: &mut Vec<NotUnderstood>) -> Option<Asset> {
+    let read = match value {
+        Value::Object(object)
+            if object.keys().any(|key| matches!(short(key), "refinement" | "source")) =>
+        {
+            collection(object)
+        }
+        _ => text(value).map(|id| (id.to_owned(), Vec::new())),
+    };
+    let asset = read.map(|(id, refinements)| Asset { id, refinements });
+    if asset.is_none() {
+        unknown.push(not_understood(name, "is not one dataset or collection", value));
     }
-    id
+    asset
+}
+
+/// A collection: what it is a part of, and what its members satisfy.
+fn collection(object: &Object) -> Option<(String, Vec<Constraint>)> {
+    let (mut id, mut refinements) = (String::new(), Vec::new());
+    for (key, member) in object {
+        match short(key) {
+            "source" => text(member)?.clone_into(&mut id),
+            // Without `source` the identifier of the collection itself names the members.
+            "@id" | "uid" if id.is_empty() => text(member)?.clone_into(&mut id),
+            "refinement" => refinements = constraints(member),
+            "@id" | "uid" | "@type" => {}
+            _ => return None,
+        }
+    }
+    (!id.is_empty()).then_some((id, refinements))
 }
 
 fn constraints(value: &Value) -> Vec<Constraint> {
@@ -307,19 +373,25 @@ fn logical(
     if operands.is_empty() {
         return Err(format!("`{}` has no operands", connective.term()));
     }
+    let repeats = |(index, operand)| operands.iter().take(index).any(|other| other == operand);
+    if operands.iter().enumerate().any(repeats) {
+        return Err(format!("`{}` has an operand twice", connective.term()));
+    }
     let operands = operands.iter().map(constraint).collect();
     Ok(Constraint::Logical(Logical { connective, operands, uid }))
 }
 
 fn comparison(members: &Members<'_>) -> Result<Constraint, String> {
     let (mut left, mut operator, mut right, mut uid, mut status) = (None, None, None, None, 0);
-    let mut data_type = None;
+    let (mut data_type, mut unit, mut reference) = (None, None, None);
     for (name, member) in members {
         match *name {
             "leftOperand" => left = text(member),
             "operator" => operator = text(member),
             "rightOperand" => right = Some(*member),
-            "dataType" => data_type = text(member),
+            "rightOperandReference" => reference = Some(*member),
+            "dataType" => data_type = Some(text(member).ok_or("has a `dataType` that is no name")?),
+            "unit" => unit = Some(text(member).ok_or("has a `unit` that is no name")?),
             "@id" => uid = text(member).map(str::to_owned),
             "@type" => {}
             "status" => status = number(member).ok_or("has a `status` that is no whole number")?,
@@ -338,9 +410,42 @@ fn comparison(members: &Members<'_>) -> Result<Constraint, String> {
     if status != 0 && left != LeftOperand::Count {
         return Err(format!("gives `{}` a `status`, which only `count` has here", left.term()));
     }
-    let mut atomic = atomic(left, operator, right.ok_or("has no `rightOperand`")?)?;
+    let mut atomic = match (right, reference) {
+        (Some(right), None) => atomic(left, operator, right, unit)?,
+        (None, Some(reference)) => referenced(left, operator, reference, unit)?,
+        (Some(_), Some(_)) => {
+            return Err("has both a `rightOperand` and a `rightOperandReference`".to_owned());
+        }
+        (None, None) => return Err("has no `rightOperand`".to_owned()),
+    };
     (atomic.uid, atomic.status) = (uid, status);
+    atomic.data_type = data_type.map(str::to_owned);
     Ok(Constraint::Atomic(atomic))
+}
+
+/// A comparison with what an identifier stands for.
+fn referenced(
+    left: LeftOperand,
+    operator: Operator,
+    written: &Value,
+    unit: Option<&str>,
+) -> Result<Atomic, String> {
+    let reference = text(written).filter(|reference| !reference.is_empty());
+    let reference = reference.ok_or("has a `rightOperandReference` that is no identifier")?;
+    if !left.operators().include(operator) {
+        let (left, listed) = (left.term(), left.operators().listed());
+        return Err(format!("compares `{left}` with `{}`; it takes {listed}", operator.term()));
+    }
+    Ok(Atomic {
+        left,
+        operator,
+        right: RightOperand::Reference(reference.to_owned()),
+        status: 0,
+        unit: unit.map(str::to_owned),
+        data_type: None,
+        uid: None,
+        written: written.clone(),
+    })
 }
 
 /// The members of an object by the short names of their terms. A term given twice under two

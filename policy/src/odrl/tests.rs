@@ -85,7 +85,8 @@ fn what_is_not_understood_stays_and_is_written_again() {
         json!({ "leftOperand": "purpose", "operator": "lt", "rightOperand": "a" }),
         json!({ "leftOperand": "purpose", "operator": "eq", "rightOperand": ["a", "b"] }),
         json!({ "leftOperand": "purpose", "operator": "isAnyOf", "rightOperand": [] }),
-        json!({ "leftOperand": "purpose", "operator": "eq", "rightOperandReference": "urn:x" }),
+        json!({ "leftOperand": "purpose", "operator": "lt", "rightOperandReference": "urn:x" }),
+        json!({ "leftOperand": "purpose", "operator": "eq", "rightOperand": "a", "rightOperandReference": "urn:x" }),
         json!({ "leftOperand": "dateTime", "operator": "lt", "rightOperand": "2027-01-01" }),
         json!({ "leftOperand": "dateTime", "operator": "lt", "rightOperand": "2027-01-01T00:00:00" }),
         json!({ "leftOperand": "dateTime", "operator": "lt", "rightOperand": "tomorrow" }),
@@ -117,14 +118,14 @@ fn what_is_not_understood_stays_and_is_written_again() {
 fn unknown_members_of_rules_and_policies_with_meaning_are_kept() {
     let value = json!({
         "permission": [{ "action": "use", "preference": "high", "dct:title": "harmless" }],
-        "inheritFrom": "urn:parent",
+        "constraint": "urn:parent",
         "note": "ignored",
     });
     let policy = Policy::from_json(&value).unwrap();
-    assert_eq!(policy.not_understood[0].member, "inheritFrom");
+    assert_eq!(policy.not_understood[0].member, "constraint");
     assert_eq!(policy.permissions[0].not_understood[0].member, "preference");
     let written = policy.to_json();
-    assert_eq!(written["inheritFrom"], "urn:parent");
+    assert_eq!(written["constraint"], "urn:parent");
     assert_eq!(written["permission"][0]["preference"], "high");
 }
 

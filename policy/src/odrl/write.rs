@@ -1,7 +1,10 @@
 //! Writes the model as compact JSON-LD in the form that DSP 2025-1 requires: lists always lists,
 //! empty ones left out.
 
-use super::{Action, Conflict, Constraint, Duty, Kind, NotUnderstood, Party, Policy, Rule};
+use super::{
+    Action, Asset, Conflict, Constraint, Duty, Kind, NotUnderstood, Party, Policy, RightOperand,
+    Rule,
+};
 use serde_json::{Map, Value, json};
 
 type Object = Map<String, Value>;
@@ -20,6 +23,9 @@ pub(super) fn policy(policy: &Policy) -> Value {
     if !policy.profiles.is_empty() {
         object.insert("profile".to_owned(), json!(policy.profiles));
     }
+    if !policy.inherits.is_empty() {
+        object.insert("inheritFrom".to_owned(), json!(policy.inherits));
+    }
     match policy.conflict {
         Conflict::Invalid => None,
         Conflict::Perm => object.insert("conflict".to_owned(), json!("perm")),
@@ -27,9 +33,7 @@ pub(super) fn policy(policy: &Policy) -> Value {
     };
     write_party(&mut object, "assigner", policy.assigner.as_ref());
     write_party(&mut object, "assignee", policy.assignee.as_ref());
-    if let Some(target) = &policy.target {
-        object.insert("target".to_owned(), json!(target));
-    }
+    write_asset(&mut object, policy.target.as_ref());
     write_list(&mut object, "permission", &policy.permissions, |item| rule(item, "duty"));
     write_list(&mut object, "prohibition", &policy.prohibitions, |item| rule(item, "remedy"));
     write_list(&mut object, "obligation", &policy.obligations, duty);
@@ -41,9 +45,7 @@ fn rule(rule: &Rule, duty_member: &str) -> Value {
     let mut object = Object::new();
     write_uid(&mut object, rule.uid.as_ref());
     write_actions(&mut object, &rule.actions);
-    if let Some(target) = &rule.target {
-        object.insert("target".to_owned(), json!(target));
-    }
+    write_asset(&mut object, rule.target.as_ref());
     write_party(&mut object, "assigner", rule.assigner.as_ref());
     write_party(&mut object, "assignee", rule.assignee.as_ref());
     write_list(&mut object, "constraint", &rule.constraints, constraint);
@@ -56,9 +58,7 @@ fn duty(item: &Duty) -> Value {
     let mut object = Object::new();
     write_uid(&mut object, item.uid.as_ref());
     write_actions(&mut object, &item.actions);
-    if let Some(target) = &item.target {
-        object.insert("target".to_owned(), json!(target));
-    }
+    write_asset(&mut object, item.target.as_ref());
     write_party(&mut object, "assignee", item.assignee.as_ref());
     write_list(&mut object, "constraint", &item.constraints, constraint);
     write_list(&mut object, "consequence", &item.consequences, duty);
@@ -72,9 +72,18 @@ pub(super) fn constraint(constraint: &Constraint) -> Value {
         Constraint::NotUnderstood(part) => return part.source.clone(),
         Constraint::Atomic(atomic) => {
             write_uid(&mut object, atomic.uid.as_ref());
-            object.insert("leftOperand".to_owned(), json!(atomic.left.term()));
+            object.insert("leftOperand".to_owned(), json!(atomic.left.written()));
             object.insert("operator".to_owned(), json!(atomic.operator.term()));
-            object.insert("rightOperand".to_owned(), atomic.written.clone());
+            let member = match atomic.right {
+                RightOperand::Reference(_) => "rightOperandReference",
+                _ => "rightOperand",
+            };
+            object.insert(member.to_owned(), atomic.written.clone());
+            for (name, text) in [("dataType", &atomic.data_type), ("unit", &atomic.unit)] {
+                if let Some(text) = text {
+                    object.insert(name.to_owned(), json!(text));
+                }
+            }
             if atomic.status != 0 {
                 object.insert("status".to_owned(), json!(atomic.status));
             }
@@ -108,6 +117,20 @@ fn write_actions(object: &mut Object, actions: &[Action]) {
         Err(several) => Value::Array(several),
     };
     object.insert("action".to_owned(), value);
+}
+
+fn write_asset(object: &mut Object, asset: Option<&Asset>) {
+    let Some(asset) = asset else { return };
+    let value = if asset.refinements.is_empty() {
+        json!(asset.id)
+    } else {
+        let mut collection = Object::new();
+        collection.insert("@type".to_owned(), json!("AssetCollection"));
+        collection.insert("source".to_owned(), json!(asset.id));
+        write_list(&mut collection, "refinement", &asset.refinements, constraint);
+        Value::Object(collection)
+    };
+    object.insert("target".to_owned(), value);
 }
 
 fn write_party(object: &mut Object, name: &str, party: Option<&Party>) {

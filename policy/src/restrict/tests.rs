@@ -28,14 +28,12 @@ fn judge(
         region: region.map(str::to_owned),
         ..Subject::default()
     };
+    let now = "2026-11-22T00:00:00Z".parse().unwrap();
     let world = World {
-        now: "2026-11-22T00:00:00Z".parse().unwrap(),
-        subject: &subject,
         earlier_uses: Some(0),
         previous_use: PreviousUse::Never,
         agreed_at: Some("2026-11-01T00:00:00Z".parse().unwrap()),
-        performed: &[],
-        purposes: set.purposes(),
+        ..World::new(now, &subject, set.purposes())
     };
     let request = Request { action: "use", target: "urn:d", purposes: &[], phase };
     let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();

@@ -4,8 +4,9 @@
 use super::Difference;
 use crate::file::expression;
 use crate::odrl::{
-    Action, Atomic, Connective, Constraint, Duty, Party, Policy, RightOperand, Rule,
+    Action, Asset, Atomic, Connective, Constraint, Duty, Party, Policy, RightOperand, Rule,
 };
+use crate::vocabulary::ValueType;
 use serde_json::{Value, json};
 
 pub(super) fn policies(offered: &Policy, requested: &Policy) -> Result<(), Difference> {
@@ -21,6 +22,9 @@ pub(super) fn policies(offered: &Policy, requested: &Policy) -> Result<(), Diffe
     theirs.sort();
     if !theirs.is_empty() && ours != theirs {
         return member("profile");
+    }
+    if offered.inherits != requested.inherits {
+        return member("inheritFrom");
     }
     let unknown = |policy: &Policy| -> Vec<String> {
         let parts = policy.not_understood.iter();
@@ -67,7 +71,7 @@ fn bags<T>(
 fn rule(rule: &Rule) -> Value {
     json!({
         "actions": set(&rule.actions, action),
-        "target": rule.target,
+        "target": rule.target.as_ref().map(asset),
         "assigner": rule.assigner.as_ref().map(party),
         "assignee": rule.assignee.as_ref().map(party),
         "constraints": set(&rule.constraints, constraint),
@@ -79,7 +83,7 @@ fn rule(rule: &Rule) -> Value {
 fn duty(item: &Duty) -> Value {
     json!({
         "actions": set(&item.actions, action),
-        "target": item.target,
+        "target": item.target.as_ref().map(asset),
         "assignee": item.assignee.as_ref().map(party),
         "constraints": set(&item.constraints, constraint),
         "consequences": set(&item.consequences, duty),
@@ -89,6 +93,10 @@ fn duty(item: &Duty) -> Value {
 
 fn action(action: &Action) -> Value {
     json!({ "name": action.name, "refinements": set(&action.refinements, constraint) })
+}
+
+fn asset(asset: &Asset) -> Value {
+    json!({ "id": asset.id, "refinements": set(&asset.refinements, constraint) })
 }
 
 fn party(party: &Party) -> Value {
@@ -103,6 +111,11 @@ fn constraint(item: &Constraint) -> Value {
             "operator": atomic.operator.term(),
             "right": right(atomic),
             "status": atomic.status,
+            "unit": match atomic.right {
+                // Sizes are compared in bytes, in whatever unit they were written.
+                RightOperand::Decimal(_) if atomic.left.value() == ValueType::Bytes => None,
+                _ => atomic.unit.as_ref(),
+            },
         }),
         Constraint::Logical(logical) => {
             let operands = match logical.connective {
@@ -119,6 +132,8 @@ fn right(atomic: &Atomic) -> Value {
         RightOperand::Instant(instant) => json!(instant.to_string()),
         RightOperand::Duration(span) => json!(span.0.to_string()),
         RightOperand::Number(number) => json!(number.to_string()),
+        RightOperand::Decimal(number) => json!(number.to_string()),
+        RightOperand::Reference(reference) => json!({ "reference": reference }),
         RightOperand::Terms(terms) => json!(sorted(terms.clone())),
     }
 }

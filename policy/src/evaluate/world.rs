@@ -1,0 +1,185 @@
+//! The state of the world: every fact that an evaluation may look at, and who vouches for it.
+
+use crate::odrl::Decimal;
+use crate::set::Purposes;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The state of the world.
+#[derive(Debug, Clone, Copy)]
+pub struct World<'a> {
+    /// The time of the decision.
+    pub now: Timestamp,
+    /// Who asks.
+    pub subject: &'a Subject,
+    /// Uses granted before this one, for `count`: of the same partner, offer and dataset over all
+    /// agreements. While data flows, the use it belongs to is not counted again. `None` where it is
+    /// not known: then `count` denies.
+    pub earlier_uses: Option<u64>,
+    /// The use before this one, for `timeInterval`.
+    pub previous_use: PreviousUse,
+    /// When the agreement was made, for `elapsedTime` and `delayPeriod`.
+    pub agreed_at: Option<Timestamp>,
+    /// Actions done by the subject, in fulfilment of duties above all.
+    pub performed: &'a [Performed],
+    /// Which purposes are part of which.
+    pub purposes: &'a Purposes,
+    /// Facts about the dataset and the delivery.
+    pub facts: &'a Facts,
+    /// What holds for an action that no rule names.
+    pub behaviour: Behaviour,
+}
+
+/// What holds for an action that no rule names (formal semantics, behaviour parameter).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Behaviour {
+    /// What is not prohibited is permitted; so a restriction is judged.
+    Open,
+    /// What is not permitted is denied.
+    #[default]
+    Closed,
+}
+
+/// Facts about the dataset and the delivery. What is not given is not known, and does not grant.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Facts {
+    /// The collections that the dataset belongs to: its tags.
+    pub collections: BTreeSet<String>,
+    /// IANA media type, as published.
+    pub media_type: Option<String>,
+    /// Size in bytes, as published.
+    pub size: Option<u64>,
+    /// The version, as published.
+    pub version: Option<String>,
+    /// BCP 47 language, as published.
+    pub language: Option<String>,
+    /// Names of the way in which the data is delivered.
+    pub delivery_channels: BTreeSet<String>,
+    /// How long data flowed under the agreement.
+    pub metered_time: Option<SignedDuration>,
+    /// What was paid, by currency.
+    pub paid: BTreeMap<String, Decimal>,
+    /// The values behind `rightOperandReference`s.
+    pub references: BTreeMap<String, Value>,
+}
+
+static NO_FACTS: Facts = Facts {
+    collections: BTreeSet::new(),
+    media_type: None,
+    size: None,
+    version: None,
+    language: None,
+    delivery_channels: BTreeSet::new(),
+    metered_time: None,
+    paid: BTreeMap::new(),
+    references: BTreeMap::new(),
+};
+
+impl<'a> World<'a> {
+    /// A world in which nothing is known but the time, the subject and the purposes, and which is closed.
+    #[must_use]
+    pub fn new(now: Timestamp, subject: &'a Subject, purposes: &'a Purposes) -> Self {
+        Self {
+            now,
+            subject,
+            earlier_uses: None,
+            previous_use: PreviousUse::Unknown,
+            agreed_at: None,
+            performed: &[],
+            purposes,
+            facts: &NO_FACTS,
+            behaviour: Behaviour::Closed,
+        }
+    }
+}
+
+/// Who asks: a chain from the participant down to a person, as far as it is known, each with its proof.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Subject {
+    /// Participant id, proven by the connection.
+    pub participant: String,
+    /// The participant's node, when known.
+    pub node: Option<Link>,
+    /// The application behind it, when known.
+    pub application: Option<Link>,
+    /// The person behind that, when known.
+    pub person: Option<Link>,
+    /// Groups that our administrator put the participant in.
+    pub groups: BTreeSet<String>,
+    /// ISO 3166 code that our administrator declared for the participant, such as `JP` or `JP-13`.
+    pub region: Option<String>,
+    /// Network locations that the partner's file registers: origins of its endpoints.
+    pub locations: BTreeSet<String>,
+    /// What else our administrator declared of the participant, by the name of the operand.
+    pub attributes: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// One member of the chain below the participant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Its identifier.
+    pub id: String,
+    /// How it is known.
+    pub proof: Proof,
+}
+
+/// How a member of the chain is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Proof {
+    /// By the certificate of the connection.
+    Connection,
+    /// By a signed credential.
+    Credential,
+    /// By an attestation of what runs.
+    Attestation,
+    /// It says so itself. That never grants; it may forbid.
+    Declared,
+}
+
+impl Subject {
+    /// Whether an identifier names the subject, a member of its chain however it is known, or one of its groups.
+    #[must_use]
+    pub fn is_named(&self, id: &str) -> bool {
+        self.names(id, |_| true)
+    }
+
+    /// The same, without members that are only declared.
+    #[must_use]
+    pub fn is_proven(&self, id: &str) -> bool {
+        self.names(id, |proof| proof != Proof::Declared)
+    }
+
+    fn names(&self, id: &str, counts: impl Fn(Proof) -> bool) -> bool {
+        self.participant == id
+            || [&self.node, &self.application, &self.person]
+                .into_iter()
+                .flatten()
+                .any(|link| link.id == id && counts(link.proof))
+            || self.groups.contains(id)
+    }
+}
+
+/// When the subject last used the offer before this use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PreviousUse {
+    /// This is the first.
+    Never,
+    /// At this instant.
+    At(Timestamp),
+    /// Not known: `timeInterval` denies.
+    Unknown,
+}
+
+/// An action that was done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Performed {
+    /// The action, an ODRL term.
+    pub action: String,
+    /// The dataset it was done to.
+    pub target: String,
+    /// When.
+    pub at: Timestamp,
+    /// How it was done, by the name of the operand: what a refinement of the duty's action asks for.
+    pub facts: BTreeMap<String, String>,
+}

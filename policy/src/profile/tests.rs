@@ -1,0 +1,1 @@
+//! The rules of Catena-X, one by one.
