@@ -96,6 +96,14 @@ impl Authority {
         })
     }
 
+    /// Its certificate in PEM.
+    ///
+    /// # Errors
+    /// When it is no certificate.
+    pub fn pem(&self) -> Result<String> {
+        Ok(certs::x509::Certificate::from_der(&self.certificate)?.to_pem())
+    }
+
     /// A leaf for both directions that claims to be a participant.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ pub mod clocked;
 pub mod command;
 pub mod connector;
 pub mod files;
+pub mod management;
 pub mod narration;
 pub mod peer;
 pub mod ports;

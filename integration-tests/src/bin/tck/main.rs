@@ -1,0 +1,203 @@
+//! The official compatibility kit of the Dataspace Protocol against a node as shipped, over mutual TLS.
+//!
+//! `integration-tests/tck/run` fetches the kit and starts this program, which makes the node, carries messages between the
+//! two ([`gateway`]), plays the node's operator ([`driver`]) and judges what came out.
+
+mod conformance;
+mod driver;
+mod gateway;
+mod kit;
+mod node;
+mod schemas;
+mod script;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use integration_tests::management::Management;
+use integration_tests::narration::line;
+use integration_tests::ports;
+use integration_tests::scene::Scene;
+use tokio::runtime::Runtime;
+
+use driver::Driver;
+use gateway::{Addresses, Faults, Gateway, Seen};
+use node::Node;
+use schemas::Schemas;
+
+/// The names that have to pass, one a line.
+const EXPECTED: &str = include_str!("../../../tck/expected.txt");
+/// A bad line: how late everything is, both ways, and how often the node's connections and requests are reset.
+const BAD_LINE: Faults = Faults { latency: Duration::from_millis(40), reset_every: Some(5) };
+
+/// What was asked for.
+struct Order {
+    /// The kit's jars.
+    libraries: PathBuf,
+    /// The program that starts the kit.
+    runner: PathBuf,
+    /// The JSON Schemas out of the jars.
+    schemas: PathBuf,
+    /// Where transcripts are kept.
+    transcripts: PathBuf,
+    /// The kit's version.
+    version: String,
+    /// How many runs, one after another, on one node.
+    runs: usize,
+    faults: Faults,
+    table: conformance::Order,
+}
+
+fn main() -> ExitCode {
+    match order().and_then(|order| play(&order)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            line(format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Reads the command line that `integration-tests/tck/run` makes.
+fn order() -> Result<Order> {
+    let mut words = std::env::args().skip(1);
+    let (mut paths, mut version, mut runs) = (BTreeMap::new(), None, 1);
+    let (mut faults, mut table) = (Faults::default(), conformance::Order::Leave);
+    while let Some(word) = words.next() {
+        let mut value = || words.next().with_context(|| format!("`{word}` needs a value"));
+        match word.as_str() {
+            "--libraries" | "--runner" | "--schemas" | "--transcripts" => {
+                let path = PathBuf::from(value()?);
+                paths.insert(word, path);
+            }
+            "--version" => version = Some(value()?),
+            "--bad-line" => faults = BAD_LINE,
+            "--check" => table = conformance::Order::Check,
+            "--write" => table = conformance::Order::Write,
+            count => runs = count.parse().with_context(|| format!("`{count}` is no number of runs"))?,
+        }
+    }
+    ensure!(runs > 0, "give at least one run");
+    let mut path = |name: &str| paths.remove(name).with_context(|| format!("`{name}` is missing"));
+    Ok(Order {
+        libraries: path("--libraries")?,
+        runner: path("--runner")?,
+        schemas: path("--schemas")?,
+        transcripts: path("--transcripts")?,
+        version: version.context("`--version` is missing")?,
+        runs,
+        faults,
+        table,
+    })
+}
+
+/// Plays all runs and says how they went; whether all is well.
+fn play(order: &Order) -> Result<bool> {
+    std::fs::create_dir_all(&order.transcripts)?;
+    let scene = Scene::new()?;
+    let addresses = Addresses {
+        node: ports::free()?, // replaced as soon as the node has its own
+        for_kit: ports::free()?,
+        for_node: ports::free()?,
+        kit: ports::free()?,
+    };
+    let mut node = Node::start(&scene, addresses.for_node)?;
+    let addresses = Addresses { node: node.site.address(), ..addresses };
+    node.import_agreements(&scene)?;
+
+    let runtime = Runtime::new()?;
+    let schemas = Schemas::load(&order.schemas)?;
+    let gateway =
+        Arc::new(Gateway::new(addresses, &node.credential, node.anchors.clone(), schemas)?);
+    gateway.set(order.faults);
+    let triggers = ports::free()?;
+    let driver = Arc::new(Driver::new(Management::of(&node.site), Arc::clone(&gateway)));
+    runtime.block_on(async {
+        gateway.serve().await?;
+        driver.begin(triggers).await
+    })?;
+    let settings = scene.file("tck.properties");
+    kit::configure(&settings, &node, addresses, triggers)?;
+
+    let expected = EXPECTED.lines().map(str::to_owned).collect::<BTreeSet<_>>();
+    let (mut failed, mut titles) = (BTreeSet::new(), BTreeMap::new());
+    let mut judged = BTreeMap::<String, u64>::new();
+    let mut violations = 0;
+    for number in 1..=order.runs {
+        let started = Instant::now();
+        let run = kit::run(&order.libraries, &order.runner, &settings)?;
+        let seen = gateway.seen();
+        keep(order, number, &run.output, &seen)?;
+        let wrong = judge(&expected, &run.results);
+        line(format!(
+            "run {number} of {}: {} of {} passed in {:.0?}, {} connections or requests reset",
+            order.runs,
+            expected.len() - wrong.len(),
+            expected.len(),
+            started.elapsed(),
+            seen.resets,
+        ));
+        wrong.iter().for_each(|(name, why)| line(format!("  {name}: {why}")));
+        run.reasons().for_each(|reason| line(format!("  the kit: {reason}")));
+        seen.faults.iter().for_each(|fault| line(format!("  violates its schema: {fault}")));
+        violations += seen.faults.len();
+        failed.extend(wrong.into_keys());
+        titles.extend(kit::titles(&run.output));
+        for (kind, count) in seen.judged {
+            *judged.entry(kind).or_default() += count;
+        }
+    }
+    node.site.stop()?;
+
+    let (official, ours): (Vec<_>, Vec<_>) =
+        judged.iter().partition(|(kind, _)| gateway.is_official(kind));
+    let list = |kinds: &[(&String, &u64)]| {
+        kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect::<Vec<_>>().join(", ")
+    };
+    line(format!("sent by the node, judged by the kit's schemas: {}", list(&official)));
+    line(format!("judged by our own, for the kit has none: {}", list(&ours)));
+    let table = conformance::table(&order.version, &expected, &failed, &titles);
+    let current = conformance::settle(&table, order.table)?;
+    if violations > 0 {
+        line(format!("error: {violations} documents of the node violate their schema"));
+    }
+    line(format!("{} passed, {} failed", expected.len() - failed.len(), failed.len()));
+    Ok(failed.is_empty() && violations == 0 && current)
+}
+
+/// What is wrong with a run, by test: everything that was not expected to happen, or was and did not.
+fn judge(
+    expected: &BTreeSet<String>,
+    results: &BTreeMap<String, bool>,
+) -> BTreeMap<String, &'static str> {
+    let mut wrong = BTreeMap::new();
+    for name in expected {
+        match results.get(name) {
+            Some(true) => {}
+            Some(false) => drop(wrong.insert(name.clone(), "failed")),
+            None => drop(wrong.insert(name.clone(), "did not run")),
+        }
+    }
+    for name in results.keys().filter(|name| !expected.contains(*name)) {
+        wrong.insert(name.clone(), "ran, and is not in integration-tests/tck/expected.txt");
+    }
+    wrong
+}
+
+/// Keeps what the kit wrote and what passed through the gateway.
+fn keep(order: &Order, number: usize, output: &str, seen: &Seen) -> Result<()> {
+    let write = |name: String, text: &str| -> Result<()> {
+        let path: &Path = &order.transcripts.join(name);
+        match std::fs::write(path, text) {
+            Ok(()) => Ok(()),
+            Err(error) => bail!("`{}` cannot be written: {error}", path.display()),
+        }
+    };
+    write(format!("run-{number}.kit.log"), output)?;
+    write(format!("run-{number}.messages.log"), &seen.transcript)
+}

@@ -1,0 +1,153 @@
+//! The node under test, exactly as shipped: made by `sekisho init`, told about its partner by a partner file, about its
+//! data by `dataset publish`, about agreements made elsewhere by `agreement import`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use integration_tests::authority::{Authority, Credential};
+use integration_tests::scene::Scene;
+use integration_tests::site::Site;
+use jiff::Timestamp;
+use rustls::RootCertStore;
+use serde_json::{Value, json};
+
+use crate::script::{self, Hands, Part};
+
+/// The short name of the kit at the node.
+pub(crate) const PARTNER: &str = "tck";
+/// The kit's participant id, which it does not let anybody choose.
+const PARTICIPANT: &str = "TCK_PARTICIPANT";
+/// How the kit's certificate names it: its participant id is no URI.
+const CERTIFIED: &str = "urn:dspace:tck:participant";
+/// The dataset of all transfers that the node serves.
+const DATASET: &str = "transferred";
+/// The dataset that is looked for in the catalog.
+pub(crate) const IN_CATALOG: &str = "in-catalog";
+
+const AUTO: &str = r#"
+title = "Use"
+description = "Partners may use the data."
+[who]
+groups = ["partners"]
+[[permit]]
+actions = ["use"]
+"#;
+const MANUAL: &str = r#"
+title = "Use, as decided by a person"
+description = "Partners may use the data when we say so."
+[offer]
+handling = "manual"
+[who]
+groups = ["partners"]
+[[permit]]
+actions = ["use"]
+"#;
+
+/// The node and who dials it.
+pub(crate) struct Node {
+    pub(crate) site: Site,
+    /// What the kit's gateway presents.
+    pub(crate) credential: Arc<Credential>,
+    /// Above the node's certificates.
+    pub(crate) anchors: RootCertStore,
+}
+
+impl Node {
+    /// Makes a node whose partner is dialled at this address, and starts it.
+    pub(crate) fn start(scene: &Scene, partner: SocketAddr) -> Result<Self> {
+        let authority = Authority::unknown("Authority of the compatibility kit")?;
+        let mut site = scene.plan("node").make()?;
+        std::fs::write(site.path(&format!("partners/{PARTNER}.toml")), card(&authority.pem()?, partner))?;
+        site.policy("auto", AUTO)?;
+        site.policy("manual", MANUAL)?;
+        site.start()?;
+        let node = Self {
+            credential: authority.mint(CERTIFIED)?,
+            anchors: anchors(&site)?,
+            site,
+        };
+        node.publish(scene)?;
+        Ok(node)
+    }
+
+    fn publish(&self, scene: &Scene) -> Result<()> {
+        let file = scene.file("data.txt");
+        std::fs::write(&file, "What the compatibility kit never downloads.\n")?;
+        self.site.publish(&file, IN_CATALOG, "auto")?;
+        self.site.publish(&file, DATASET, "auto")?;
+        for part in &script::PROVIDER_NEGOTIATIONS {
+            let policy = if part.hands == Hands::Auto { "auto" } else { "manual" };
+            self.site.publish(&file, &part.id(), policy)?;
+        }
+        Ok(())
+    }
+
+    /// Imports the agreements of the transfers: both sides' exist before a kit's test begins.
+    pub(crate) fn import_agreements(&self, scene: &Scene) -> Result<()> {
+        for part in &script::PROVIDER_TRANSFERS {
+            self.import(scene, part, "provider")?;
+        }
+        for part in &script::CONSUMER_TRANSFERS {
+            self.import(scene, part, "consumer")?;
+        }
+        Ok(())
+    }
+
+    fn import(&self, scene: &Scene, part: &Part, side: &str) -> Result<()> {
+        let (id, own) = (part.id(), self.site.participant());
+        let (assigner, assignee, target) = match side {
+            "provider" => (own, PARTICIPANT, DATASET),
+            _ => (PARTICIPANT, own, "kit-data"),
+        };
+        let agreement = json!({
+            "@id": id,
+            "@type": "Agreement",
+            "target": target,
+            "assigner": assigner,
+            "assignee": assignee,
+            "timestamp": Timestamp::now().to_string(),
+            "permission": [{ "action": "use" }],
+        });
+        let file = scene.file(&format!("{id}.json"));
+        std::fs::write(&file, agreement.to_string())?;
+        let file = file.to_str().context("a path is not UTF-8")?;
+        let handling = if part.hands == Hands::Auto { "auto" } else { "manual" };
+        self.site.ask(&[
+            "agreement", "import", PARTNER, file, "--side", side, "--handling", handling, "--reason",
+            "made for the compatibility kit", "--yes",
+        ])?;
+        Ok(())
+    }
+
+    /// The id of the offer of a dataset.
+    pub(crate) fn offer(&self, dataset: &str) -> Result<String> {
+        let shown = self.site.ask(&["dataset", "show", dataset])?;
+        let id = shown.pointer("/dataset/offers/0/id").and_then(Value::as_str);
+        Ok(id.with_context(|| format!("`{dataset}` has no offer: {shown}"))?.to_owned())
+    }
+}
+
+/// The partner file, as an administrator writes it for a partner with another connector.
+fn card(anchor: &str, address: SocketAddr) -> String {
+    format!(
+        "id = \"{PARTICIPANT}\"\n\
+         title = \"Eclipse Dataspace TCK\"\n\
+         dsp_endpoint = \"https://{address}\"\n\
+         groups = [\"partners\"]\n\
+         networks = [\"127.0.0.0/8\"]\n\
+         [identity]\n\
+         san_uris = [\"{CERTIFIED}\"]\n\
+         server_anchors = [\"\"\"\n{anchor}\"\"\"]\n\
+         client_anchors = [\"\"\"\n{anchor}\"\"\"]\n"
+    )
+}
+
+fn anchors(site: &Site) -> Result<RootCertStore> {
+    let pki = certs::pki::SitePki::load(&site.path("pki"), Timestamp::now())?;
+    let mut anchors = RootCertStore::empty();
+    for identity in [&pki.server, &pki.client] {
+        anchors.add(identity.anchor().der().clone())?;
+    }
+    Ok(anchors)
+}

@@ -1,0 +1,122 @@
+//! The official JSON Schemas that the kit's jars carry, and ours for the few messages for which they have none.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use jsonschema::Validator;
+use serde_json::Value;
+
+/// The namespace of the official schemas.
+const NAMESPACE: &str = "https://w3id.org/dspace/2025/1/";
+/// The folders of the official schemas.
+const FOLDERS: [&str; 4] = ["catalog", "common", "negotiation", "transfer"];
+/// What is judged by an official schema: `@type`, and the schema's name below the namespace.
+const OFFICIAL: [(&str, &str); 14] = [
+    ("Catalog", "catalog/catalog-schema.json"),
+    ("CatalogRequestMessage", "catalog/catalog-request-message-schema.json"),
+    ("ContractAgreementMessage", "negotiation/contract-agreement-message-schema.json"),
+    (
+        "ContractAgreementVerificationMessage",
+        "negotiation/contract-agreement-verification-message-schema.json",
+    ),
+    ("ContractNegotiation", "negotiation/contract-negotiation-schema.json"),
+    ("ContractNegotiationError", "negotiation/contract-negotiation-error-schema.json"),
+    (
+        "ContractNegotiationEventMessage",
+        "negotiation/contract-negotiation-event-message-schema.json",
+    ),
+    (
+        "ContractNegotiationTerminationMessage",
+        "negotiation/contract-negotiation-termination-message-schema.json",
+    ),
+    ("ContractOfferMessage", "negotiation/contract-offer-message-schema.json"),
+    ("ContractRequestMessage", "negotiation/contract-request-message-schema.json"),
+    ("Dataset", "catalog/dataset-schema.json"),
+    ("TransferProcess", "transfer/transfer-process-schema.json"),
+    ("TransferRequestMessage", "transfer/transfer-request-message-schema.json"),
+    ("TransferStartMessage", "transfer/transfer-start-message-schema.json"),
+];
+/// Whose schemas are missing from the kit: written down from the specification's tables, by `@type`.
+const OURS: &str = include_str!("../../../tck/missing-schemas.json");
+/// The answer of version discovery is plain JSON without `@type`.
+pub(crate) const VERSIONS: &str = "VersionResponse";
+
+/// Judges documents by their type.
+pub(crate) struct Schemas {
+    official: BTreeSet<String>,
+    validators: BTreeMap<String, Validator>,
+}
+
+impl Schemas {
+    /// Reads the schemas of the kit.
+    pub(crate) fn load(directory: &Path) -> Result<Self> {
+        let mut registry = jsonschema::Registry::new();
+        for folder in FOLDERS {
+            let folder = directory.join(folder);
+            let entries = std::fs::read_dir(&folder)
+                .with_context(|| format!("`{}` holds no schemas of the kit", folder.display()))?;
+            for entry in entries {
+                let schema = mended(&std::fs::read_to_string(entry?.path())?)?;
+                let id = schema.get("$id").and_then(Value::as_str).context("a schema without $id")?;
+                registry = registry.add(id.to_owned(), schema)?;
+            }
+        }
+        let registry = registry.prepare()?;
+        let mut validators = BTreeMap::new();
+        let mut add = |kind: &str, schema: &Value| -> Result<()> {
+            let validator = jsonschema::options()
+                .with_registry(&registry)
+                .build(schema)
+                .with_context(|| format!("the schema of {kind} cannot be used"))?;
+            validators.insert(kind.to_owned(), validator);
+            Ok(())
+        };
+        for (kind, name) in OFFICIAL {
+            add(kind, &serde_json::json!({ "$ref": format!("{NAMESPACE}{name}") }))?;
+        }
+        let ours: BTreeMap<String, Value> = serde_json::from_str(OURS)?;
+        for (kind, schema) in &ours {
+            ensure!(!OFFICIAL.iter().any(|(known, _)| known == kind), "the kit has {kind} itself");
+            add(kind, schema)?;
+        }
+        let official = OFFICIAL.map(|(kind, _)| kind.to_owned()).into();
+        Ok(Self { official, validators })
+    }
+
+    /// Whether the kit's own schema judges documents of a type.
+    pub(crate) fn is_official(&self, kind: &str) -> bool {
+        self.official.contains(kind)
+    }
+
+    /// Everything that is wrong with a document of a type.
+    pub(crate) fn faults(&self, kind: &str, document: &Value) -> Vec<String> {
+        let Some(validator) = self.validators.get(kind) else {
+            return vec![format!("`{kind}` is no type of DSP 2025-1")];
+        };
+        let errors = validator.iter_errors(document);
+        errors.map(|error| format!("{kind}{}: {error}", error.instance_path())).collect()
+    }
+}
+
+/// A schema without two mistakes that a strict validator does not take: pointers that lack their first slash, and the name
+/// of a type where a schema belongs.
+fn mended(text: &str) -> Result<Value> {
+    let mut schema = serde_json::from_str(&text.replace("#definitions/", "#/definitions/"))?;
+    mend_items(&mut schema);
+    Ok(schema)
+}
+
+fn mend_items(schema: &mut Value) {
+    match schema {
+        Value::Object(members) => {
+            if let Some(Value::String(name)) = members.get("items") {
+                let meant = serde_json::json!({ "type": name });
+                members.insert("items".to_owned(), meant);
+            }
+            members.values_mut().for_each(mend_items);
+        }
+        Value::Array(items) => items.iter_mut().for_each(mend_items),
+        _ => {}
+    }
+}
