@@ -79,14 +79,20 @@ impl Management {
     /// # Errors
     /// When it is not given.
     pub async fn events(&self, query: &str) -> Result<Events> {
-        let request = Request::get(format!("/v1/events{query}")).header("accept", "text/event-stream");
+        let request =
+            Request::get(format!("/v1/events{query}")).header("accept", "text/event-stream");
         let response = self.send(request.header("host", "sekisho").body(Full::default())?).await?;
         let status = response.status();
         ensure!(status.is_success(), "GET /v1/events{query} was answered with {status}");
         Ok(Events { body: response.into_body(), unread: Vec::new() })
     }
 
-    async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<(StatusCode, Value)> {
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<(StatusCode, Value)> {
         let request = Request::builder()
             .method(method)
             .uri(path)

@@ -72,7 +72,9 @@ impl Driver {
                 match events.next().await {
                     Ok(Some(event)) => driver.follow(&mut watched, &event),
                     Ok(None) => return driver.gateway.note("OPERATOR: the events ended"),
-                    Err(error) => return driver.gateway.note(&format!("OPERATOR: no events: {error:#}")),
+                    Err(error) => {
+                        return driver.gateway.note(&format!("OPERATOR: no events: {error:#}"));
+                    }
                 }
             }
         });

@@ -24,10 +24,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use integration_tests::authority::Credential;
 use integration_tests::connector::BASE;
+use rustix::net::sockopt;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::ServerName;
-use rustix::net::sockopt;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -115,7 +115,8 @@ impl Gateway {
             .with_client_auth_cert(credential.chain.clone(), credential.key.clone_key())?;
         client.alpn_protocols = vec![b"http/1.1".to_vec()];
         let only_node =
-            WebPkiClientVerifier::builder_with_provider(Arc::new(anchors), Arc::clone(&provider)).build()?;
+            WebPkiClientVerifier::builder_with_provider(Arc::new(anchors), Arc::clone(&provider))
+                .build()?;
         let mut server = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&versions)?
             .with_client_cert_verifier(only_node)
@@ -237,10 +238,14 @@ impl Gateway {
         }
         let latency = self.faults().latency;
         tokio::time::sleep(latency).await;
-        let stream = TcpStream::connect(self.addresses.kit).await.context("the kit does not listen")?;
+        let stream =
+            TcpStream::connect(self.addresses.kit).await.context("the kit does not listen")?;
         stream.set_nodelay(true)?;
         let (status, answer) = ask(stream, &head, body, self.addresses.kit).await?;
-        self.note(&format!("kit -> node {status} to {shown} {}", String::from_utf8_lossy(&answer.body)));
+        self.note(&format!(
+            "kit -> node {status} to {shown} {}",
+            String::from_utf8_lossy(&answer.body)
+        ));
         tokio::time::sleep(latency).await;
         Ok(answered(status, answer))
     }
@@ -253,7 +258,8 @@ impl Gateway {
         self.note(&format!("kit -> node {shown} {}", String::from_utf8_lossy(&body)));
         let latency = self.faults().latency;
         tokio::time::sleep(latency).await;
-        let stream = TcpStream::connect(self.addresses.node).await.context("the node does not listen")?;
+        let stream =
+            TcpStream::connect(self.addresses.node).await.context("the node does not listen")?;
         stream.set_nodelay(true)?;
         let name = ServerName::IpAddress(self.addresses.node.ip().into());
         let stream = self.connector.connect(name, stream).await?;

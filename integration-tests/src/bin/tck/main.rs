@@ -79,7 +79,9 @@ fn order() -> Result<Order> {
             "--bad-line" => faults = BAD_LINE,
             "--check" => table = conformance::Order::Check,
             "--write" => table = conformance::Order::Write,
-            count => runs = count.parse().with_context(|| format!("`{count}` is no number of runs"))?,
+            count => {
+                runs = count.parse().with_context(|| format!("`{count}` is no number of runs"))?
+            }
         }
     }
     ensure!(runs > 0, "give at least one run");

@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use integration_tests::authority::{Authority, Credential};
+use integration_tests::connector::{BASE, text};
+use integration_tests::peer::Peer;
 use integration_tests::scene::Scene;
 use integration_tests::site::Site;
 use jiff::Timestamp;
 use rustls::RootCertStore;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::script::{self, Hands, Part};
 
@@ -58,15 +60,14 @@ impl Node {
     pub(crate) fn start(scene: &Scene, partner: SocketAddr) -> Result<Self> {
         let authority = Authority::unknown("Authority of the compatibility kit")?;
         let mut site = scene.plan("node").make()?;
-        std::fs::write(site.path(&format!("partners/{PARTNER}.toml")), card(&authority.pem()?, partner))?;
+        std::fs::write(
+            site.path(&format!("partners/{PARTNER}.toml")),
+            card(&authority.pem()?, partner),
+        )?;
         site.policy("auto", AUTO)?;
         site.policy("manual", MANUAL)?;
         site.start()?;
-        let node = Self {
-            credential: authority.mint(CERTIFIED)?,
-            anchors: anchors(&site)?,
-            site,
-        };
+        let node = Self { credential: authority.mint(CERTIFIED)?, anchors: anchors(&site)?, site };
         node.publish(scene)?;
         Ok(node)
     }
@@ -114,17 +115,26 @@ impl Node {
         let file = file.to_str().context("a path is not UTF-8")?;
         let handling = if part.hands == Hands::Auto { "auto" } else { "manual" };
         self.site.ask(&[
-            "agreement", "import", PARTNER, file, "--side", side, "--handling", handling, "--reason",
-            "made for the compatibility kit", "--yes",
+            "agreement",
+            "import",
+            PARTNER,
+            file,
+            "--side",
+            side,
+            "--handling",
+            handling,
+            "--reason",
+            "made for the compatibility kit",
+            "--yes",
         ])?;
         Ok(())
     }
 
-    /// The id of the offer of a dataset.
+    /// The id of the offer of a dataset, as the partner sees it.
     pub(crate) fn offer(&self, dataset: &str) -> Result<String> {
-        let shown = self.site.ask(&["dataset", "show", dataset])?;
-        let id = shown.pointer("/dataset/offers/0/id").and_then(Value::as_str);
-        Ok(id.with_context(|| format!("`{dataset}` has no offer: {shown}"))?.to_owned())
+        let partner = Peer::new(Some(Arc::clone(&self.credential)), self.site.address())?;
+        let shown = partner.get(&format!("{BASE}/catalog/datasets/{dataset}"), &[])?.json()?;
+        text(&shown, "/hasPolicy/0/@id")
     }
 }
 

@@ -58,7 +58,8 @@ impl Schemas {
                 .with_context(|| format!("`{}` holds no schemas of the kit", folder.display()))?;
             for entry in entries {
                 let schema = mended(&std::fs::read_to_string(entry?.path())?)?;
-                let id = schema.get("$id").and_then(Value::as_str).context("a schema without $id")?;
+                let id =
+                    schema.get("$id").and_then(Value::as_str).context("a schema without $id")?;
                 registry = registry.add(id.to_owned(), schema)?;
             }
         }

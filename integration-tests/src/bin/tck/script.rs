@@ -34,7 +34,11 @@ const fn part(
 pub(crate) const PROVIDER_NEGOTIATIONS: [Part; 15] = [
     part("CN:01-01", Manual, &[("REQUESTED", "offer")]),
     part("CN:01-02", Manual, &[("REQUESTED", "offer"), ("REQUESTED", "terminate")]),
-    part("CN:01-03", Manual, &[("REQUESTED", "offer"), ("ACCEPTED", "agree"), ("VERIFIED", "finalize")]),
+    part(
+        "CN:01-03",
+        Manual,
+        &[("REQUESTED", "offer"), ("ACCEPTED", "agree"), ("VERIFIED", "finalize")],
+    ),
     part("CN:01-04", Auto, &[]),
     part("CN:02-01", Manual, &[("REQUESTED", "terminate")]),
     part("CN:02-02", Manual, &[]),
