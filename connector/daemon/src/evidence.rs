@@ -46,6 +46,13 @@ pub enum EvidenceError {
     NoGrant,
 }
 
+impl EvidenceError {
+    /// Whether no waiting helps: an operator has to act.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Witness(error) if error.is_final())
+    }
+}
+
 /// Signs the provenance token of a grant.
 ///
 /// # Errors
@@ -88,7 +95,9 @@ pub fn issue(node: &Node, facts: &GrantFacts) -> Result<String, String> {
         classification: Classification { confidentiality: dataset.confidentiality.clone() },
         parents: Vec::new(),
         log: Log {
-            origin: witness::origin(owner, &facts.partner.participant, witness::EPOCH),
+            origin: LogId::Relation(facts.partner.participant.clone())
+                .in_epoch(facts.epoch)
+                .origin(owner),
             key: LogKey::ed25519(witness::key_name(owner), key.public_key()),
         },
     };
@@ -99,17 +108,12 @@ pub fn issue(node: &Node, facts: &GrantFacts) -> Result<String, String> {
 ///
 /// # Errors
 /// [`EvidenceError`].
-pub async fn bundle(
-    node: &Arc<Node>,
-    partner: &ParticipantId,
-    granted: &Granted,
-) -> Result<Vec<u8>, EvidenceError> {
+pub async fn bundle(node: &Arc<Node>, granted: &Granted) -> Result<Vec<u8>, EvidenceError> {
     let grant = granted.transfer.grant.as_ref().ok_or(EvidenceError::NoGrant)?;
-    let log = LogId::Relation(partner.clone());
-    let (_, index) = node.store.index_of(granted.record).await?;
-    let head = witness::covering(node, partner, index.saturating_add(1)).await?;
-    let leaf = node.store.leaf_at(log.clone(), index).await?;
-    let (_, proof) = node.store.inclusion(log, index, head.size).await?;
+    let (tree, index) = node.store.index_of(granted.record).await?;
+    let head = witness::covering(node, &tree, index.saturating_add(1)).await?;
+    let leaf = node.store.leaf_at(tree.clone(), index).await?;
+    let (_, proof) = node.store.inclusion(tree, index, head.size).await?;
     let bundle = Bundle::new(grant.provenance.clone(), &leaf, index, proof, head.note)?;
     Ok(bundle.to_json()?.into_bytes())
 }

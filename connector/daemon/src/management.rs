@@ -13,6 +13,7 @@ mod catalog;
 mod clock;
 mod content;
 mod datasets;
+mod epoch;
 mod input;
 mod openapi;
 mod partners;
@@ -52,6 +53,7 @@ fn table() -> Vec<Route> {
         transfers::routes(),
         audit::routes(),
         verify::routes(),
+        epoch::routes(),
         clock::routes(),
     ];
     modules.into_iter().flatten().collect()

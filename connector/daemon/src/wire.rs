@@ -17,6 +17,9 @@ pub const DATA: &str = "/data";
 /// Our own exchange of checkpoints, beside DSP.
 pub const CHECKPOINT: &str = "/sekisho/v1/checkpoint";
 
+/// The code of a refusal for which there is no evidence.
+pub const UNPROVEN: &str = "unproven";
+
 /// Which protocol's error body an answer has.
 #[derive(Debug, Clone)]
 pub enum Shape {
@@ -91,6 +94,7 @@ pub fn status_of(kind: RefusalKind) -> StatusCode {
         | RefusalKind::IllegalState
         | RefusalKind::Invalid => StatusCode::BAD_REQUEST,
         RefusalKind::Suspended | RefusalKind::Offboarded => StatusCode::FORBIDDEN,
+        RefusalKind::Unproven => StatusCode::CONFLICT,
         RefusalKind::TooMany => StatusCode::TOO_MANY_REQUESTS,
         RefusalKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
     }
@@ -107,6 +111,7 @@ pub fn code_of(kind: RefusalKind) -> &'static str {
         RefusalKind::Suspended => "suspended",
         RefusalKind::Offboarded => "offboarded",
         RefusalKind::TooMany => "too-many",
+        RefusalKind::Unproven => UNPROVEN,
         RefusalKind::Unavailable => "unavailable",
     }
 }

@@ -170,6 +170,11 @@ typed! {
     witness: Witness(id: &ParticipantId) = Key::Witness(id.clone());
 }
 
+/// The epoch that the site's logs are in.
+pub(crate) fn epoch(view: &dyn View) -> Result<u32, Need> {
+    Ok(site(view)?.map_or(crate::FIRST_EPOCH, |site| site.epoch))
+}
+
 /// The rule set in force.
 pub(crate) fn rules(view: &dyn View) -> Result<Option<Arc<entity::Rules>>, Need> {
     Ok(match view.entity(&Key::Rules)?.as_deref() {

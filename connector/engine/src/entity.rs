@@ -557,7 +557,7 @@ pub struct Head {
     pub v: u16,
     /// The log's size.
     pub size: u64,
-    /// How many of the log's records are not anchors or this far covered, to see whether it grew.
+    /// Its root, hexadecimal.
     pub root: String,
     /// The signed note.
     pub note: String,
@@ -570,9 +570,12 @@ pub struct Head {
 pub struct Witness {
     /// The version of this shape.
     pub v: u16,
+    /// The epoch of the partner's log.
+    #[serde(default = "first_epoch")]
+    pub epoch: u32,
     /// The log's size.
     pub size: u64,
-    /// Its root, base64.
+    /// Its root, hexadecimal.
     pub root: String,
     /// The signed note.
     pub note: String,
@@ -584,6 +587,49 @@ pub struct Witness {
     /// signed. While it is set nothing is signed for this relation.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub behind: Option<String>,
+    /// The partner's last checkpoint of each earlier epoch, oldest first: evidence, kept for ever.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub earlier: Vec<Earlier>,
+    /// Checkpoints of our own earlier epochs, held by the partner, that our logs do not continue: each is named by a
+    /// record of our log.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub given_up: Vec<String>,
+}
+
+impl Witness {
+    /// What is known of a partner that has shown no checkpoint of its own.
+    pub fn nothing(now: Timestamp) -> Self {
+        Self {
+            v: 1,
+            epoch: first_epoch(),
+            size: 0,
+            root: String::new(),
+            note: String::new(),
+            taken: now,
+            conflict: None,
+            behind: None,
+            earlier: Vec::new(),
+            given_up: Vec::new(),
+        }
+    }
+}
+
+/// The last that a partner has shown of an earlier epoch of its log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Earlier {
+    /// The epoch.
+    pub epoch: u32,
+    /// The signed note of the checkpoint that we held.
+    pub note: String,
+    /// The one that contradicts it, where the partner has shown one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub conflict: Option<String>,
+    /// Whether the first record of the epoch that followed names the checkpoint.
+    pub named: bool,
+}
+
+fn first_epoch() -> u32 {
+    crate::FIRST_EPOCH
 }
 
 macro_rules! into_entity {

@@ -5,17 +5,26 @@
 use protocol::id::ParticipantId;
 
 use crate::context::{self, Decided, Fresh, Stop, settle};
-use crate::entity::{Head, Witness};
+use crate::entity::{Earlier, Head, Witness};
+use crate::epoch::{SHOWN, sha256};
 use crate::process::towards;
 use crate::refusal::RefusalKind;
-use crate::{Account, Category, Decision, Key, LogId, Need, RecordDraft, RecordKind, View};
+use crate::{Account, Category, Decision, Key, LogId, Need, RecordDraft, RecordKind, TreeId, View};
 
-/// Our latest signed checkpoint of a log.
+/// The epoch that our logs are in.
 ///
 /// # Errors
 /// [`Need`] when it is not loaded.
-pub fn latest_head(view: &dyn View, log: &LogId) -> Result<Option<Head>, Need> {
-    context::head(view, &log.label())
+pub fn epoch(view: &dyn View) -> Result<u32, Need> {
+    context::epoch(view)
+}
+
+/// Our latest signed checkpoint of a log in an epoch.
+///
+/// # Errors
+/// [`Need`] when it is not loaded.
+pub fn latest_head(view: &dyn View, tree: &TreeId) -> Result<Option<Head>, Need> {
+    context::head(view, &tree.label())
 }
 
 /// The partner's latest checkpoint that we hold.
@@ -33,21 +42,32 @@ pub fn latest_witness(view: &dyn View, partner: &ParticipantId) -> Result<Option
 /// [`Need`] when an entity is not loaded.
 pub fn anchor(
     view: &dyn View,
-    partner: &ParticipantId,
+    fresh: &Fresh,
+    relation: &TreeId,
     site_head: &Head,
     salt: &str,
     salted_hash: &str,
-) -> Result<Decision<()>, Need> {
-    let earlier = context::head(view, &LogId::Site.label())?;
-    let mut record = RecordDraft::new(
-        LogId::Relation(partner.clone()),
-        RecordKind::SiteAnchored,
-        Category::Service,
-    )
-    .account(Account::default().fact("salt", salt))
-    .digest("siteCheckpoint", salted_hash);
+) -> Decided<()> {
+    settle(try_anchor(view, fresh, relation, site_head, salt, salted_hash))
+}
+
+fn try_anchor(
+    view: &dyn View,
+    fresh: &Fresh,
+    relation: &TreeId,
+    site_head: &Head,
+    salt: &str,
+    salted_hash: &str,
+) -> Result<Decision<()>, Stop> {
+    may_sign(view, fresh, relation)?;
+    let label = LogId::Site.in_epoch(relation.epoch).label();
+    let earlier = context::head(view, &label)?;
+    let mut record =
+        RecordDraft::new(relation.log.clone(), RecordKind::SiteAnchored, Category::Service)
+            .account(Account::default().fact("salt", salt))
+            .digest("siteCheckpoint", salted_hash);
     if earlier.is_none_or(|earlier| earlier.size <= site_head.size) {
-        record = record.put(Key::Head(LogId::Site.label()), site_head.clone());
+        record = record.put(Key::Head(label), site_head.clone());
     }
     Ok(Decision::commit(vec![record], ()))
 }
@@ -58,21 +78,54 @@ pub fn anchor(
 ///
 /// # Errors
 /// [`Need`] when an entity is not loaded.
-pub fn checkpoint(
+pub fn checkpoint(view: &dyn View, fresh: &Fresh, relation: &TreeId, head: &Head) -> Decided<Head> {
+    settle(try_checkpoint(view, fresh, relation, head))
+}
+
+fn try_checkpoint(
     view: &dyn View,
-    partner: &ParticipantId,
+    fresh: &Fresh,
+    relation: &TreeId,
     head: &Head,
-) -> Result<Decision<Head>, Need> {
-    let label = LogId::Relation(partner.clone()).label();
+) -> Result<Decision<Head>, Stop> {
+    let partner = may_sign(view, fresh, relation)?;
+    let label = relation.label();
     if let Some(earlier) = context::head(view, &label)?
         && earlier.size >= head.size
     {
         return Ok(Decision::answer(earlier));
     }
     let record = RecordDraft::new(LogId::Site, RecordKind::CheckpointSigned, Category::Service)
-        .account(towards(partner).fact("size", head.size).fact("root", head.root.clone()))
+        .account(
+            towards(partner)
+                .fact("epoch", relation.epoch)
+                .fact("size", head.size)
+                .fact("root", head.root.clone()),
+        )
         .put(Key::Head(label), head.clone());
     Ok(Decision::commit(vec![record], head.clone()))
+}
+
+/// Refuses what would sign for a tree that is not of the epoch that the site is in, or for a relation that is behind.
+fn may_sign<'a>(
+    view: &dyn View,
+    fresh: &Fresh,
+    relation: &'a TreeId,
+) -> Result<&'a ParticipantId, Stop> {
+    let LogId::Relation(partner) = &relation.log else {
+        let text = "the log is not that of a relation";
+        return Err(fresh.refuse(RefusalKind::Invalid, text, text));
+    };
+    let now = context::epoch(view)?;
+    if relation.epoch != now {
+        let text = format!("epoch {} has ended; the logs are in epoch {now}", relation.epoch);
+        return Err(fresh.refuse(RefusalKind::Unproven, text.clone(), text));
+    }
+    if context::witness(view, partner)?.is_some_and(|held| held.behind.is_some()) {
+        let text = "the log is behind a checkpoint that this node signed before";
+        return Err(fresh.refuse(RefusalKind::Unproven, text, text));
+    }
+    Ok(partner)
 }
 
 /// What a partner's checkpoint, its signature and consistency already verified, means to us.
@@ -82,6 +135,16 @@ pub enum Shown {
     Consistent {
         /// The size of ours that the proof started from; 0 when we held none.
         held: u64,
+    },
+    /// It is signed and of a later epoch than the one that we hold, which is `held`; the record that opened the epoch was
+    /// proven to be the first of its log.
+    Opened {
+        /// The epoch of the one that we hold.
+        held: u32,
+        /// Whether that record names the one that we hold.
+        named: bool,
+        /// The leaf of that record.
+        leaf: String,
     },
     /// It is signed, and contradicts the one that we hold: the partner rewrote history.
     Contradicts,
@@ -130,39 +193,81 @@ fn try_witness(
             Ok(Decision::commit(vec![record], ()))
         }
         Shown::Consistent { held: proven_from } => {
-            if let Some(held) = &held {
-                if held.conflict.is_some() || held.size > witness.size {
-                    return Ok(Decision::answer(()));
-                }
-                if held.size == witness.size && held.root == witness.root {
-                    return Ok(Decision::answer(()));
-                }
-                if held.size == witness.size {
-                    let text = "two checkpoints of one size with different roots contradict";
-                    return Err(fresh.refuse(RefusalKind::Invalid, text, text));
-                }
+            let held = held.unwrap_or_else(|| Witness::nothing(view.now()));
+            let is_first = held.size == 0 && held.earlier.is_empty();
+            if held.conflict.is_some()
+                || held.size > 0 && (held.epoch, held.size) > (witness.epoch, witness.size)
+                || held.note == witness.note
+            {
+                return Ok(Decision::answer(()));
             }
-            let size = held.as_ref().map_or(0, |held| held.size);
-            if size != *proven_from {
+            if (held.epoch, held.size) == (witness.epoch, witness.size) {
+                if held.root == witness.root {
+                    return Ok(Decision::answer(()));
+                }
+                let text = "two checkpoints of one size with different roots contradict";
+                return Err(fresh.refuse(RefusalKind::Invalid, text, text));
+            }
+            if held.size != *proven_from || held.epoch != witness.epoch && !is_first {
                 return Err(fresh.refuse(
                     RefusalKind::Unavailable,
                     "another checkpoint was taken meanwhile; try again",
-                    format!("proof starts at {proven_from}, held is {size}"),
+                    format!("proof starts at {proven_from}, held is {}", held.size),
                 ));
             }
-            // That we are behind is ours to answer for, whatever the partner shows afterwards.
-            let behind = held.and_then(|held| held.behind).or_else(|| witness.behind.clone());
-            let witness = Witness { behind, ..witness.clone() };
             let record =
                 RecordDraft::new(LogId::Site, RecordKind::CheckpointWitnessed, Category::Service)
                     .account(
                         towards(partner)
+                            .fact("epoch", witness.epoch)
                             .fact("size", witness.size)
                             .fact("root", witness.root.clone()),
                     )
-                    .put(key, witness);
+                    .put(key, taken(held, witness));
             Ok(Decision::commit(vec![record], ()))
         }
+        Shown::Opened { held: epoch, named, leaf } => {
+            let held = held.unwrap_or_else(|| Witness::nothing(view.now()));
+            if held.epoch != *epoch || held.epoch >= witness.epoch {
+                return Err(fresh.refuse(
+                    RefusalKind::Unavailable,
+                    "another checkpoint was taken meanwhile; try again",
+                    format!("epoch {} is held, not {epoch}", held.epoch),
+                ));
+            }
+            let account = towards(partner)
+                .fact("epoch", witness.epoch)
+                .fact("shown", witness.note.clone())
+                .fact("opening", leaf.clone())
+                .fact("heldEpoch", held.epoch)
+                .fact("held", held.note.clone())
+                .fact("named", *named);
+            let mut next = taken(held.clone(), witness);
+            next.conflict = None;
+            next.earlier.push(Earlier {
+                epoch: held.epoch,
+                note: held.note,
+                conflict: held.conflict,
+                named: *named,
+            });
+            let record = RecordDraft::new(log, RecordKind::EpochWitnessed, Category::Service)
+                .account(account)
+                .put(key, next)
+                .essential();
+            Ok(Decision::commit(vec![record], ()))
+        }
+    }
+}
+
+/// What is known of the partner once its checkpoint is taken. That we are behind is ours to answer for, whatever the partner
+/// shows, and earlier epochs stay evidence.
+fn taken(held: Witness, shown: &Witness) -> Witness {
+    Witness {
+        behind: held.behind,
+        earlier: held.earlier,
+        given_up: held.given_up,
+        conflict: held.conflict,
+        ..shown.clone()
     }
 }
 
@@ -177,23 +282,34 @@ pub fn behind(
     note: &str,
     size: u64,
 ) -> Result<Decision<()>, Need> {
-    let held = context::witness(view, partner)?;
-    if held.as_ref().is_some_and(|held| held.behind.is_some()) {
+    let held = context::witness(view, partner)?.unwrap_or_else(|| Witness::nothing(view.now()));
+    if held.behind.is_some() {
         return Ok(Decision::answer(()));
     }
-    let nothing = Witness {
-        v: 1,
-        size: 0,
-        root: String::new(),
-        note: String::new(),
-        taken: view.now(),
-        conflict: None,
-        behind: None,
-    };
-    let witness = Witness { behind: Some(note.to_owned()), ..held.unwrap_or(nothing) };
+    let witness = Witness { behind: Some(note.to_owned()), ..held };
     let record = RecordDraft::new(LogId::Site, RecordKind::CheckpointConflict, Category::Service)
         .account(towards(partner).fact("signedBefore", note).fact("size", size))
         .put(Key::Witness(partner.clone()), witness)
+        .essential();
+    Ok(Decision::commit(vec![record], ()))
+}
+
+/// Records that the partner holds a checkpoint of an earlier epoch of ours that our log of that epoch does not continue, and
+/// that no record of ours names yet: the partner could not be asked when the new epoch was opened.
+///
+/// # Errors
+/// [`Need`] when an entity is not loaded.
+pub fn admit(view: &dyn View, partner: &ParticipantId, note: &str) -> Result<Decision<()>, Need> {
+    let mut held = context::witness(view, partner)?.unwrap_or_else(|| Witness::nothing(view.now()));
+    if held.given_up.iter().any(|known| known == note) {
+        return Ok(Decision::answer(()));
+    }
+    held.given_up.push(note.to_owned());
+    let log = LogId::Relation(partner.clone());
+    let record = RecordDraft::new(log, RecordKind::CheckpointConflict, Category::Service)
+        .account(towards(partner).fact("signedBefore", note))
+        .digest(SHOWN, sha256(note))
+        .put(Key::Witness(partner.clone()), held)
         .essential();
     Ok(Decision::commit(vec![record], ()))
 }

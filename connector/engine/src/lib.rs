@@ -11,6 +11,7 @@ pub mod data;
 pub mod datasets;
 pub mod deadline;
 pub mod entity;
+pub mod epoch;
 pub mod evidence;
 pub mod handling;
 pub mod judge;
@@ -32,7 +33,9 @@ pub use entity::Entity;
 pub use handling::{Awaiting, Decider, Handling};
 pub use key::{Key, Kind};
 pub use permit::{EndReason, Permit};
-pub use record::{Account, Body, Category, LogId, RecordDraft, RecordKind, Write};
+pub use record::{
+    Account, Body, Category, FIRST_EPOCH, LogId, RecordDraft, RecordKind, TreeId, Write,
+};
 pub use refusal::{Refusal, RefusalKind};
 pub use store::{Committed, Decision, Need, Position, Store, StoreError, View};
 

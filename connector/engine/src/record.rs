@@ -4,6 +4,7 @@
 //! keeps message text and persons apart in a body that can later be sealed and erased (`ARCHITECTURE.md`, Records).
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use protocol::id::{AgreementId, ParticipantId};
 use serde::{Deserialize, Serialize};
@@ -22,20 +23,73 @@ pub enum LogId {
 }
 
 impl LogId {
-    /// The label under which the journal knows the log.
-    pub fn label(&self) -> String {
+    /// The log's tree of an epoch.
+    pub fn in_epoch(self, epoch: u32) -> TreeId {
+        TreeId { log: self, epoch }
+    }
+}
+
+impl fmt::Display for LogId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Site => "site".to_owned(),
-            Self::Relation(participant) => format!("relation/{participant}"),
+            Self::Site => formatter.write_str("site"),
+            Self::Relation(participant) => write!(formatter, "relation/{participant}"),
         }
     }
+}
 
-    /// The log of a label that [`LogId::label`] made.
+/// The epoch in which the logs of a site begin.
+pub const FIRST_EPOCH: u32 = 1;
+
+/// A log in one epoch: one RFC 6962 tree, with its own indexes, proofs and checkpoints.
+///
+/// A record is written into the tree of the epoch that the site is in ([`Site::epoch`](crate::entity::Site)); the record
+/// that opens an epoch is the first of its tree. Trees of earlier epochs stay as they are (ADR 0014).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TreeId {
+    /// Which log.
+    pub log: LogId,
+    /// In which epoch, from [`FIRST_EPOCH`].
+    pub epoch: u32,
+}
+
+impl TreeId {
+    /// The label under which the journal knows the tree.
+    pub fn label(&self) -> String {
+        format!("{}/{}", self.log, self.epoch)
+    }
+
+    /// The tree of a label that [`TreeId::label`] made.
     pub fn from_label(label: &str) -> Option<Self> {
-        match label.strip_prefix("relation/") {
-            Some(participant) => participant.parse().ok().map(Self::Relation),
-            None => (label == "site").then_some(Self::Site),
-        }
+        let (log, number) = label.rsplit_once('/')?;
+        let log = match log.strip_prefix("relation/") {
+            Some(participant) => LogId::Relation(participant.parse().ok()?),
+            None => (log == "site").then_some(LogId::Site)?,
+        };
+        let tree = log.in_epoch(number.parse().ok()?);
+        // A label has one form only.
+        (tree.epoch >= FIRST_EPOCH && tree.label() == label).then_some(tree)
+    }
+
+    /// The origin of the tree's checkpoints (C2SP tlog-checkpoint): who keeps the log, which log, in which epoch.
+    pub fn origin(&self, owner: &ParticipantId) -> String {
+        format!("{owner}/{}", self.label())
+    }
+
+    /// The tree of an origin that [`TreeId::origin`] made for this owner.
+    pub fn from_origin(origin: &str, owner: &ParticipantId) -> Option<Self> {
+        Self::from_label(origin.strip_prefix(owner.as_str())?.strip_prefix('/')?)
+    }
+
+    /// The tree that a signed note of this owner says it is of. The signature is not verified.
+    pub fn from_note(note: &str, owner: &ParticipantId) -> Option<Self> {
+        Self::from_origin(note.lines().next()?, owner)
+    }
+}
+
+impl fmt::Display for TreeId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.label())
     }
 }
 
@@ -106,6 +160,7 @@ pub enum RecordKind {
     CheckpointSigned,
     CheckpointWitnessed,
     CheckpointConflict,
+    EpochWitnessed,
     SnapshotWritten,
 }
 
@@ -181,7 +236,7 @@ pub struct Write {
 /// A record as a decision asks for it. The store adds time, salts, hashes and position.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RecordDraft {
-    /// The log it belongs to.
+    /// The log it belongs to. The store adds the epoch.
     pub log: LogId,
     /// What happened.
     pub kind: RecordKind,

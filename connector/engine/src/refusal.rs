@@ -27,6 +27,8 @@ pub enum RefusalKind {
     Offboarded,
     /// The party asked for more than its limits allow.
     TooMany,
+    /// There is no evidence for it, and there will be none until an operator acts.
+    Unproven,
     /// We cannot do it now: the disk is full, the clock is in doubt, the index is being rebuilt.
     Unavailable,
 }

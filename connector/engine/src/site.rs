@@ -33,7 +33,7 @@ pub fn started(
         None => Site {
             v: 1,
             participant: participant.clone(),
-            epoch: 1,
+            epoch: crate::FIRST_EPOCH,
             clock_refused: None,
             running: false,
         },

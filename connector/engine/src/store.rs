@@ -9,7 +9,7 @@ use protocol::id::ParticipantId;
 use serde::{Deserialize, Serialize};
 
 use crate::permit::{EndReason, Permit};
-use crate::{Entity, Key, Kind, LogId, RecordDraft};
+use crate::{Entity, Key, Kind, RecordDraft, TreeId};
 
 /// Where a record stands in the journal, and so the version of the entities that it wrote. Later is greater.
 #[derive(
@@ -157,9 +157,9 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<(Key, Arc<Entity>)>, StoreError>> + Send;
 
-    /// Size and RFC 6962 root of a log, durable.
+    /// Size and RFC 6962 root of a log's tree, durable.
     fn tree_head(
         &self,
-        log: LogId,
+        tree: TreeId,
     ) -> impl Future<Output = Result<(u64, [u8; 32]), StoreError>> + Send;
 }

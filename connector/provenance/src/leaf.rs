@@ -17,7 +17,7 @@ const VERSION: u16 = 1;
 /// A leaf of version 1, in the form of RFC 8785.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Leaf {
+pub struct Leaf {
     v: u16,
     /// What happened.
     pub(crate) kind: String,
@@ -31,8 +31,11 @@ pub(crate) struct Leaf {
 }
 
 impl Leaf {
-    /// Reads a leaf. The reason of a refusal is for people.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+    /// Reads a leaf.
+    ///
+    /// # Errors
+    /// What is wrong with it, for people.
+    pub fn parse(text: &str) -> Result<Self, String> {
         let leaf: Self = serde_json::from_str(text)
             .map_err(|error| format!("it cannot be read: {}", shorten(&error.to_string())))?;
         if leaf.v != VERSION {
@@ -42,5 +45,17 @@ impl Leaf {
             return Err("it is not in the form of RFC 8785".to_owned());
         }
         Ok(leaf)
+    }
+
+    /// What happened.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    /// A digest by its name.
+    #[must_use]
+    pub fn digest(&self, name: &str) -> Option<&str> {
+        self.digests.get(name).map(String::as_str)
     }
 }

@@ -23,6 +23,7 @@ pub mod verify;
 pub use bundle::{Bundle, BundleError};
 pub use claims::Claims;
 pub use digest::{Digest, Digests, digest_reader};
+pub use leaf::Leaf;
 pub use report::{Check, Finding, Outcome, Part, Report, Witness};
 pub use token::{Token, TokenError, issue};
 pub use verify::{Expected, Registered, Trust, verify};

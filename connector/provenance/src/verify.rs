@@ -21,6 +21,9 @@ use crate::token::{SignedToken, Token, TokenError};
 /// How far two honest clocks may be apart.
 pub const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
+/// The kind of record that grants a release: the only one that commits its writer to a token.
+const GRANT: &str = "transfer-granted";
+
 /// What the verifier trusts. With both, both must agree; with neither, nothing is verified.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Trust<'a> {
@@ -257,6 +260,10 @@ fn evidence(report: &mut Report, bundle: &Bundle, proven: &Proven) {
 
 fn log_entry(bundle: &Bundle, proven: &Proven) -> Result<((), String), Refused> {
     let leaf = Leaf::parse(bundle.leaf())?;
+    if leaf.kind != GRANT {
+        let reason = format!("it is a record of `{}` and not of a grant", line(&leaf.kind));
+        return Err(Refused::from(reason));
+    }
     let digest = |name: &str| leaf.digests.get(name).and_then(|text| text.parse::<Digest>().ok());
     if digest("token") != Some(proven.sha256) {
         return Err(Refused::from("it does not hold the SHA-256 of this token"));

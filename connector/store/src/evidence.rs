@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use engine::{LogId, Position};
+use engine::{Position, TreeId};
 use journal::log::{Mark, StoredRecord as RawRecord};
 use journal::tlog::Hash;
 use tokio::sync::watch;
@@ -19,8 +19,8 @@ use crate::trees::{EvidenceError, SharedTrees};
 pub const RECORDS_MAX: u64 = 1_000;
 
 impl FileStore {
-    /// The logs that have records, the site's own first.
-    pub fn logs(&self) -> Vec<LogId> {
+    /// The trees of the logs that have records, the site's own first, older epochs before newer ones.
+    pub fn trees(&self) -> Vec<TreeId> {
         self.inner.trees.ids()
     }
 
@@ -31,7 +31,7 @@ impl FileStore {
     /// When the log has fewer records, or its tree cannot be read and not be rebuilt.
     pub async fn inclusion(
         &self,
-        log: LogId,
+        log: TreeId,
         index: u64,
         size: u64,
     ) -> Result<(Hash, Vec<Hash>), EvidenceError> {
@@ -44,7 +44,7 @@ impl FileStore {
     /// As [`FileStore::inclusion`].
     pub async fn consistency(
         &self,
-        log: LogId,
+        log: TreeId,
         old: u64,
         new: u64,
     ) -> Result<Vec<Hash>, EvidenceError> {
@@ -55,11 +55,11 @@ impl FileStore {
     ///
     /// # Errors
     /// When no record is there, or it cannot be read.
-    pub async fn index_of(&self, position: Position) -> Result<(LogId, u64), EvidenceError> {
+    pub async fn index_of(&self, position: Position) -> Result<(TreeId, u64), EvidenceError> {
         self.ask(move |trees, reader| {
             let record = read(reader, position)?;
             let index = trees.index(reader, &record)?;
-            Ok((record.log, index))
+            Ok((record.tree, index))
         })
         .await
     }
@@ -76,7 +76,7 @@ impl FileStore {
     ///
     /// # Errors
     /// As [`FileStore::records`].
-    pub async fn leaf_at(&self, log: LogId, index: u64) -> Result<Vec<u8>, EvidenceError> {
+    pub async fn leaf_at(&self, log: TreeId, index: u64) -> Result<Vec<u8>, EvidenceError> {
         self.ask(move |trees, reader| {
             let raw = trees.record(reader, &log, index)?;
             Ok(decode(&raw)?.leaf)
@@ -90,7 +90,7 @@ impl FileStore {
     /// When they cannot be read.
     pub async fn records(
         &self,
-        log: LogId,
+        log: TreeId,
         range: Range<u64>,
     ) -> Result<Vec<StoredRecord>, EvidenceError> {
         self.ask(move |trees, reader| {
@@ -246,7 +246,7 @@ fn frame_after(
 /// Adds the records of a log that are in the frame of a position, from there on.
 fn extend(
     reader: &dyn FrameReader,
-    log: &LogId,
+    log: &TreeId,
     position: Position,
     most: u64,
     records: &mut Vec<StoredRecord>,
@@ -254,7 +254,7 @@ fn extend(
     let (found, _) = frame_after(reader, position.frame, None)?;
     let wanted = found
         .into_iter()
-        .filter(|record| record.log == *log && record.position >= position)
+        .filter(|record| record.tree == *log && record.position >= position)
         .take(usize::try_from(most).unwrap_or(usize::MAX));
     records.extend(wanted);
     Ok(())

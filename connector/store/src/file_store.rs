@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use engine::permit::Permit;
 use engine::{
-    Body, Committed, Decision, Entity, Key, Kind, LogId, Need, Position, Store, StoreError, View,
+    Body, Committed, Decision, Entity, Key, Kind, Need, Position, Store, StoreError, TreeId, View,
 };
 use protocol::id::Pid;
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -108,8 +108,8 @@ impl Store for FileStore {
             .collect()
     }
 
-    async fn tree_head(&self, log: LogId) -> Result<(u64, [u8; 32]), StoreError> {
-        let (size, root) = self.inner.trees.head(&log);
+    async fn tree_head(&self, tree: TreeId) -> Result<(u64, [u8; 32]), StoreError> {
+        let (size, root) = self.inner.trees.head(&tree);
         Ok((size, root.0))
     }
 }

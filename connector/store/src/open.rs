@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, mpsc};
 
-use engine::{Context, LogId, Position, RecordDraft, RecordKind, StoreError};
+use engine::{Context, Position, RecordDraft, RecordKind, StoreError, TreeId};
 use jiff::Timestamp;
 use journal::files::FileLayer;
 use journal::log::{Frame, Journal, Mark, Options as JournalOptions, Recovery};
@@ -156,7 +156,7 @@ struct Replay<'a> {
     snapshot: Option<(u64, Hash)>,
     contradicted: bool,
     unproven: bool,
-    leaves: Vec<(LogId, Leaf)>,
+    leaves: Vec<(TreeId, Leaf)>,
 }
 
 /// A snapshot's hot part, read.
@@ -347,7 +347,7 @@ impl Replay<'_> {
             self.time = later(self.time, &record);
             self.last = Some(record.position);
             let leaf = Leaf { hash: record.leaf_hash(), position: record.position };
-            self.leaves.push((record.log.clone(), leaf));
+            self.leaves.push((record.tree.clone(), leaf));
             for write in record.writes {
                 self.state.replay(write, record.position);
             }

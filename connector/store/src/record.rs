@@ -8,7 +8,7 @@ pub(crate) mod announcement;
 
 use std::collections::BTreeMap;
 
-use engine::{Account, Body, Category, LogId, Position, RecordDraft, RecordKind, Write};
+use engine::{Account, Body, Category, Position, RecordDraft, RecordKind, TreeId, Write};
 use jiff::Timestamp;
 use journal::log::LEAF_BYTES_MAX;
 use journal::tlog::{Hash, leaf_hash};
@@ -25,9 +25,9 @@ const SALT_BYTES: usize = 32;
 pub struct StoredRecord {
     /// Where it is.
     pub position: Position,
-    /// The log it belongs to.
-    pub log: LogId,
-    /// Its index in that log, where it was looked up by one.
+    /// The log it belongs to, and the epoch.
+    pub tree: TreeId,
+    /// Its index in that tree, where it was looked up by one.
     pub index: Option<u64>,
     /// The bytes of its leaf.
     pub leaf: Vec<u8>,
@@ -110,7 +110,7 @@ pub(crate) fn decode(
     body: Option<&[u8]>,
 ) -> Result<StoredRecord, DecodeError> {
     let refused = |what: String| DecodeError { position, what };
-    let log = LogId::from_label(label)
+    let tree = TreeId::from_label(label)
         .ok_or_else(|| refused(format!("`{label}` is not the label of a log")))?;
     let parsed: Leaf = serde_json::from_slice(leaf)
         .map_err(|error| refused(format!("its leaf cannot be read: {error}")))?;
@@ -150,7 +150,7 @@ pub(crate) fn decode(
     };
     Ok(StoredRecord {
         position,
-        log,
+        tree,
         index: None,
         leaf: leaf.to_vec(),
         kind: parsed.kind,

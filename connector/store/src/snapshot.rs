@@ -24,7 +24,7 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write as _};
 use std::path::{Path, PathBuf};
 
-use engine::{LogId, Position};
+use engine::{Position, TreeId};
 use jiff::Timestamp;
 use journal::log::Mark;
 use journal::tlog::{Frontier, Hash};
@@ -52,8 +52,8 @@ pub(crate) struct Header {
     pub(crate) mark: Mark,
     /// The time of the last record.
     pub(crate) time: Timestamp,
-    /// The right edge of each log's tree.
-    pub(crate) logs: Vec<(LogId, Frontier)>,
+    /// The right edge of each log's trees.
+    pub(crate) logs: Vec<(TreeId, Frontier)>,
 }
 
 /// One entity of a snapshot.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use engine::{Entity, Key, Kind, Need, Position, View, Write};
+use engine::{Entity, FIRST_EPOCH, Key, Kind, Need, Position, View, Write};
 use jiff::Timestamp;
 use protocol::id::ParticipantId;
 
@@ -143,6 +143,14 @@ impl State {
         let limit = std::mem::replace(&mut self.forget_next, applied);
         self.recent.retain(|key, recent| recent.frame >= limit || pinned(key));
         self.forgotten = limit;
+    }
+
+    /// The epoch that the site's logs are in.
+    pub(crate) fn epoch(&self) -> u32 {
+        match self.hot.get(&Key::Site.encode()).map(|stored| stored.entity.as_ref()) {
+            Some(Entity::Site(site)) => site.epoch,
+            _ => FIRST_EPOCH,
+        }
     }
 
     /// How many keys have effects here that the index may not have yet.

@@ -1,4 +1,4 @@
-//! The RFC 6962 tree of each log: its right edge in memory, its hashes and positions in files.
+//! The RFC 6962 trees of each log, one for each epoch: the right edge in memory, hashes and positions in files.
 //!
 //! The files are derived from the journal and synced only with snapshots and rebuilds. They are cut to the snapshot's size
 //! at a start, filled from the tail, and rebuilt from the journal when a proof made from them does not hold or a record is
@@ -12,7 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use engine::{LogId, Position, StoreError};
+use engine::{Position, StoreError, TreeId};
 use journal::files::OsFiles;
 use journal::log::{ReadError, StoredRecord as RawRecord};
 use journal::tlog::{Frontier, Hash, leaf_hash};
@@ -37,7 +37,7 @@ pub(crate) struct Leaf {
 /// The trees of all logs.
 pub(crate) struct Trees {
     directory: PathBuf,
-    logs: Mutex<HashMap<LogId, Log>>,
+    logs: Mutex<HashMap<TreeId, Log>>,
 }
 
 #[derive(Debug, Default)]
@@ -98,7 +98,7 @@ pub enum EvidenceError {
 
 impl Trees {
     /// The trees in a directory, at the sizes that a snapshot says.
-    pub(crate) fn open(directory: &Path, frontiers: Vec<(LogId, Frontier)>) -> io::Result<Self> {
+    pub(crate) fn open(directory: &Path, frontiers: Vec<(TreeId, Frontier)>) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
         let logs = frontiers
             .into_iter()
@@ -110,8 +110,8 @@ impl Trees {
     /// Adds leaves, in the order of the journal.
     ///
     /// A failure to write the files is left to the next reader, who finds them short and rebuilds them.
-    pub(crate) fn append<'a>(&self, leaves: impl Iterator<Item = (&'a LogId, Leaf)>) {
-        let mut by_log: HashMap<&LogId, Vec<Leaf>> = HashMap::new();
+    pub(crate) fn append<'a>(&self, leaves: impl Iterator<Item = (&'a TreeId, Leaf)>) {
+        let mut by_log: HashMap<&TreeId, Vec<Leaf>> = HashMap::new();
         for (log, leaf) in leaves {
             by_log.entry(log).or_default().push(leaf);
         }
@@ -136,15 +136,15 @@ impl Trees {
     }
 
     /// Size and root of a log; that of the empty tree for one without records.
-    pub(crate) fn head(&self, log: &LogId) -> (u64, Hash) {
+    pub(crate) fn head(&self, log: &TreeId) -> (u64, Hash) {
         let logs = self.lock();
         logs.get(log)
             .map_or((0, Hash::EMPTY_TREE), |log| (log.frontier.size(), log.frontier.root()))
     }
 
     /// The logs that have records.
-    pub(crate) fn ids(&self) -> Vec<LogId> {
-        let mut ids: Vec<LogId> = self.lock().keys().cloned().collect();
+    pub(crate) fn ids(&self) -> Vec<TreeId> {
+        let mut ids: Vec<TreeId> = self.lock().keys().cloned().collect();
         ids.sort_unstable();
         ids
     }
@@ -153,7 +153,7 @@ impl Trees {
     pub(crate) fn inclusion(
         &self,
         reader: &dyn FrameReader,
-        log: &LogId,
+        log: &TreeId,
         index: u64,
         size: u64,
     ) -> Result<(Hash, Vec<Hash>), EvidenceError> {
@@ -169,7 +169,7 @@ impl Trees {
     pub(crate) fn consistency(
         &self,
         reader: &dyn FrameReader,
-        log: &LogId,
+        log: &TreeId,
         old: u64,
         new: u64,
     ) -> Result<Vec<Hash>, EvidenceError> {
@@ -183,7 +183,7 @@ impl Trees {
     pub(crate) fn record(
         &self,
         reader: &dyn FrameReader,
-        log: &LogId,
+        log: &TreeId,
         index: u64,
     ) -> Result<RawRecord, EvidenceError> {
         let label = log.label();
@@ -217,8 +217,8 @@ impl Trees {
         record: &StoredRecord,
     ) -> Result<u64, EvidenceError> {
         let (position, hash) = (record.position, record.leaf_hash());
-        let found = self.answer(reader, &record.log, || {
-            let found = self.ask(&record.log, 0, |files, frontier| {
+        let found = self.answer(reader, &record.tree, || {
+            let found = self.ask(&record.tree, 0, |files, frontier| {
                 match files.positions.find(position, frontier.size())? {
                     Some(index) => Ok(Some((index, files.tree.leaf_hash(index)?))),
                     None => Ok(None),
@@ -233,7 +233,7 @@ impl Trees {
     fn with_files<T>(
         &self,
         reader: &dyn FrameReader,
-        id: &LogId,
+        id: &TreeId,
         wanted: u64,
         work: impl Fn(&Files, &Frontier) -> Result<T, TreeError>,
     ) -> Result<T, EvidenceError> {
@@ -244,7 +244,7 @@ impl Trees {
     fn answer<T>(
         &self,
         reader: &dyn FrameReader,
-        id: &LogId,
+        id: &TreeId,
         ask: impl Fn() -> Result<Option<T>, EvidenceError>,
     ) -> Result<Option<T>, EvidenceError> {
         if let Some(answer) = ask()? {
@@ -265,7 +265,7 @@ impl Trees {
     /// Works on the files of a log of at least `wanted` records, as they are. `None`: they are not sound.
     fn ask<T>(
         &self,
-        id: &LogId,
+        id: &TreeId,
         wanted: u64,
         work: impl Fn(&Files, &Frontier) -> Result<T, TreeError>,
     ) -> Result<Option<T>, EvidenceError> {
@@ -288,7 +288,7 @@ impl Trees {
     /// Fills new files from the journal and puts them in the place of the old ones. Commits go on meanwhile.
     ///
     /// One at a time for each log: the caller holds its `rebuilding`.
-    fn rebuild(&self, reader: &dyn FrameReader, id: &LogId) -> Result<(), EvidenceError> {
+    fn rebuild(&self, reader: &dyn FrameReader, id: &TreeId) -> Result<(), EvidenceError> {
         tracing::info!(event = "tree.rebuild", log = id.label());
         let failed = |reason: String| EvidenceError::Tree { log: id.label(), reason };
         let place = self.place(id);
@@ -328,7 +328,7 @@ impl Trees {
     }
 
     /// Opens the files of a log when they are not, unless they are behind; closes those of the log that was not used for longest.
-    fn open_files(&self, logs: &mut HashMap<LogId, Log>, id: &LogId) {
+    fn open_files(&self, logs: &mut HashMap<TreeId, Log>, id: &TreeId) {
         let latest = logs.values().map(|log| log.used).max().unwrap_or_default();
         let Some(log) = logs.get_mut(id) else { return };
         log.used = latest.saturating_add(1);
@@ -355,11 +355,11 @@ impl Trees {
     }
 
     /// The directory of a log. Labels hold peers' identifiers, which are no file names.
-    fn place(&self, id: &LogId) -> PathBuf {
+    fn place(&self, id: &TreeId) -> PathBuf {
         self.directory.join(Hash::of(id.label().as_bytes()).to_string())
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<LogId, Log>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<TreeId, Log>> {
         self.logs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -401,7 +401,7 @@ impl Files {
 /// Adds a log's leaves from the frame at an offset on, and returns where the frames end.
 fn fill(
     reader: &dyn FrameReader,
-    id: &LogId,
+    id: &TreeId,
     files: &mut Files,
     offset: u64,
 ) -> Result<u64, EvidenceError> {
@@ -424,7 +424,7 @@ fn fill(
     Ok(end)
 }
 
-fn unsound(id: &LogId) -> EvidenceError {
+fn unsound(id: &TreeId) -> EvidenceError {
     EvidenceError::Tree {
         log: id.label(),
         reason: "its files do not hold the log's tree though they were just rebuilt".to_owned(),

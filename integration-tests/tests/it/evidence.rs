@@ -235,3 +235,194 @@ fn first_segment(site: &Site) -> Result<PathBuf> {
     segments.sort();
     segments.into_iter().next().context("the journal has no segment")
 }
+
+/// A site's data directory put back from an old copy: what it signed since is with its partner only.
+struct Restored {
+    pair: Pair,
+    /// The note that the customer holds of the part that is lost.
+    held: String,
+}
+
+impl Restored {
+    /// Trades, copies the supplier's data, trades on, and puts the copy back.
+    fn new(scene: &Scene) -> Result<Self> {
+        let mut pair = Pair::new(scene)?;
+        pair.supplier.publish(&note(scene, "one.txt", "one")?, "one", "open")?;
+        pair.pull(scene, "before")?.expect(0)?;
+        pair.customer_holds_latest()?;
+        pair.supplier.stop()?;
+        let (data, copy) = (pair.supplier.path("data"), scene.file("backup"));
+        copy_directory(&data, &copy)?;
+        pair.supplier.start()?;
+        pair.pull(scene, "lost")?.expect(0)?;
+        pair.customer_holds_latest()?;
+        let held = pair.customer.witness("b")?;
+        pair.supplier.stop()?;
+        std::fs::remove_dir_all(&data)?;
+        copy_directory(&copy, &data)?;
+        pair.supplier.start()?;
+        let held = held["size"].to_string();
+        Ok(Self { pair, held })
+    }
+}
+
+impl Pair {
+    fn pull(&self, scene: &Scene, name: &str) -> Result<Outcome> {
+        let target = scene.file(name);
+        self.customer.run(&["pull", "b", "one", "-o", word(&target)?])
+    }
+
+    /// Waits until the customer holds the latest checkpoint that the supplier signed.
+    fn customer_holds_latest(&self) -> Result<()> {
+        wait::until("the customer holds the latest checkpoint", Duration::from_secs(30), || {
+            let shown = self.supplier.ask(&["partner", "show", "a"])?;
+            let signed = &shown["log"]["checkpoint"]["root"];
+            let size = &shown["log"]["size"];
+            let is_latest = shown["log"]["checkpoint"]["size"] == *size;
+            Ok((is_latest && self.customer.witness("b")?["root"] == *signed).then_some(()))
+        })
+    }
+}
+
+/// What a site says of a partner's checkpoints.
+trait Witnessed {
+    fn witness(&self, partner: &str) -> Result<Value>;
+}
+
+impl Witnessed for Site {
+    fn witness(&self, partner: &str) -> Result<Value> {
+        let shown = self.ask(&["partner", "show", partner])?;
+        Ok(shown["log"]["their_checkpoint"].clone())
+    }
+}
+
+fn copy_directory(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_directory(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_site_restored_from_an_old_backup_signs_nothing_before_a_new_epoch_is_opened() -> Result<()> {
+    Scene::play(|scene| {
+        let Restored { pair, held } = Restored::new(scene)?;
+        // It finds out by itself, before anybody trades.
+        let behind = wait::until("it finds out", Duration::from_secs(30), || {
+            let status = pair.supplier.ask(&["status"])?;
+            Ok(status["behind"].as_array().filter(|found| !found.is_empty()).cloned())
+        })?;
+        assert_eq!(behind[0]["partner"], "a");
+        assert_eq!(behind[0]["signed_size"].to_string(), held);
+        let help = behind[0]["help"].as_str().context("no help")?;
+        assert!(help.contains("audit new-epoch"), "{help}");
+        let report = pair.supplier.run(&["audit", "verify"])?.expect(65)?;
+        assert!(report.stdout.contains("does not continue"), "{}", report.stdout);
+        let signed = pair.supplier.ask(&["partner", "show", "a"])?["log"]["checkpoint"].clone();
+
+        // A pull ends with a clear answer: nothing is received that cannot be proven.
+        let refused = pair.pull(scene, "unproven")?.expect(65)?;
+        assert!(refused.stdout.contains("gives no evidence"), "{}", refused.stdout);
+        assert!(!scene.file("unproven").exists());
+        let reference = refused.lines()?.iter().find_map(|line| {
+            line.pointer("/error/reference").and_then(Value::as_str).map(str::to_owned)
+        });
+        let reference = reference.with_context(|| format!("no reference: {}", refused.stdout))?;
+        let found = pair.supplier.ask(&["audit", "show", "--reference", &reference])?;
+        assert!(found.to_string().contains("its log of size"), "{found}");
+        let now = pair.supplier.ask(&["partner", "show", "a"])?["log"]["checkpoint"].clone();
+        assert_eq!(now, signed, "nothing is signed meanwhile");
+
+        let opened = pair.supplier.ask(&["audit", "new-epoch", "--reason", "the disk failed"])?;
+        assert_eq!(opened["epoch"], 2);
+        assert_eq!(opened["relations"][0]["was_behind"], true);
+        let target = scene.file("after");
+        let received = pair.pull(scene, "after")?.expect(0)?;
+        assert!(target.exists(), "{}", received.stdout);
+        let status = pair.supplier.ask(&["status"])?;
+        assert_eq!((&status["epoch"], &status["behind"]), (&2.into(), &Value::Array(Vec::new())));
+        Ok(())
+    })
+}
+
+#[test]
+fn after_a_new_epoch_everything_verifies_and_the_partner_keeps_both() -> Result<()> {
+    Scene::play(|scene| {
+        let Restored { mut pair, held } = Restored::new(scene)?;
+        wait::until("it finds out", Duration::from_secs(30), || {
+            let status = pair.supplier.ask(&["status"])?;
+            Ok(status["behind"].as_array().filter(|found| !found.is_empty()).map(|_| ()))
+        })?;
+        let old = pair.customer.witness("b")?;
+        assert_eq!((old["size"].to_string(), &old["epoch"]), (held, &1.into()));
+        pair.supplier.ask(&["audit", "new-epoch", "--reason", "the disk failed"])?;
+        pair.pull(scene, "after")?.expect(0)?;
+        pair.customer_holds_latest()?;
+
+        let kept = pair.customer.witness("b")?;
+        assert_eq!((&kept["epoch"], &kept["conflict"]), (&2.into(), &false.into()));
+        let earlier = &kept["earlier_epochs"][0];
+        assert_eq!((&earlier["epoch"], &earlier["named"]), (&1.into(), &true.into()), "{kept}");
+        let note = earlier["note"].as_str().context("no note")?;
+        let first = &pair.supplier.records("a", "epoch-opened")?[0];
+        assert_eq!(first["index"], 0);
+        assert_eq!(first["account"]["facts"]["shownCheckpoint"], note);
+        assert_eq!(first["account"]["reason"], "the disk failed");
+        let told = &pair.customer.records("b", "epoch-witnessed")?[0]["account"]["facts"];
+        assert_eq!(told["held"], note);
+
+        // Files of all times verify offline, by the anchors alone.
+        let pki = certs::pki::SitePki::load(&pair.supplier.path("pki"), jiff::Timestamp::now())?;
+        let anchors = self::note(scene, "anchors.pem", &pki.signing.anchor().to_pem())?;
+        for name in ["before", "lost", "after"] {
+            let mut verify = Command::new(sekisho()?);
+            verify.args(["--json", "provenance", "verify"]).arg(scene.file(name));
+            verify.arg("--anchor").arg(&anchors);
+            command::run(&mut verify, COMMAND_LIMIT)?.expect(0)?;
+        }
+        for round in 0..2 {
+            for site in [&pair.supplier, &pair.customer] {
+                let report = site.ask(&["audit", "verify"])?;
+                assert_eq!(verified(&report), Some(true), "round {round}: {report}");
+            }
+            // The second round is after a rebuild of all that is derived.
+            pair.supplier.stop()?;
+            pair.supplier.ask(&["rebuild"])?;
+            pair.supplier.start()?;
+        }
+        pair.pull(scene, "again")?.expect(0)?;
+        Ok(())
+    })
+}
+
+#[test]
+fn a_restart_shows_what_was_signed_before_it_and_not_seen_yet() -> Result<()> {
+    Scene::play(|scene| {
+        let Pair { mut supplier, mut customer } = Pair::new(scene)?;
+        supplier.publish(&note(scene, "one.txt", "one")?, "one", "open")?;
+        let target = scene.file("got");
+        customer.ask(&["pull", "b", "one", "-o", word(&target)?])?;
+        customer.stop()?;
+        // Signed while the customer is away: it can only be shown later.
+        supplier.ask(&["partner", "suspend", "a", "--reason", "a test", "--yes"])?;
+        supplier.ask(&["partner", "resume", "a"])?;
+        supplier.stop()?;
+        customer.start()?;
+        let before = customer.witness("b")?["size"].as_u64();
+        supplier.start()?;
+        let after = wait::until("it is shown", Duration::from_secs(30), || {
+            let size = customer.witness("b")?["size"].as_u64();
+            Ok((size > before).then_some(size))
+        })?;
+        let log = supplier.ask(&["partner", "show", "a"])?["log"].clone();
+        assert_eq!(log["checkpoint"]["size"].as_u64(), after);
+        Ok(())
+    })
+}

@@ -445,6 +445,9 @@ pub enum Audit {
         /// The index of the first record.
         #[arg(long)]
         from: Option<u64>,
+        /// The epoch of the log; else all of them, with `--from` the latest.
+        #[arg(long)]
+        epoch: Option<u32>,
         /// How many at most.
         #[arg(long, default_value_t = 100)]
         limit: u64,
@@ -457,6 +460,23 @@ pub enum Audit {
     },
     /// Verify the whole journal: frames, records, trees and checkpoints.
     Verify,
+    /// Give up the logs as they are and begin new ones, after the data were restored from an old backup.
+    #[command(after_long_help = "\
+A node whose data are older than a checkpoint that it signed signs nothing more for the partner that holds it. If the
+newer data still exist, stop the daemon and put them back. If they are lost, open a new epoch: each log begins a new
+tree whose first record names the last checkpoint of the old one, with the reason and your name. Partners are told, and
+keep the old checkpoint as evidence. This cannot be taken back.
+
+Example:
+  sekisho audit new-epoch --reason \"disk failure on 3 May; restored the backup of 2 May\"")]
+    NewEpoch {
+        /// Why, for the journal.
+        #[arg(long)]
+        reason: String,
+        /// Although no partner has shown yet that a log is behind: after a restore while partners are away.
+        #[arg(long)]
+        anyway: bool,
+    },
 }
 
 /// `policy`.

@@ -1,7 +1,7 @@
 //! `sekisho audit`.
 
 use http::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::arguments::Audit;
 use super::client::{Client, ClientError, path};
@@ -20,10 +20,11 @@ pub(super) async fn run(command: Audit, client: &Client, output: Output) -> Resu
             };
             Ok(client.events(Method::GET, &path, None, show).await?)
         }
-        Audit::Show { log, from, limit, kind, reference } => {
+        Audit::Show { log, from, epoch, limit, kind, reference } => {
             let query = [
                 ("log", log),
                 ("from", from.map(|from| from.to_string())),
+                ("epoch", epoch.map(|epoch| epoch.to_string())),
                 ("limit", Some(limit.to_string())),
                 ("kind", kind),
                 ("reference", reference),
@@ -39,6 +40,31 @@ pub(super) async fn run(command: Audit, client: &Client, output: Output) -> Resu
             Ok(())
         }
         Audit::Verify => verify(client, output).await,
+        Audit::NewEpoch { reason, anyway } => {
+            let request = json!({ "reason": reason, "anyway": anyway });
+            let answer = client.post("/v1/audit/new-epoch", &request).await?;
+            output.result(&answer, |answer| {
+                let names = answer.get("relations").and_then(Value::as_array);
+                let behind = names.into_iter().flatten().filter(|relation| {
+                    relation.get("was_behind").and_then(Value::as_bool) == Some(true)
+                });
+                let behind: Vec<String> =
+                    behind.map(|relation| cell(relation.get("partner"))).collect();
+                let mut text = format!(
+                    "The logs are in epoch {} now; checkpoints are signed again.",
+                    cell(answer.get("epoch"))
+                );
+                if !behind.is_empty() {
+                    text.push_str(&format!(
+                        "\nThe relations with {} were behind. Transfers that were granted in the part that is lost cannot \
+                         be proven any more: tell these partners to pull again.",
+                        behind.join(", ")
+                    ));
+                }
+                text
+            });
+            Ok(())
+        }
     }
 }
 
@@ -74,9 +100,14 @@ async fn verify(client: &Client, output: Output) -> Result<(), Failure> {
 /// A record on one line: when, which log and number, what, and the account of it.
 fn record_text(record: &Value) -> String {
     let mut text = format!(
-        "{}  {}#{}  {}",
+        "{}  {}{}#{}  {}",
         cell(record.get("time")),
         cell(record.get("log")),
+        // Most sites have one epoch all their life.
+        match record.get("epoch").and_then(Value::as_u64) {
+            None | Some(1) => String::new(),
+            Some(epoch) => format!("/{epoch}"),
+        },
         cell(record.get("index")),
         cell(record.get("kind")),
     );

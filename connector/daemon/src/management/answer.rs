@@ -222,7 +222,9 @@ impl From<Refusal> for ApiError {
         let kind = match refusal.kind {
             RefusalKind::NotFound => ErrorKind::NotFound,
             RefusalKind::Policy => ErrorKind::Policy,
-            RefusalKind::IllegalState | RefusalKind::AgreementEnded => ErrorKind::Refused,
+            RefusalKind::IllegalState | RefusalKind::AgreementEnded | RefusalKind::Unproven => {
+                ErrorKind::Refused
+            }
             RefusalKind::Invalid => ErrorKind::Invalid,
             RefusalKind::Suspended | RefusalKind::Offboarded => ErrorKind::Suspended,
             RefusalKind::TooMany => ErrorKind::TooMany,

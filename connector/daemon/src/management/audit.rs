@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use engine::{LogId, RecordKind, Store as _};
+use engine::{LogId, RecordKind, Store as _, TreeId};
 use protocol::id::ParticipantId;
 use serde_json::{Value, json};
 use store::StoredRecord;
@@ -30,6 +30,7 @@ pub(super) fn routes() -> Vec<Route> {
             .for_roles(READERS)
             .query::<String>("log", log)
             .query::<u64>("from", "the index of the first record in the log; else the newest")
+            .query::<u32>("epoch", "the epoch of the log; else all, with `from` the latest")
             .query::<u64>("limit", "how many at most")
             .query::<String>("kind", "only records of this kind")
             .query::<String>("reference", "only records behind this reference (`urn:uuid:…`)")
@@ -64,19 +65,30 @@ async fn records(mut call: Call) -> Result<Json<Value>, ApiError> {
     let (node, query) = (&node, &mut call.query);
     let log = query.take::<String>("log")?.map(|name| log(node, &name)).transpose()?;
     let from = query.take::<u64>("from")?;
+    let epoch = query.take::<u32>("epoch")?;
     let limit = query.take::<u64>("limit")?.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
     let kind = query.take::<String>("kind")?.map(|kind| record_kind(&kind)).transpose()?;
     let wanted = Wanted { kind, reference: query.take("reference")? };
     let full = query.flag("full");
+    let trees: Vec<TreeId> = node
+        .store
+        .trees()
+        .into_iter()
+        .filter(|tree| log.as_ref().is_none_or(|log| tree.log == *log))
+        .filter(|tree| epoch.is_none_or(|epoch| tree.epoch == epoch))
+        .collect();
     let mut search = Search { node, wanted, limit, left: LOOK_MAX };
     let found = match (log, from) {
-        (Some(log), Some(from)) => search.forwards(log, from).await?,
-        (Some(log), None) => search.backwards(log).await?,
+        // Numbers begin anew with each epoch: where none is named, the latest is meant.
+        (Some(_), Some(from)) => match trees.into_iter().next_back() {
+            Some(tree) => search.forwards(tree, from).await?,
+            None => Vec::new(),
+        },
         (None, Some(_)) => {
             return Err(ApiError::invalid("a record's number counts within one log")
                 .help("name the log with `--log site` or `--log PARTNER`"));
         }
-        (None, None) => search.everywhere().await?,
+        (_, None) => search.newest(trees).await?,
     };
     let whole = search.left > 0;
     let listed: Vec<Value> = found.iter().map(|record| show(node, record, full)).collect();
@@ -106,7 +118,7 @@ async fn follow(
             next = tail.next() => next?,
         };
         let Some(mut record) = next else { return Ok(()) };
-        if log.as_ref().is_some_and(|log| *log != record.log) {
+        if log.as_ref().is_some_and(|log| *log != record.tree.log) {
             continue;
         }
         record.index = Some(node.store.index_of(record.position).await?.1);
@@ -129,13 +141,13 @@ impl Search<'_> {
     }
 
     /// From an index on.
-    async fn forwards(&mut self, log: LogId, from: u64) -> Result<Vec<StoredRecord>, ApiError> {
+    async fn forwards(&mut self, tree: TreeId, from: u64) -> Result<Vec<StoredRecord>, ApiError> {
         let mut found = Vec::new();
         let mut next = from;
         while self.left > 0 && !self.is_full(&found) {
             let step = STEP.min(self.left);
             let page =
-                self.node.store.records(log.clone(), next..next.saturating_add(step)).await?;
+                self.node.store.records(tree.clone(), next..next.saturating_add(step)).await?;
             let read = page.len() as u64;
             next = next.saturating_add(read);
             found.extend(page.into_iter().filter(|record| self.wanted.is(record)));
@@ -149,12 +161,12 @@ impl Search<'_> {
     }
 
     /// The newest ones.
-    async fn backwards(&mut self, log: LogId) -> Result<Vec<StoredRecord>, ApiError> {
-        let (mut end, _) = self.node.store.tree_head(log.clone()).await?;
+    async fn backwards(&mut self, tree: TreeId) -> Result<Vec<StoredRecord>, ApiError> {
+        let (mut end, _) = self.node.store.tree_head(tree.clone()).await?;
         let mut found: Vec<StoredRecord> = Vec::new();
         while end > 0 && self.left > 0 && !self.is_full(&found) {
             let start = end.saturating_sub(STEP.min(self.left));
-            let mut page = self.node.store.records(log.clone(), start..end).await?;
+            let mut page = self.node.store.records(tree.clone(), start..end).await?;
             self.left = self.left.saturating_sub(end - start);
             end = start;
             page.retain(|record| self.wanted.is(record));
@@ -165,17 +177,16 @@ impl Search<'_> {
         Ok(found)
     }
 
-    /// The newest ones of all logs. What is looked at is shared out, so that no log hides another.
-    async fn everywhere(&mut self) -> Result<Vec<StoredRecord>, ApiError> {
-        let logs = self.node.store.logs();
+    /// The newest ones of several logs and epochs. What is looked at is shared out, so that none hides another.
+    async fn newest(&mut self, trees: Vec<TreeId>) -> Result<Vec<StoredRecord>, ApiError> {
         let mut found: Vec<StoredRecord> = Vec::new();
-        let mut waiting = logs.len() as u64;
+        let mut waiting = trees.len() as u64;
         let mut total = self.left;
         let mut is_whole = true;
-        for log in logs {
+        for tree in trees {
             let share = total.checked_div(waiting).unwrap_or(0).max(STEP);
             self.left = share;
-            found.extend(self.backwards(log).await?);
+            found.extend(self.backwards(tree).await?);
             is_whole &= self.left > 0;
             total = total.saturating_sub(share - self.left);
             waiting = waiting.saturating_sub(1);
@@ -192,18 +203,20 @@ impl Search<'_> {
     }
 }
 
-/// A log by what people call it: `site`, a partner's short name, a participant id, or the log's own label.
+/// A log by what people call it: `site`, a partner's short name, a participant id, or the log's own name.
 fn log(node: &Node, name: &str) -> Result<LogId, ApiError> {
-    if name == LogId::Site.label() {
+    if name == LogId::Site.to_string() {
         return Ok(LogId::Site);
     }
     if let Some(participant) = node.partner_id(name) {
         return Ok(LogId::Relation(participant));
     }
     // A partner that was removed has left its log.
-    let named = LogId::from_label(name)
-        .or_else(|| ParticipantId::new(name).ok().map(LogId::Relation))
-        .filter(|log| node.store.logs().contains(log));
+    let named = name.strip_prefix("relation/").unwrap_or(name);
+    let named = ParticipantId::new(named)
+        .ok()
+        .map(LogId::Relation)
+        .filter(|log| node.store.trees().iter().any(|tree| tree.log == *log));
     named.ok_or_else(|| partners::unknown(name))
 }
 
@@ -216,7 +229,8 @@ fn record_kind(name: &str) -> Result<RecordKind, ApiError> {
 /// A record as people read it. What it wrote is named, not shown; messages and persons only where they are asked for.
 fn show(node: &Node, record: &StoredRecord, full: bool) -> Value {
     let mut shown = json!({
-        "log": status::name(node, &record.log),
+        "log": status::name(node, &record.tree.log),
+        "epoch": record.tree.epoch,
         "index": record.index,
         "time": record.time.to_string(),
         "kind": record.kind,

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use certs::card::Fingerprint;
 use certs::key::{Algorithm, VerifyingKey};
 use certs::x509::Certificate;
+use engine::Decision;
 use engine::entity::PartnerState;
 use engine::evidence::{latest_head, latest_witness};
 use engine::registry::{Author, Changes};
-use engine::{Decision, LogId};
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -114,15 +114,15 @@ async fn show(call: Call) -> Result<Json<Value>, ApiError> {
     let registry = node.registry();
     let file = registered(node, name)?;
     let participant = file.partner.participant.clone();
-    let log = LogId::Relation(participant.clone());
-    let asked = log.clone();
+    let tree = crate::witness::tree(node, &participant).await?;
+    let asked = tree.clone();
     let (head, witness) = node
         .commit(move |view| {
             let head = latest_head(view, &asked)?;
             Ok(Decision::answer((head, latest_witness(view, &participant)?)))
         })
         .await?;
-    let (size, _) = engine::Store::tree_head(&node.store, log).await?;
+    let (size, _) = engine::Store::tree_head(&node.store, tree.clone()).await?;
     drop(registry);
     let mut shown = summary(&file);
     let more = json!({
@@ -135,6 +135,7 @@ async fn show(call: Call) -> Result<Json<Value>, ApiError> {
         "fingerprint": fingerprint(&file),
         "trust": trust(node, &file),
         "log": {
+            "epoch": tree.epoch,
             "size": size,
             "checkpoint": head.as_ref().map(status::head),
             "their_checkpoint": witness.as_ref().map(status::witness),

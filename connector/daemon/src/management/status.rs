@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use engine::entity::{Head, PartnerState, Witness};
-use engine::{Decision, Entity, Key, Kind, LogId, Store as _};
+use engine::{Decision, Entity, Key, Kind, LogId, Store as _, TreeId};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -13,6 +13,9 @@ use super::caller::READERS;
 use super::route::{Call, Json, Route};
 use crate::net::Phase;
 use crate::node::Node;
+
+/// What to do where a partner holds a checkpoint of ours that our log does not continue.
+pub(super) const BEHIND_HELP: &str = "put the newer data directory back; where it is lost, open a new epoch with `sekisho audit new-epoch --reason …`";
 
 /// How many entities are looked through at once.
 const SCAN_STEP: usize = 1024;
@@ -60,6 +63,8 @@ async fn report(call: Call) -> Result<Json<Value>, ApiError> {
         "certificates": certificates(node),
         "clock": clock(site.as_deref()),
         "rules": rules.hash,
+        "epoch": epoch(site.as_deref()),
+        "behind": behind(node).await?,
         "logs": logs(node).await?,
     })))
 }
@@ -69,14 +74,45 @@ pub(super) fn head(head: &Head) -> Value {
     json!({ "size": head.size, "signed": head.signed.to_string(), "root": head.root })
 }
 
-/// A partner's latest checkpoint.
+/// A partner's latest checkpoint; what it holds of ours where our log is behind that; and the last of each earlier epoch.
 pub(super) fn witness(witness: &Witness) -> Value {
     json!({
+        "epoch": witness.epoch,
         "size": witness.size,
         "taken": witness.taken.to_string(),
         "root": witness.root,
         "conflict": witness.conflict.is_some(),
+        "behind": witness.behind.is_some(),
+        "earlier_epochs": witness.earlier,
+        "given_up": witness.given_up,
     })
+}
+
+fn epoch(site: Option<&Entity>) -> u32 {
+    match site {
+        Some(Entity::Site(site)) => site.epoch,
+        _ => engine::FIRST_EPOCH,
+    }
+}
+
+/// The relations for which nothing is signed, because the partner holds a checkpoint of ours that our log does not continue.
+async fn behind(node: &Node) -> Result<Vec<Value>, ApiError> {
+    let mut found = Vec::new();
+    each_hot(node, Kind::Witness, |key, entity| {
+        if let (Key::Witness(partner), Entity::Witness(Witness { behind: Some(note), .. })) =
+            (key, entity)
+        {
+            found.push(json!({
+                "partner": node.partner_name(partner),
+                "signed_size": note.lines().nth(1).and_then(|line| line.parse::<u64>().ok()),
+                "problem": "this node once signed more than its log holds: its data are older than that, or were changed; \
+                            it signs nothing for this relation",
+                "help": BEHIND_HELP,
+            }));
+        }
+    })
+    .await?;
+    Ok(found)
 }
 
 async fn site(node: &Node) -> Result<Option<Arc<Entity>>, ApiError> {
@@ -193,6 +229,7 @@ async fn logs(node: &Node) -> Result<Vec<Value>, ApiError> {
         }
     })
     .await?;
+    let epoch = epoch(site(node).await?.as_deref());
     let mut witnesses: HashMap<LogId, Witness> = HashMap::new();
     each_hot(node, Kind::Witness, |key, entity| {
         if let (Key::Witness(participant), Entity::Witness(witness)) = (key, entity) {
@@ -201,14 +238,20 @@ async fn logs(node: &Node) -> Result<Vec<Value>, ApiError> {
     })
     .await?;
     let mut logs = Vec::new();
-    for log in node.store.logs() {
-        let (size, _) = node.store.tree_head(log.clone()).await?;
-        logs.push(json!({
-            "log": name(node, &log),
+    for tree in node.store.trees() {
+        let (size, _) = node.store.tree_head(tree.clone()).await?;
+        let TreeId { log, epoch: of } = &tree;
+        let mut listed = json!({
+            "log": name(node, log),
+            "epoch": of,
             "size": size,
-            "checkpoint": heads.get(&log.label()).map(head),
-            "their_checkpoint": witnesses.get(&log).map(witness),
-        }));
+            "checkpoint": heads.get(&tree.label()).map(head),
+        });
+        // It is about the relation, whatever epoch our own log of that is in.
+        if let (true, Some(members)) = (*of == epoch, listed.as_object_mut()) {
+            members.insert("their_checkpoint".to_owned(), json!(witnesses.get(log).map(witness)));
+        }
+        logs.push(listed);
     }
     Ok(logs)
 }
@@ -216,7 +259,7 @@ async fn logs(node: &Node) -> Result<Vec<Value>, ApiError> {
 /// What a log is called here: `site`, or the short name of the partner.
 pub(super) fn name(node: &Node, log: &LogId) -> String {
     match log {
-        LogId::Site => log.label(),
+        LogId::Site => log.to_string(),
         LogId::Relation(participant) => {
             let registry = node.registry();
             registry

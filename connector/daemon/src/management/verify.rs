@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use engine::entity::{Head, Witness};
-use engine::{Entity, Key, Kind, LogId, Store as _};
+use engine::{Entity, Key, Kind, LogId, Store as _, TreeId};
 use journal::tlog::{Checkpoint, Frontier, Hash, verify_checkpoint, verify_consistency};
 use protocol::id::ParticipantId;
 use serde_json::{Value, json};
@@ -61,9 +61,9 @@ async fn verify(call: Call, _: Nothing) -> Result<Lines<Value>, ApiError> {
 async fn run(node: &Arc<Node>, events: &Events) -> Result<Value, Stop> {
     // What there is before the reading begins has to be found by it.
     let mut before = Vec::new();
-    for log in node.store.logs() {
-        let (size, _) = node.store.tree_head(log.clone()).await?;
-        before.push((log, size));
+    for tree in node.store.trees() {
+        let (size, _) = node.store.tree_head(tree.clone()).await?;
+        before.push((tree, size));
     }
     let walk = Walk::new(
         node.context.participant.clone(),
@@ -113,7 +113,7 @@ impl Findings {
 #[derive(Debug)]
 struct Earlier {
     place: String,
-    log: LogId,
+    tree: TreeId,
     size: u64,
     root: Hash,
 }
@@ -122,8 +122,8 @@ struct Earlier {
 struct Walk {
     own: ParticipantId,
     key: [u8; 32],
-    /// Each log's tree, made anew.
-    trees: BTreeMap<LogId, Frontier>,
+    /// The trees of the logs, made anew.
+    trees: BTreeMap<TreeId, Frontier>,
     earlier: Vec<Earlier>,
     findings: Findings,
     frames: u64,
@@ -203,7 +203,7 @@ impl Walk {
 
     fn record(&mut self, record: &StoredRecord) {
         self.records = self.records.saturating_add(1);
-        let tree = self.trees.entry(record.log.clone()).or_default();
+        let tree = self.trees.entry(record.tree.clone()).or_default();
         tree.append(record.leaf_hash());
         for write in &record.writes {
             if let (Key::Head(label), Some(Entity::Head(head))) = (&write.key, &write.entity) {
@@ -218,19 +218,16 @@ impl Walk {
     /// A checkpoint that we signed: by our key, of our log, and of the records that are in it.
     fn head(&mut self, place: &str, label: &str, head: &Head) -> Result<(), String> {
         self.checkpoints = self.checkpoints.saturating_add(1);
-        let log = LogId::from_label(label)
+        let id = TreeId::from_label(label)
             .ok_or_else(|| format!("a checkpoint is of the log `{label}`, which cannot be"))?;
         let checkpoint = verify_checkpoint(&head.note, &witness::key_name(&self.own), &self.key)
             .map_err(|error| format!("the checkpoint of `{label}` does not verify: {error}"))?;
-        let origin = match &log {
-            LogId::Site => format!("{}/site/{}", self.own, witness::EPOCH),
-            LogId::Relation(partner) => witness::origin(&self.own, partner, witness::EPOCH),
-        };
+        let origin = id.origin(&self.own);
         let Checkpoint { size, root, .. } = checkpoint;
         if checkpoint.origin != origin || size != head.size || hex::encode(root.0) != head.root {
             return Err(format!("the checkpoint of `{label}` is not what its record says"));
         }
-        let tree = self.trees.entry(log.clone()).or_default();
+        let tree = self.trees.entry(id.clone()).or_default();
         if size > tree.size() {
             return Err(format!(
                 "the checkpoint of `{label}` covers {size} records, and {} were written before it",
@@ -247,12 +244,12 @@ impl Walk {
             };
         }
         // Records came in between; what they were is proven from the whole tree at the end.
-        self.earlier.push(Earlier { place: place.to_owned(), log, size, root });
+        self.earlier.push(Earlier { place: place.to_owned(), tree: id, size, root });
         Ok(())
     }
 
     /// Whether the trees that proofs are made from are those of the records.
-    async fn check_trees(&mut self, node: &Node, before: &[(LogId, u64)]) -> Result<(), Stop> {
+    async fn check_trees(&mut self, node: &Node, before: &[(TreeId, u64)]) -> Result<(), Stop> {
         for (log, size) in before {
             let read = self.trees.get(log).map_or(0, Frontier::size);
             if read < *size {
@@ -260,7 +257,7 @@ impl Walk {
                 self.findings.add(format!("log `{}`", log.label()), what, REBUILD);
             }
         }
-        let trees: Vec<(LogId, u64, Hash)> =
+        let trees: Vec<(TreeId, u64, Hash)> =
             self.trees.iter().map(|(log, tree)| (log.clone(), tree.size(), tree.root())).collect();
         for (log, size, root) in trees {
             let (now, now_root) = node.store.tree_head(log.clone()).await?;
@@ -274,10 +271,10 @@ impl Walk {
     /// Whether the checkpoints that records came in between of are of the records that are in the logs.
     async fn check_earlier(&mut self, node: &Node) {
         for earlier in std::mem::take(&mut self.earlier) {
-            let Some(tree) = self.trees.get(&earlier.log) else { continue };
+            let Some(tree) = self.trees.get(&earlier.tree) else { continue };
             let (old, new) = ((earlier.size, earlier.root), (tree.size(), tree.root()));
-            if let Err(what) = continues(node, &earlier.log, old, new).await {
-                let what = format!("the checkpoint of `{}`: {what}", earlier.log.label());
+            if let Err(what) = continues(node, &earlier.tree, old, new).await {
+                let what = format!("the checkpoint of `{}`: {what}", earlier.tree);
                 self.findings.add(earlier.place, what, COMPARE);
             }
         }
@@ -287,9 +284,10 @@ impl Walk {
         let logs: Vec<Value> = self
             .trees
             .iter()
-            .map(|(log, tree)| {
+            .map(|(id, tree)| {
                 json!({
-                    "log": status::name(node, log),
+                    "log": status::name(node, &id.log),
+                    "epoch": id.epoch,
                     "size": tree.size(),
                     "root": hex::encode(tree.root().0),
                 })
@@ -318,7 +316,7 @@ impl Walk {
 /// Whether a larger tree continues a smaller one. The proof comes from files, and is believed as far as it proves.
 async fn continues(
     node: &Node,
-    log: &LogId,
+    tree: &TreeId,
     (old, old_root): (u64, Hash),
     (new, new_root): (u64, Hash),
 ) -> Result<(), String> {
@@ -330,7 +328,7 @@ async fn continues(
         return Ok(());
     }
     let proof =
-        node.store.consistency(log.clone(), old, new).await.map_err(|error| error.to_string())?;
+        node.store.consistency(tree.clone(), old, new).await.map_err(|error| error.to_string())?;
     verify_consistency(old, &old_root, new, &new_root, &proof).map_err(|_| differs())
 }
 
@@ -368,17 +366,37 @@ fn held_is_true(
     held: &Witness,
     signer: &[u8; 32],
 ) -> Result<(), (String, &'static str)> {
-    let checkpoint = verify_checkpoint(&held.note, &witness::key_name(partner), signer)
-        .map_err(|error| (format!("it does not verify: {error}"), COMPARE))?;
-    let is_ours = checkpoint.origin.starts_with(&format!("{partner}/relation/{own}/"));
-    if !is_ours || checkpoint.size != held.size || hex::encode(checkpoint.root.0) != held.root {
-        return Err(("it is not what its record says".to_owned(), COMPARE));
+    let is_of = |note: &str, epoch: u32| {
+        let checkpoint = verify_checkpoint(note, &witness::key_name(partner), signer)
+            .map_err(|error| (format!("it does not verify: {error}"), COMPARE))?;
+        let tree = LogId::Relation(own.clone()).in_epoch(epoch);
+        match checkpoint.origin == tree.origin(partner) {
+            true => Ok(checkpoint),
+            false => Err(("it is not what its record says".to_owned(), COMPARE)),
+        }
+    };
+    for earlier in &held.earlier {
+        is_of(&earlier.note, earlier.epoch)?;
+    }
+    // Nothing of the partner's log is held where it only showed that ours is behind.
+    if held.size > 0 {
+        let checkpoint = is_of(&held.note, held.epoch)?;
+        if checkpoint.size != held.size || hex::encode(checkpoint.root.0) != held.root {
+            return Err(("it is not what its record says".to_owned(), COMPARE));
+        }
     }
     if held.conflict.is_some() {
         return Err((
             "the partner signed two histories that contradict each other; both notes are kept"
                 .to_owned(),
             "show the partner both notes, and ask which of its records it changed",
+        ));
+    }
+    if held.behind.is_some() {
+        return Err((
+            "the partner holds a checkpoint that this node signed, and that our log does not continue"
+                .to_owned(),
+            status::BEHIND_HELP,
         ));
     }
     Ok(())

@@ -271,6 +271,7 @@ async fn serve(
         reload::follow(&node)?,
     ];
     pulls::resume_all(&node).await?;
+    crate::witness::resume_all(&node);
     reload::show_expiry(&node);
     Ok(Running {
         node,

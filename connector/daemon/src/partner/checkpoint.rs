@@ -37,6 +37,14 @@ pub(super) async fn exchange(
             wire::json(StatusCode::OK, serde_json::to_vec(&exchange).unwrap_or_default())
         }
         Err(WitnessError::Refused(reason)) => refuse(node, peer, &reason).await,
+        Err(error) if error.is_final() => {
+            tracing::error!(event = "checkpoint.refused", partner = %peer.participant, error = %error);
+            let text = "no checkpoint is signed for this relation until an operator has acted";
+            let reference = node.fresh().reference;
+            let refusal = Refusal::new(RefusalKind::Unproven, text, error.to_string(), reference);
+            let refusal = node.refusals.record(peer, refusal, "checkpoint").await;
+            wire::refused(&refusal, &wire::Shape::Catalog)
+        }
         Err(error) => {
             tracing::error!(event = "checkpoint.failed", partner = %peer.participant, error = %error);
             wire::unavailable()

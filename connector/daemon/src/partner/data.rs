@@ -305,8 +305,16 @@ pub(super) async fn provenance(
         Err(Trouble::Refused(refusal)) => return refuse(node, peer, refusal).await,
         Err(Trouble::Store(_)) => return wire::unavailable(),
     };
-    match crate::evidence::bundle(node, &peer.participant, &granted).await {
+    match crate::evidence::bundle(node, &granted).await {
         Ok(bytes) => wire::json(StatusCode::OK, bytes),
+        Err(error) if error.is_final() => {
+            tracing::error!(event = "provenance.refused", error = %error);
+            let text = "this node cannot prove the release: its log of our relation does not continue what it once \
+                        signed; its operator has been told";
+            let reference = node.fresh().reference;
+            let refusal = Refusal::new(RefusalKind::Unproven, text, error.to_string(), reference);
+            refuse(node, peer, refusal).await
+        }
         Err(error) => {
             tracing::error!(event = "provenance.failed", error = %error);
             wire::unavailable()

@@ -7,6 +7,7 @@ use protocol::error::PeerRefusal;
 use crate::data::FetchError;
 use crate::net::SendError;
 use crate::objects::IncomingError;
+use crate::wire::UNPROVEN;
 use crate::witness::WitnessError;
 
 /// Why a download does not go on.
@@ -34,6 +35,20 @@ impl Stop {
     }
 }
 
+impl Stop {
+    /// The provider says that it has no evidence to give: what it sends could not be verified, so that it is not received.
+    pub(super) fn without_evidence(self) -> Self {
+        match self {
+            Self::Refused(refused) if refused.code == UNPROVEN => Self::Failed(Failure {
+                reason: format!("the provider gives no evidence: {}", refused.reason),
+                code: "not-verified".to_owned(),
+                ..refused
+            }),
+            other => other,
+        }
+    }
+}
+
 impl From<WitnessError> for Stop {
     fn from(error: WitnessError) -> Self {
         match error {
@@ -55,8 +70,16 @@ fn refused(status: http::StatusCode, body: &[u8]) -> Failure {
             true => format!("the provider refused the data with {status}"),
             false => texts.join("; "),
         },
-        reference: None,
+        reference: reference(body),
     }
+}
+
+/// The reference of a refusal that is about no process of ours: both process ids are it.
+fn reference(body: &[u8]) -> Option<String> {
+    let body: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let id = |name: &str| body.get(name).and_then(serde_json::Value::as_str);
+    let reference = id("providerPid")?.parse::<uuid::fmt::Urn>().ok()?.to_string();
+    (id("consumerPid") == Some(reference.as_str())).then_some(reference)
 }
 
 pub(super) fn local(error: &IncomingError) -> Stop {

@@ -21,6 +21,7 @@ use crate::node::Node;
 use crate::objects::{Incoming, IncomingError, PullName};
 use crate::telemetry::DataDirection;
 use crate::wire::Trouble;
+use crate::witness::WitnessError;
 
 /// How long a refusal of the data endpoint may run ahead of the message that explains it.
 const EXPLANATION_WAIT: Duration = Duration::from_secs(3);
@@ -247,10 +248,20 @@ impl Worker {
                 .await
                 .map_err(|source| FetchError::Lost { received: 0, source })
             })
-            .await?;
+            .await
+            .map_err(Stop::without_evidence)?;
         let evidence = verify(&bytes)
             .map_err(|reason: String| Stop::Failed(failure("not-verified", &reason)))?;
-        crate::witness::judge(&self.node, &transfer.participant, &evidence.checkpoint).await?;
+        // A provider that is away is waited for, as everywhere.
+        self.retried(|| async {
+            let judged =
+                crate::witness::judge(&self.node, &transfer.participant, &evidence.checkpoint);
+            match judged.await {
+                Err(WitnessError::Send(error)) => Err(FetchError::Send(error)),
+                judged => Ok(judged),
+            }
+        })
+        .await??;
         crate::evidence::keep(&self.node, &self.id, &evidence.bundle)
             .await
             .map_err(|error| Stop::Failed(failure("not-kept", &error.to_string())))?;

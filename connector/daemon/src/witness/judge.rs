@@ -1,8 +1,8 @@
 //! The checkpoint in a provider's evidence, judged against the log that the provider has shown so far.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use engine::LogId;
 use engine::entity::Witness;
 use engine::evidence::Shown;
 use journal::tlog::Checkpoint;
@@ -10,33 +10,43 @@ use protocol::id::ParticipantId;
 
 use super::{
     Exchange, WitnessError, address, exchange_with, exchanges, grown, hash_of, held, latest,
-    proof_of, record, send, statement, verify_note,
+    proof_of, record, send, statement, tree, verify_note,
 };
+use crate::net::SendError;
 use crate::node::Node;
 
+/// The waits before a partner that answered without a proof is asked again: it may just have signed another checkpoint, or be
+/// short of something for a moment.
+const ASK_AGAIN: [Duration; 3] =
+    [Duration::from_millis(500), Duration::from_secs(2), Duration::from_secs(6)];
+
 /// Judges a checkpoint that came with evidence against the log that the partner has shown so far. The first one that comes
-/// is kept; for another size than is held the partner is asked once to prove that both are of one log. Where it does not,
-/// that is logged, and the checkpoint passes.
+/// is kept; for another than is held the partner is asked to prove that both are of one log, a few times where its answer
+/// does not. A partner that exchanges no checkpoints cannot be asked: its evidence stays unwitnessed.
 ///
 /// # Errors
-/// [`WitnessError::Contradicts`], recorded with both notes; or it is no checkpoint of the partner's log with us.
+/// [`WitnessError::Send`] where the partner cannot be reached, so that waiting may help. [`WitnessError::Contradicts`],
+/// recorded with both notes. [`WitnessError::NotProven`]. Or it is no checkpoint of the partner's log with us.
 pub async fn judge(
     node: &Arc<Node>,
     partner: &ParticipantId,
     note: &str,
 ) -> Result<(), WitnessError> {
-    let checkpoint = verify_note(node, partner, note)?;
+    let (epoch, checkpoint) = verify_note(node, partner, note)?;
     if checkpoint.size == 0 {
         return Err(WitnessError::Refused("it covers no record".to_owned()));
     }
+    let mut waits = ASK_AGAIN.into_iter();
     loop {
-        let mut standing = compare(held(node, partner).await?.as_ref(), &checkpoint);
-        if standing == Standing::OtherSize && exchanges(node, partner) {
-            standing = match prove(node, partner, &checkpoint).await {
+        let mut standing = compare(held(node, partner).await?.as_ref(), epoch, &checkpoint);
+        let mut reason = "it shows another log, and no proof".to_owned();
+        if standing == Standing::Unproven && exchanges(node, partner) {
+            standing = match prove(node, partner, epoch, &checkpoint).await {
                 Ok(standing) => standing,
+                Err(WitnessError::Send(error)) if is_away(&error) => return Err(error.into()),
                 Err(error) => {
-                    tracing::warn!(event = "checkpoint.not_exchanged", partner = %partner, error = %error);
-                    compare(held(node, partner).await?.as_ref(), &checkpoint)
+                    reason = error.to_string();
+                    compare(held(node, partner).await?.as_ref(), epoch, &checkpoint)
                 }
             };
         }
@@ -45,55 +55,77 @@ pub async fn judge(
             // Where another was taken meanwhile, it is not the first any more and is judged against that one.
             Standing::First => {
                 let shown = Shown::Consistent { held: 0 };
-                match record(node, partner, shown, &checkpoint, note).await {
+                match record(node, partner, shown, epoch, &checkpoint, note).await {
                     Ok(()) | Err(WitnessError::Refused(_)) => {}
                     Err(error) => return Err(error),
                 }
             }
-            Standing::OtherSize => {
+            Standing::Unproven => {
                 let size = checkpoint.size;
-                tracing::warn!(event = "checkpoint.not_proven", partner = %partner, size);
-                return Ok(());
+                tracing::warn!(event = "checkpoint.not_proven", partner = %partner, size, reason);
+                if !exchanges(node, partner) {
+                    return Ok(());
+                }
+                let Some(wait) = waits.next() else {
+                    return Err(WitnessError::NotProven { partner: partner.clone(), size, reason });
+                };
+                tokio::time::sleep(wait).await;
             }
             Standing::Contradicts => {
-                record(node, partner, Shown::Contradicts, &checkpoint, note).await?;
+                record(node, partner, Shown::Contradicts, epoch, &checkpoint, note).await?;
                 return Err(WitnessError::Contradicts(partner.clone()));
             }
         }
     }
 }
 
+/// Whether nobody answered, rather than somebody who did not prove anything.
+fn is_away(error: &SendError) -> bool {
+    error.is_transient() && !matches!(error, SendError::Status { .. })
+}
+
 /// Exchanges checkpoints; where the partner's latest is of another size still, asks it to prove that it continues this one.
 async fn prove(
     node: &Arc<Node>,
     partner: &ParticipantId,
+    epoch: u32,
     checkpoint: &Checkpoint,
 ) -> Result<Standing, WitnessError> {
     // What is signed already does: nobody waits for a signature of ours here.
-    let head = match latest(node, &LogId::Relation(partner.clone())).await? {
-        Some(head) => head,
-        None => grown(node, partner).await?,
+    let head = match latest(node, &tree(node, partner).await?).await? {
+        Some(head) => Some(head),
+        None => grown(node, partner).await.or_else(unless_final)?,
     };
-    exchange_with(node, partner, &head).await?;
+    // That our own log is behind does not keep us from seeing what the partner's is.
+    exchange_with(node, partner, head.as_ref()).await.map(Some).or_else(unless_final)?;
     let newest = held(node, partner).await?;
-    let standing = compare(newest.as_ref(), checkpoint);
-    let (Standing::OtherSize, Some(newest), Some((client, url))) =
+    let standing = compare(newest.as_ref(), epoch, checkpoint);
+    let (Standing::Unproven, Some(newest), Some((client, url))) =
         (standing, newest, address(node, partner))
     else {
         return Ok(standing);
     };
-    let statement = statement(node, partner, &head, 0).await?;
+    if newest.epoch != epoch {
+        return Ok(Standing::Unproven);
+    }
+    let statement = statement(node, partner, head.as_ref(), 0).await?;
     let ours = Exchange { holds: checkpoint.size, held: None, ..statement };
     let theirs = send(&client, &url, &ours).await?;
-    let shown = verify_note(node, partner, &theirs.checkpoint)?;
-    let is_newest = shown.size == newest.size && Some(shown.root) == hash_of(&newest.root);
+    let Some(note) = &theirs.checkpoint else { return Ok(Standing::Unproven) };
+    let (of, shown) = verify_note(node, partner, note)?;
+    let is_newest =
+        of == epoch && shown.size == newest.size && Some(shown.root) == hash_of(&newest.root);
     if !is_newest || theirs.proof_from != checkpoint.size || checkpoint.size > shown.size {
-        return Ok(Standing::OtherSize);
+        return Ok(Standing::Unproven);
     }
     Ok(match proof_of(&theirs, checkpoint.size, &checkpoint.root, &shown)? {
-        Shown::Consistent { .. } => Standing::Same,
         Shown::Contradicts => Standing::Contradicts,
+        Shown::Consistent { .. } | Shown::Opened { .. } => Standing::Same,
     })
+}
+
+fn unless_final<T>(error: WitnessError) -> Result<Option<T>, WitnessError> {
+    if error.is_final() { Ok(None) } else { Err(error) }
 }
 
 /// How a checkpoint of a partner's log stands to the one that we hold.
@@ -104,19 +136,26 @@ enum Standing {
     /// It is the one that we hold.
     Same,
     /// Only a proof can say.
-    OtherSize,
+    Unproven,
     /// It cannot be of the same log, or the partner has contradicted itself before.
     Contradicts,
 }
 
-fn compare(held: Option<&Witness>, checkpoint: &Checkpoint) -> Standing {
-    match held {
-        None => Standing::First,
-        Some(held) if held.conflict.is_some() => Standing::Contradicts,
-        // It says only that our own log is behind.
-        Some(held) if held.size == 0 => Standing::First,
-        Some(held) if held.size != checkpoint.size => Standing::OtherSize,
-        Some(held) if hash_of(&held.root) == Some(checkpoint.root) => Standing::Same,
-        Some(_) => Standing::Contradicts,
+fn compare(held: Option<&Witness>, epoch: u32, checkpoint: &Checkpoint) -> Standing {
+    // Where nothing of the partner's log is held, what is there says only that our own is behind.
+    let Some(held) = held.filter(|held| held.size > 0) else { return Standing::First };
+    if held.epoch != epoch {
+        return Standing::Unproven;
+    }
+    if held.conflict.is_some() {
+        return Standing::Contradicts;
+    }
+    if held.size != checkpoint.size {
+        return Standing::Unproven;
+    }
+    if hash_of(&held.root) == Some(checkpoint.root) {
+        Standing::Same
+    } else {
+        Standing::Contradicts
     }
 }

@@ -6,7 +6,7 @@ use super::world::*;
 use crate::entity::{Dataset, Head, Partner, PartnerState, Witness};
 use crate::evidence::{self, Shown};
 use crate::registry::{self, Author, Changes};
-use crate::{Entity, Key, Kind, LogId, RecordKind, RefusalKind, datasets, site};
+use crate::{Entity, Key, Kind, LogId, RecordKind, RefusalKind, TreeId, datasets, epoch, site};
 
 fn activate(world: &mut World, conditions: &str, partners: &[Partner]) -> Changes {
     let known: Vec<ParticipantId> = world
@@ -158,16 +158,79 @@ fn head(size: u64) -> Head {
 #[test]
 fn a_head_never_goes_back() {
     let mut world = World::new(PROVIDER);
-    let consumer: ParticipantId = CONSUMER.parse().unwrap();
+    let (fresh, tree) = (world.fresh(), relation(1));
     for (size, given) in [(3, 3), (2, 3), (3, 3), (5, 5), (4, 5)] {
-        let answer = world.decide(|view| evidence::checkpoint(view, &consumer, &head(size)));
-        assert_eq!(answer.size, given, "checkpoint of size {size}");
+        let answer = world.decide(|view| evidence::checkpoint(view, &fresh, &tree, &head(size)));
+        assert_eq!(answer.unwrap().size, given, "checkpoint of size {size}");
     }
     for size in [9, 7] {
-        world.decide(|view| evidence::anchor(view, &consumer, &head(size), "salt", "hash"));
+        world
+            .decide(|view| evidence::anchor(view, &fresh, &tree, &head(size), "salt", "hash"))
+            .unwrap();
     }
-    let latest = world.look(|view| evidence::latest_head(view, &LogId::Site)).unwrap();
+    let site = LogId::Site.in_epoch(1);
+    let latest = world.look(|view| evidence::latest_head(view, &site)).unwrap();
     assert_eq!(latest.size, 9);
+}
+
+/// The provider's log with the consumer.
+fn relation(epoch: u32) -> TreeId {
+    LogId::Relation(CONSUMER.parse().unwrap()).in_epoch(epoch)
+}
+
+#[test]
+fn a_tree_is_known_by_its_label_and_its_origin() {
+    let (owner, partner): (ParticipantId, ParticipantId) =
+        (PROVIDER.parse().unwrap(), "https://c.example/site/2".parse().unwrap());
+    for tree in [LogId::Site.in_epoch(1), LogId::Relation(partner).in_epoch(7)] {
+        assert_eq!(TreeId::from_label(&tree.label()), Some(tree.clone()));
+        assert_eq!(TreeId::from_origin(&tree.origin(&owner), &owner), Some(tree.clone()));
+        assert_eq!(TreeId::from_note(&format!("{}\n3\n", tree.origin(&owner)), &owner), Some(tree));
+    }
+    for wrong in ["site", "site/0", "site/01", "site/+1", "sites/1", "relation//1", "relation/1"] {
+        assert_eq!(TreeId::from_label(wrong), None, "{wrong}");
+    }
+    assert_eq!(TreeId::from_origin(&format!("{PROVIDER}x/site/1"), &owner), None);
+}
+
+#[test]
+fn an_epoch_is_opened_where_a_relation_is_behind_or_the_operator_insists() {
+    let mut world = World::new(PROVIDER);
+    let (owner, consumer): (ParticipantId, ParticipantId) =
+        (PROVIDER.parse().unwrap(), CONSUMER.parse().unwrap());
+    let fresh = world.fresh();
+    world.decide(|view| site::started(view, &owner, "0.1.0")).unwrap();
+    let logs = [LogId::Site, LogId::Relation(consumer.clone())];
+    let open = |world: &mut World, anyway| {
+        world.decide(|view| epoch::open(view, &logs, anyway, "restored", Some("sato")))
+    };
+    world.decide(|view| evidence::checkpoint(view, &fresh, &relation(1), &head(3))).unwrap();
+    let before = world.records.len();
+    assert_eq!(open(&mut world, false), None);
+    assert_eq!(world.records.len(), before, "nothing is recorded");
+
+    let shown = format!("{}\n9\n", relation(4).origin(&owner));
+    world.decide(|view| evidence::behind(view, &consumer, &shown, 3));
+    let behind = world.decide(|view| evidence::checkpoint(view, &fresh, &relation(1), &head(4)));
+    assert_eq!(behind.unwrap_err().kind, RefusalKind::Unproven);
+    let opened = open(&mut world, false).unwrap();
+    assert_eq!((opened.epoch, opened.relations), (5, vec![(consumer.clone(), true)]));
+    let [.., of_site, of_relation] = &world.records[..] else { panic!() };
+    assert_eq!((&of_site.log, of_site.kind), (&LogId::Site, RecordKind::EpochOpened));
+    assert_eq!(of_relation.log, LogId::Relation(consumer.clone()));
+    assert_eq!(of_relation.digests[epoch::PREVIOUS], epoch::sha256("note 3"));
+    assert_eq!(of_relation.digests[epoch::SHOWN], epoch::sha256(&shown));
+    assert!(of_site.essential && of_relation.essential);
+    // The old epoch has ended, and the new one is signed in.
+    let sign = |world: &mut World, epoch| {
+        world.decide(|view| evidence::checkpoint(view, &fresh, &relation(epoch), &head(1)))
+    };
+    assert_eq!(sign(&mut world, 1).unwrap_err().kind, RefusalKind::Unproven);
+    assert_eq!(sign(&mut world, 5).unwrap().size, 1);
+    let held = world.look(|view| evidence::latest_witness(view, &consumer)).unwrap();
+    assert_eq!((held.behind, held.given_up), (None, vec![shown]));
+    assert_eq!(open(&mut world, false), None);
+    assert_eq!(open(&mut world, true).unwrap().epoch, 6);
 }
 
 fn witness(size: u64, root: &str) -> Entity {

@@ -38,6 +38,8 @@ pub struct GrantFacts {
     pub agreement: Agreement,
     /// For which dataset version.
     pub dataset: Dataset,
+    /// The epoch of the log that the grant's record would be in.
+    pub epoch: u32,
     /// The instant of the decision.
     pub now: Timestamp,
 }
@@ -139,8 +141,16 @@ impl Grantable {
         let now = context::trusted_time(view, fresh)?;
         let dataset = available(view, fresh, &agreement)?;
         let usage = judge_use(view, fresh, &partner, &agreement, now)?;
-        let facts =
-            GrantFacts { transfer, consumer_pid, generation: 1, partner, agreement, dataset, now };
+        let facts = GrantFacts {
+            transfer,
+            consumer_pid,
+            generation: 1,
+            partner,
+            agreement,
+            dataset,
+            epoch: context::epoch(view)?,
+            now,
+        };
         Ok(Self { facts, usage })
     }
 

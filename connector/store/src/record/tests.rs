@@ -20,14 +20,14 @@ fn encoded() -> Encoded {
 
 fn decoded(encoded: &Encoded) -> Result<super::StoredRecord, super::DecodeError> {
     let position = Position { frame: 512, record: 3 };
-    decode(position, "site", &encoded.leaf, &encoded.effect, encoded.body.as_deref())
+    decode(position, "site/1", &encoded.leaf, &encoded.effect, encoded.body.as_deref())
 }
 
 #[test]
 fn a_record_is_read_back_as_it_was_drafted() {
     let record = decoded(&encoded()).unwrap();
     let draft = draft();
-    assert_eq!(record.log, draft.log);
+    assert_eq!(record.tree, draft.log.clone().in_epoch(1));
     assert_eq!(record.kind, draft.kind);
     assert_eq!(record.category, draft.category);
     assert_eq!(record.account, draft.account);

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use engine::permit::{EndReason, Permit, cut, recheck};
-use engine::{Fresh, Key, LogId, Need, Position, RecordDraft, RecordKind, StoreError, View};
+use engine::{Fresh, Key, Need, Position, RecordDraft, RecordKind, StoreError, TreeId, View};
 use jiff::Timestamp;
 use journal::log::Record;
 use journal::tlog::{Hash, leaf_hash};
@@ -32,7 +32,7 @@ pub(super) struct Group {
     /// The directory that is full.
     pub(super) place: String,
     pub(super) records: Vec<Record>,
-    pub(super) leaves: Vec<(LogId, Hash)>,
+    pub(super) leaves: Vec<(TreeId, Hash)>,
     pub(super) written: Vec<Key>,
     pub(super) cold: Vec<ColdWrite>,
     pub(super) waiting: Vec<Waiting>,
@@ -172,16 +172,19 @@ impl Sequencer {
         let encoded = self.encode(&drafts, now)?;
         group.essential &= essential;
         let mut positions = Vec::with_capacity(drafts.len());
-        for (draft, (record, hash)) in drafts.into_iter().zip(encoded) {
+        for (draft, (mut record, hash)) in drafts.into_iter().zip(encoded) {
             let number = u32::try_from(group.records.len()).unwrap_or(u32::MAX);
             let position = Position { frame: group.frame, record: number };
             for write in draft.writes {
                 group.written.push(write.key.clone());
                 group.cold.extend(self.parts.state.apply(write, position));
             }
+            // A record that opens an epoch is the first of its tree.
+            let tree = draft.log.in_epoch(self.parts.state.epoch());
+            record.log = tree.label();
             group.bytes += length(&record);
             group.records.push(record);
-            group.leaves.push((draft.log, hash));
+            group.leaves.push((tree, hash));
             positions.push(position);
             // An operator who accepts the time accepts the wall clock: from here on it counts again.
             let accepted = draft.kind == RecordKind::ClockAccepted;
@@ -190,7 +193,7 @@ impl Sequencer {
         Ok(positions)
     }
 
-    /// Encodes drafts and refuses what the format or the index could not hold.
+    /// Encodes drafts and refuses what the format or the index could not hold. Their trees are not known yet.
     fn encode(
         &self,
         drafts: &[RecordDraft],
@@ -219,7 +222,7 @@ impl Sequencer {
             }
             let hash = leaf_hash(&encoded.leaf);
             let record = Record {
-                log: draft.log.label(),
+                log: String::new(),
                 leaf: encoded.leaf,
                 effect: encoded.effect,
                 body: encoded.body,

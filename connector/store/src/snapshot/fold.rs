@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use engine::{LogId, Position};
+use engine::{Position, TreeId};
 use jiff::Timestamp;
 use journal::log::Mark;
 use journal::tlog::{Frontier, Hash};
@@ -106,7 +106,7 @@ impl Fold {
             logs: Vec::new(),
         });
         let unreadable = |error: &dyn std::fmt::Display| SnapshotError::Journal(error.to_string());
-        let mut logs: HashMap<LogId, Frontier> = header.logs.iter().cloned().collect();
+        let mut logs: HashMap<TreeId, Frontier> = header.logs.iter().cloned().collect();
         let mut gathered = Gathered { header, changes: BTreeMap::new(), bytes: 0 };
         let mut complete = true;
         for frame in self.reader.frames_from(gathered.header.mark) {
@@ -117,7 +117,7 @@ impl Fold {
             for raw in &frame.records {
                 let record = decode_raw(raw).map_err(|error| unreadable(&error))?;
                 gathered.header.time = later(gathered.header.time, &record);
-                logs.entry(record.log.clone()).or_default().append(record.leaf_hash());
+                logs.entry(record.tree.clone()).or_default().append(record.leaf_hash());
                 for write in record.writes {
                     let change = match write.entity {
                         None => None,

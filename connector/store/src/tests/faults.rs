@@ -97,7 +97,7 @@ async fn a_group_that_cannot_be_written_did_not_happen() {
         assert!(matches!(outcome, Err(StoreError::WriteFailed { .. })), "{outcome:?}");
     }
     assert!(!watched.has_changed().unwrap());
-    assert_eq!(store.tree_head(engine::LogId::Site).await.unwrap().0, 1);
+    assert_eq!(store.tree_head(engine::LogId::Site.in_epoch(1)).await.unwrap().0, 1);
     disk.becomes(SOUND);
     assert_eq!(count(&store).await.unwrap().reply, 2, "the effects were taken back");
     watched.changed().await.unwrap();

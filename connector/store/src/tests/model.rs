@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use engine::{Decision, Entity, Key, Kind, LogId, Position, Store as _, StoreError};
+use engine::{Decision, Entity, Key, Kind, LogId, Position, Store as _, StoreError, TreeId};
 use proptest::prelude::*;
 
-use super::support::{Site, dataset, dataset_key, pull, pull_key, relation, token, write};
+use super::support::{
+    Site, dataset, dataset_key, pull, pull_key, relation, relation_tree, token, write,
+};
 use crate::{FileStore, Options};
 
 #[derive(Debug, Clone)]
@@ -175,10 +177,10 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-type Heads = Vec<(LogId, (u64, [u8; 32]))>;
+type Heads = Vec<(TreeId, (u64, [u8; 32]))>;
 
 async fn heads(store: &FileStore) -> Heads {
-    vec![(relation(), store.tree_head(relation()).await.unwrap())]
+    vec![(relation_tree(), store.tree_head(relation_tree()).await.unwrap())]
 }
 
 async fn check_heads(store: &FileStore, heads: &Heads) {

@@ -18,7 +18,7 @@ fn snapshots(site: &Site) -> Vec<std::path::PathBuf> {
 }
 
 /// Waits until the record of a snapshot is durable.
-async fn snapshot(store: &FileStore) {
+pub(super) async fn snapshot(store: &FileStore) {
     let mut tail = store.tail(*store.durable().borrow());
     store.request_snapshot();
     loop {
@@ -69,7 +69,7 @@ async fn a_snapshot_folds_to_what_a_full_replay_gives() {
             snapshot(&store).await;
         }
     }
-    let head = store.tree_head(LogId::Site).await.unwrap();
+    let head = store.tree_head(LogId::Site.in_epoch(1)).await.unwrap();
     store.close().await.unwrap();
 
     let (folded, report) = site.open();
@@ -82,7 +82,7 @@ async fn a_snapshot_folds_to_what_a_full_replay_gives() {
     }
     let (replayed, report) = site.open();
     assert_eq!(report.snapshot, None);
-    assert_eq!(replayed.tree_head(LogId::Site).await.unwrap(), head);
+    assert_eq!(replayed.tree_head(LogId::Site.in_epoch(1)).await.unwrap(), head);
     assert_eq!(everything(&replayed).await, from_snapshot);
     replayed.close().await.unwrap();
 }

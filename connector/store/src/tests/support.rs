@@ -9,7 +9,7 @@ use std::time::Duration;
 use engine::entity::{Dataset, Digests, Location, Pull, PullStep, Token, Usage};
 use engine::{
     Category, Committed, Context, Decision, Entity, Key, LogId, RecordDraft, RecordKind,
-    Store as _, StoreError,
+    Store as _, StoreError, TreeId,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -152,6 +152,16 @@ pub(super) fn usage_key() -> Key {
 
 pub(super) fn relation() -> LogId {
     LogId::Relation("urn:example:partner".parse().unwrap())
+}
+
+/// The site's log in the first epoch.
+pub(super) fn site_tree() -> TreeId {
+    LogId::Site.in_epoch(1)
+}
+
+/// The relation's log in the first epoch.
+pub(super) fn relation_tree() -> TreeId {
+    relation().in_epoch(1)
 }
 
 /// Stores an entity, or removes it.

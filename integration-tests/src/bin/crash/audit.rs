@@ -120,10 +120,7 @@ impl Kept {
     }
 }
 
-/// Whether a checkpoint's origin (`OWNER/relation/PARTNER/EPOCH`) is that of the log with this label (`relation/PARTNER`).
+/// Whether a checkpoint's origin (`OWNER/relation/PARTNER/EPOCH`) is that of the tree with this label (`relation/PARTNER/EPOCH`).
 fn is_log(origin: &str, label: &str) -> bool {
-    origin
-        .rsplit_once('/')
-        .and_then(|(log, _epoch)| log.strip_suffix(label))
-        .is_some_and(|owner| owner.ends_with('/'))
+    origin.strip_suffix(label).is_some_and(|owner| owner.ends_with('/'))
 }

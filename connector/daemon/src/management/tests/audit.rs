@@ -101,17 +101,12 @@ async fn report(fixture: &Fixture) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_whole_journal_verifies_with_its_checkpoints() {
     let fixture = Fixture::new().await.with_partner().await;
-    let partner = PARTNER.parse().unwrap();
+    let log = engine::LogId::Relation(PARTNER.parse().unwrap()).in_epoch(1);
     for verb in ["suspend", "resume"] {
         let path = format!("/v1/partners/b/{verb}");
         fixture.client.post(&path, &json!({})).await.unwrap();
-        let (size, _) = engine::Store::tree_head(
-            &fixture.node().store,
-            engine::LogId::Relation(PARTNER.parse().unwrap()),
-        )
-        .await
-        .unwrap();
-        crate::witness::covering(fixture.node(), &partner, size).await.unwrap();
+        let (size, _) = engine::Store::tree_head(&fixture.node().store, log.clone()).await.unwrap();
+        crate::witness::covering(fixture.node(), &log, size).await.unwrap();
     }
     let report = report(&fixture).await;
     assert_eq!(report["verified"], true, "{report}");
@@ -120,6 +115,49 @@ async fn a_whole_journal_verifies_with_its_checkpoints() {
     assert_eq!(report["logs"].as_array().unwrap().len(), 2);
     let status = fixture.get("/v1/status").await;
     assert_eq!(report["logs"][0]["size"], status["logs"][0]["size"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_epoch_begins_all_logs_anew_and_both_verify() {
+    let fixture = Fixture::new().await.with_partner().await;
+    let log = engine::LogId::Relation(PARTNER.parse().unwrap());
+    crate::witness::covering(fixture.node(), &log.clone().in_epoch(1), 1).await.unwrap();
+    let refused =
+        fixture.client.post("/v1/audit/new-epoch", &json!({ "reason": "a restore" })).await;
+    let refused = refusal(refused.unwrap_err());
+    assert!(refused.message.contains("no new epoch is needed"), "{refused}");
+    let empty = json!({ "reason": " ", "anyway": true });
+    assert!(fixture.client.post("/v1/audit/new-epoch", &empty).await.is_err());
+
+    let request = json!({ "reason": "a restore", "anyway": true });
+    let opened = fixture.client.post("/v1/audit/new-epoch", &request).await.unwrap();
+    assert_eq!(opened["epoch"], 2);
+    assert_eq!(opened["relations"], json!([{ "partner": "b", "was_behind": false }]));
+    let first = fixture.get("/v1/audit/records?log=b&from=0&full=1").await;
+    let first = &first["records"][0];
+    assert_eq!((&first["kind"], &first["epoch"]), (&json!("epoch-opened"), &json!(2)));
+    assert_eq!(first["account"]["reason"], "a restore");
+    let note = first["account"]["facts"]["previousCheckpoint"].as_str().unwrap();
+    assert!(note.starts_with("did:web:a.example/relation/did:web:b.example/1\n"), "{note}");
+    assert_eq!(first["digests"]["previousCheckpoint"], engine::epoch::sha256(note));
+    // Without a number both epochs are one history; with one, an older epoch can be named.
+    let all = fixture.get("/v1/audit/records?log=b").await;
+    assert_eq!(kinds(&all).first(), Some(&"partner-registered"));
+    assert!(kinds(&all).contains(&"epoch-opened"));
+    let old = fixture.get("/v1/audit/records?log=b&epoch=1&from=0&limit=1").await;
+    assert_eq!(kinds(&old), ["partner-registered"]);
+
+    crate::witness::covering(fixture.node(), &log.in_epoch(2), 1).await.unwrap();
+    let report = report(&fixture).await;
+    assert_eq!(report["verified"], true, "{report}");
+    let logs = report["logs"].as_array().unwrap();
+    let logs: Vec<_> = logs.iter().map(|log| (log["log"].as_str(), &log["epoch"])).collect();
+    let (one, two) = (json!(1), json!(2));
+    assert_eq!(
+        logs,
+        [(Some("site"), &one), (Some("site"), &two), (Some("b"), &one), (Some("b"), &two)]
+    );
+    assert_eq!(fixture.get("/v1/status").await["epoch"], 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
