@@ -14,6 +14,7 @@ use crate::config::{Config, process_variables};
 use crate::exit::Exit;
 use crate::site::Paths;
 
+mod agreement;
 mod arguments;
 mod audit;
 mod check;
@@ -32,7 +33,7 @@ mod serve;
 mod transfer;
 
 pub use arguments::Arguments;
-use arguments::{Clock, Command, ListOnly, Partner};
+use arguments::{Clock, Command, Partner};
 use client::Client;
 pub use failure::Failure;
 use output::Output;
@@ -104,7 +105,7 @@ async fn ask(command: Command, client: &Client, output: Output) -> Result<(), Fa
         Command::Dataset(command) => dataset::run(command, client, output).await,
         Command::Catalog(command) => exchange::catalog(&command, client, output).await,
         Command::Pull(command) => pull::run(&command, client, output).await,
-        Command::Agreement(ListOnly::List) => exchange::agreements(client, output).await,
+        Command::Agreement(command) => agreement::run(command, client, output).await,
         Command::Transfer(command) => transfer::run(command, client, output).await,
         Command::Audit(command) => audit::run(command, client, output).await,
         Command::Clock(Clock::Accept { reason }) => {

@@ -11,6 +11,7 @@ pub mod management;
 pub mod net;
 pub mod node;
 pub mod objects;
+pub mod offboard;
 pub mod outbox;
 pub mod partner;
 pub mod partners;

@@ -6,6 +6,7 @@
 //! each line. An error is `{"error": {"kind", "message", "reference", "help"}}`, and its kind is one that [`crate::exit`]
 //! knows.
 
+mod agreements;
 mod answer;
 mod audit;
 mod caller;
@@ -50,6 +51,7 @@ fn table() -> Vec<Route> {
         pulls::routes(),
         content::routes(),
         processes::routes(),
+        agreements::routes(),
         transfers::routes(),
         audit::routes(),
         verify::routes(),

@@ -1,11 +1,22 @@
 //! Transfers: what the partner's messages and our own steps share, and what ends together.
 
+use std::sync::Arc;
+
 use certs::pki::SitePki;
+use engine::agreements::{Along, Ended};
+use engine::entity::Transfer;
 use engine::refusal::{Refusal, RefusalKind};
 use engine::transfer::{GrantFacts, Prepared};
-use protocol::id::Pid;
+use engine::{Decider, Entity, Kind, StoreError};
+use protocol::id::{AgreementId, Pid};
 
 use crate::node::Node;
+use crate::wire::Trouble;
+
+/// How many entities are read at once.
+const SCAN_STEP: usize = 256;
+/// How many transfers one commit ends at most.
+const END_TOGETHER: usize = 100;
 
 /// Signs what a grant needs before it can be committed.
 ///
@@ -29,4 +40,63 @@ pub fn prepare(node: &Node, facts: GrantFacts) -> Result<Prepared, Refusal> {
 pub fn token_sha256(site: &SitePki, pid: &Pid, generation: u32) -> String {
     let token = site.token_key.access_token(pid.as_str(), u64::from(generation));
     hex::encode(certs::seal::token_digest(&token))
+}
+
+/// The open transfers that fit.
+///
+/// # Errors
+/// When the store is closed.
+pub async fn open(node: &Node, fits: impl Fn(&Transfer) -> bool) -> Result<Vec<Along>, StoreError> {
+    let mut found = Vec::new();
+    let mut after = None;
+    loop {
+        let page = node.store.scan_hot(Kind::Transfer, after.take(), SCAN_STEP).await?;
+        after = page.last().map(|(key, _)| key.clone());
+        for (_, entity) in &page {
+            if let Entity::Transfer(transfer) = entity.as_ref()
+                && !transfer.process.is_closed()
+                && !engine::process::is_terminating(&transfer.process)
+                && fits(transfer)
+            {
+                let pid = transfer.pid.clone();
+                let attempted = node.attempts.any(&pid);
+                found.push(Along { pid, fresh: node.fresh(), attempted });
+            }
+        }
+        if page.len() < SCAN_STEP {
+            return Ok(found);
+        }
+    }
+}
+
+/// Ends an agreement with everything that runs under it.
+///
+/// # Errors
+/// When there is none, or it cannot be stored.
+pub async fn end_agreement(
+    node: &Arc<Node>,
+    id: &AgreementId,
+    by: &Decider,
+) -> Result<Ended, Trouble> {
+    // The transfers close now: what they were served is recorded before.
+    crate::node::record_served(node).await;
+    let mut first: Option<Ended> = None;
+    // Looked for until there are none: one may begin while those before are found, but none once the agreement has ended.
+    loop {
+        let mut along = open(node, |transfer| transfer.agreement == *id).await?;
+        along.truncate(END_TOGETHER);
+        if let (true, Some(ended)) = (along.is_empty(), first.as_ref()) {
+            crate::witness::later(node, &ended.agreement.participant);
+            return Ok(ended.clone());
+        }
+        let (context, fresh, id, by) =
+            (Arc::clone(&node.context), node.fresh(), id.clone(), by.clone());
+        let ended = node
+            .decide(move |view| engine::agreements::end(view, &context, &fresh, &id, &by, &along))
+            .await?;
+        match &mut first {
+            Some(first) => first.transfers.extend(ended.transfers),
+            None => first = Some(ended),
+        }
+    }
 }

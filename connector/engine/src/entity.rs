@@ -516,6 +516,12 @@ pub enum PullStep {
     Delivered {
         /// The transfer they came by.
         transfer: Pid,
+        /// What arrived.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        digests: Option<Digests>,
+        /// The name that the provider gave the file.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        file_name: Option<String>,
     },
     /// It failed for good.
     Failed {
@@ -541,6 +547,9 @@ pub struct Pull {
     pub step: PullStep,
     /// When it was asked for.
     pub created: Timestamp,
+    /// When every byte was here.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub received: Option<Timestamp>,
 }
 
 impl Pull {

@@ -113,7 +113,7 @@ pub(crate) fn learn_pid(
 }
 
 /// Whether our termination is under way or waits behind another message.
-pub(crate) fn is_terminating<M: Machine>(process: &Process<M>) -> bool {
+pub fn is_terminating<M: Machine>(process: &Process<M>) -> bool {
     process.termination_queued()
         || process.pending().is_some_and(|pending| pending.message == M::TERMINATION)
 }

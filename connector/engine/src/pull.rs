@@ -75,6 +75,7 @@ fn try_begin(
         purpose: wanted.purpose.clone(),
         step: PullStep::Failed { failure: failure("not-begun", "not begun") },
         created: view.now(),
+        received: None,
     };
     let (step, mut records) = match (standing(view, wanted, avoid)?, choice) {
         (Some(agreement), _) => {
@@ -190,6 +191,9 @@ fn transfer_next(
     let Some(partner) = context::partner(view, &pull.participant)? else {
         return fail_with(pull, failure("unregistered", "the partner is not registered any more"));
     };
+    if partner.state == PartnerState::Offboarded {
+        return fail_with(pull, failure("offboarded", "the partner was offboarded"));
+    }
     if partner.state == PartnerState::Suspended {
         // It goes on when the partner is resumed.
         let wait = vec![Key::Partner(pull.participant.clone()), Key::Pull(pull.id)];
@@ -291,6 +295,7 @@ pub fn received(
         let Some(mut transfer) = context::transfer(view, &pid)? else {
             return Err(fresh.not_found("the transfer is gone"));
         };
+        pull.received = Some(view.now());
         pull.step = PullStep::Received {
             transfer: pid,
             digests: arrival.digests.clone(),
@@ -334,10 +339,11 @@ pub fn received(
 pub fn delivered(view: &dyn View, fresh: &Fresh, id: &str) -> Decided<Pull> {
     settle((|| {
         let mut pull = existing(view, fresh, id)?;
-        let PullStep::Received { transfer, .. } = pull.step.clone() else {
+        let PullStep::Received { transfer, digests, file_name } = pull.step.clone() else {
             return Ok(Decision::answer(pull));
         };
-        pull.step = PullStep::Delivered { transfer };
+        pull.step =
+            PullStep::Delivered { transfer, digests: Some(digests), file_name: Some(file_name) };
         let record = RecordDraft::new(
             LogId::Relation(pull.participant.clone()),
             RecordKind::PullDelivered,

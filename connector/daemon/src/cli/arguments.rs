@@ -80,7 +80,7 @@ Interrupted, the same command continues where it was.")]
     Pull(Pull),
     /// Agreements with partners.
     #[command(subcommand)]
-    Agreement(ListOnly),
+    Agreement(Agreement),
     /// Transfers to and from partners.
     #[command(subcommand)]
     Transfer(Transfer),
@@ -230,6 +230,22 @@ the card on its way could change everything in it.")]
     Suspend(NamedReason),
     /// Let a suspended partner in again.
     Resume(NamedReason),
+    /// End the exchange with a partner: everything open ends, it is told, and what it asks later is refused.
+    Offboard {
+        /// Its short name.
+        name: String,
+        /// Why: for the journal, and for the partner.
+        #[arg(long)]
+        reason: String,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Show what data of a partner this site holds, and what data of ours it holds.
+    Holdings {
+        /// Its short name.
+        name: String,
+    },
     /// Remove a partner. What happened with it stays in the journal.
     Remove {
         /// Its short name.
@@ -423,9 +439,68 @@ pub struct TransferStep {
 
 /// `agreement`.
 #[derive(Debug, Subcommand)]
-pub enum ListOnly {
+pub enum Agreement {
     /// List them.
     List,
+    /// Show one, with its terms.
+    Show {
+        /// Its id.
+        id: String,
+    },
+    /// Take an agreement that was made elsewhere, such as on paper or by another connector.
+    #[command(after_long_help = "\
+Example:
+  sekisho agreement import contract.json --partner b --side consumer --reason 'signed on paper, 2026-04-01'
+
+The file is an ODRL agreement as in DSP: `@id`, `assigner` (the provider), `assignee` (the consumer), `target` (the dataset) and
+its rules. A clause that this release does not know refuses it. As provider its dataset must be published here.")]
+    Import(AgreementImport),
+    /// End one: what runs under it is cut, and the partner is told by the end of its transfers.
+    End {
+        /// Its id.
+        id: String,
+        /// Why: for the journal, and for the partner.
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+/// `agreement import`.
+#[derive(Debug, Args)]
+pub struct AgreementImport {
+    /// The agreement, JSON.
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+    /// The other party's short name.
+    #[arg(long)]
+    pub partner: String,
+    /// Our side.
+    #[arg(long, value_enum)]
+    pub side: Side,
+    /// The consumer's process id of the negotiation that made it.
+    #[arg(long)]
+    pub consumer_pid: Option<String>,
+    /// The provider's.
+    #[arg(long)]
+    pub provider_pid: Option<String>,
+    /// The declared purpose; else every purpose that it names.
+    #[arg(long)]
+    pub purpose: Option<String>,
+    /// Transfers under it wait for a decision.
+    #[arg(long)]
+    pub manual: bool,
+    /// Why, for the journal.
+    #[arg(long)]
+    pub reason: String,
+}
+
+/// A side of an agreement.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub enum Side {
+    /// We provide the dataset.
+    Provider,
+    /// We consume it.
+    Consumer,
 }
 
 /// `audit`.

@@ -1,11 +1,11 @@
-//! `sekisho catalog` and `agreement`.
+//! `sekisho catalog`.
 
 use serde_json::{Value, json};
 
 use super::arguments::Catalog;
 use super::client::Client;
 use super::failure::Failure;
-use super::output::{Output, bytes, cell, rows, table};
+use super::output::{Output, bytes, cell};
 
 /// Shows what a partner offers us.
 pub(super) async fn catalog(
@@ -16,18 +16,6 @@ pub(super) async fn catalog(
     let request = json!({ "partner": arguments.partner, "filter": arguments.filter });
     let catalog = client.post("/v1/catalog", &request).await?;
     output.result(&catalog, catalog_text);
-    Ok(())
-}
-
-pub(super) async fn agreements(client: &Client, output: Output) -> Result<(), Failure> {
-    let list = client.get("/v1/agreements").await?;
-    output.result(&list, |list| {
-        let members = ["created", "partner", "side", "state", "dataset", "purpose", "id"];
-        table(
-            &["MADE", "PARTNER", "SIDE", "STATE", "DATASET", "PURPOSE", "ID"],
-            &rows(list.get("agreements"), &members),
-        )
-    });
     Ok(())
 }
 

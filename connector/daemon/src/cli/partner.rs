@@ -116,6 +116,14 @@ pub(super) async fn run(command: Partner, client: &Client, output: Output) -> Re
             set_state(&change, "suspend", "is suspended; what ran with it is cut", client, output)
                 .await
         }
+        Partner::Offboard { name, reason, yes } => {
+            offboard(&name, &reason, yes, client, output).await
+        }
+        Partner::Holdings { name } => {
+            let holdings = client.get(&path(&["v1", "partners", &name, "holdings"], &[])).await?;
+            output.result(&holdings, holdings_text);
+            Ok(())
+        }
         Partner::Resume(change) => {
             set_state(&change, "resume", "may exchange again", client, output).await
         }
@@ -220,4 +228,60 @@ fn read_card(file: &Path) -> Result<String, Failure> {
 /// The hexadecimal digits of a fingerprint, however it is written.
 fn digits(text: &str) -> String {
     text.chars().filter(char::is_ascii_hexdigit).map(|digit| digit.to_ascii_lowercase()).collect()
+}
+
+async fn offboard(
+    name: &str,
+    reason: &str,
+    yes: bool,
+    client: &Client,
+    output: Output,
+) -> Result<(), Failure> {
+    let question =
+        format!("End all agreements and transfers with `{name}`, tell it, and shut it out?");
+    output.confirm(&question, yes)?;
+    let body = json!({ "reason": reason });
+    let done = client.post(&path(&["v1", "partners", name, "offboard"], &[]), &body).await?;
+    output.result(&done, |done| {
+        let count = |member: &str| {
+            done.get("ended").and_then(|ended| ended.get(member)).and_then(Value::as_array).map_or(0, Vec::len)
+        };
+        let mut text = format!(
+            "`{name}` is offboarded: {} agreements, {} negotiations and {} transfers have ended.\n",
+            count("agreements"),
+            count("negotiations"),
+            count("transfers"),
+        );
+        match done.get("untold").and_then(Value::as_u64) {
+            Some(0) | None => text.push_str("It has been told.\n"),
+            Some(untold) => text.push_str(&format!(
+                "{untold} messages that tell it so wait for it; they are sent until their deadline.\n"
+            )),
+        }
+        text + &done.get("holdings").map(holdings_text).unwrap_or_default()
+    });
+    Ok(())
+}
+
+/// What each side holds of the other's data.
+fn holdings_text(holdings: &Value) -> String {
+    let list = |member: &str, title: &str, none: &str, columns: [&str; 5]| {
+        let found = holdings.get(member);
+        if found.and_then(Value::as_array).is_none_or(Vec::is_empty) {
+            return format!("\n{none}\n");
+        }
+        let headings = ["DATASET", "AGREEMENT", "WHEN", "SHA-256", "DUTIES"];
+        format!("\n{title}\n{}\n", table(&headings, &rows(found, &columns)))
+    };
+    list(
+        "received",
+        "Data of theirs that came here:",
+        "No data of theirs came here.",
+        ["dataset", "agreement", "received", "sha256", "duties"],
+    ) + &list(
+        "given",
+        "Data of ours that they were granted:",
+        "They were granted no data of ours.",
+        ["dataset", "agreement", "granted", "sha256", "duties"],
+    )
 }

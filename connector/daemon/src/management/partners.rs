@@ -25,6 +25,7 @@ use super::caller::{READERS, READERS_AND_APPLICATIONS};
 use super::route::{Call, Json, Route};
 use super::status;
 use crate::node::Node;
+use crate::offboard;
 use crate::partners::from_card::{CardRefusal, Declared, Plan, plan};
 use crate::partners::{PartnerFile, set_state};
 use crate::reload::{self, ReloadError};
@@ -59,6 +60,19 @@ pub(super) fn routes() -> Vec<Route> {
             "Shut a partner out at once; running transfers are cut",
             suspend,
         ),
+        Route::post(
+            "partners.offboard",
+            "/v1/partners/{name}/offboard",
+            "End everything with a partner, tell it, shut it out, and say who holds what of whom",
+            offboard,
+        ),
+        Route::get(
+            "partners.holdings",
+            "/v1/partners/{name}/holdings",
+            "What data of a partner we hold, and what data of ours it holds",
+            holdings,
+        )
+        .for_roles(READERS),
         Route::post(
             "partners.resume",
             "/v1/partners/{name}/resume",
@@ -214,7 +228,46 @@ async fn suspend(call: Call, reason: Reason) -> Result<Json<Value>, ApiError> {
     }
 }
 
-/// Lets a suspended partner in again.
+/// Why, for the journal and for the partner.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Offboarding {
+    reason: String,
+}
+
+/// Ends everything with a partner.
+async fn offboard(call: Call, why: Offboarding) -> Result<Json<Value>, ApiError> {
+    let (node, name) = (call.node(), call.segment("name"));
+    let _turn = call.api.editing.lock().await;
+    let file = registered(node, name)?;
+    let participant = &file.partner.participant;
+    let author = author("sekisho partner offboard", call.person(), Some(why.reason));
+    let ended = offboard::offboard(node, participant, &author).await?;
+    write_state(&file, PartnerState::Offboarded).await?;
+    reload::reload(node, author).await.map_err(|error| {
+        let done = format!("`{}` is offboarded, but other files are not in order", file.name());
+        ApiError::from(error).because(&done).help("repair what is named here")
+    })?;
+    Ok(Json(json!({
+        "partner": summary(&registered(node, name)?),
+        "ended": {
+            "agreements": ended.agreements,
+            "negotiations": ended.negotiations,
+            "transfers": ended.transfers,
+        },
+        "untold": ended.untold,
+        "holdings": offboard::holdings(node, participant).await?,
+    })))
+}
+
+/// What each side holds of the other's data.
+async fn holdings(call: Call) -> Result<Json<Value>, ApiError> {
+    let (node, name) = (call.node(), call.segment("name"));
+    let file = registered(node, name)?;
+    Ok(Json(offboard::holdings(node, &file.partner.participant).await?))
+}
+
+/// Lets a suspended or offboarded partner in again.
 async fn resume(call: Call, reason: Reason) -> Result<Json<Value>, ApiError> {
     let (node, name) = (call.node(), call.segment("name"));
     let _turn = call.api.editing.lock().await;

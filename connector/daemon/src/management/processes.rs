@@ -1,6 +1,5 @@
 //! Agreements and transfers.
 
-use engine::entity::Agreement;
 use engine::{Entity, Kind, Store as _};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -8,7 +7,7 @@ use serde_json::{Value, json};
 use super::answer::ApiError;
 use super::caller::READERS_AND_APPLICATIONS;
 use super::route::{Call, Json, Route};
-use super::transfers;
+use super::{agreements, transfers};
 use crate::node::Node;
 
 /// How many entities are read at once.
@@ -20,21 +19,21 @@ const LIMIT_MAX: usize = 10_000;
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        Route::get("agreements.list", "/v1/agreements", "The newest agreements", agreements)
+        Route::get("agreements.list", "/v1/agreements", "The newest agreements", list_agreements)
             .for_roles(READERS_AND_APPLICATIONS)
             .query::<usize>("limit", "how many at most"),
-        Route::get("transfers.list", "/v1/transfers", "The newest transfers", transfers)
+        Route::get("transfers.list", "/v1/transfers", "The newest transfers", list_transfers)
             .for_roles(READERS_AND_APPLICATIONS)
             .query::<usize>("limit", "how many at most"),
     ]
 }
 
 /// The newest agreements, the oldest of them first.
-async fn agreements(call: Call) -> Result<Json<Value>, ApiError> {
+async fn list_agreements(call: Call) -> Result<Json<Value>, ApiError> {
     let scope = call.caller.scope.clone();
     newest(call, Kind::Agreement, "agreements", |node, entity| match entity {
         Entity::Agreement(found) if scope.has(&found.participant, &found.dataset) => {
-            Some((found.created, agreement(node, found)))
+            Some((found.created, agreements::shown(node, found)))
         }
         _ => None,
     })
@@ -42,7 +41,7 @@ async fn agreements(call: Call) -> Result<Json<Value>, ApiError> {
 }
 
 /// The newest transfers, the oldest of them first.
-async fn transfers(call: Call) -> Result<Json<Value>, ApiError> {
+async fn list_transfers(call: Call) -> Result<Json<Value>, ApiError> {
     let scope = call.caller.scope.clone();
     newest(call, Kind::Transfer, "transfers", |node, entity| match entity {
         Entity::Transfer(found) if scope.has(&found.participant, &found.dataset) => {
@@ -92,28 +91,4 @@ fn keep_newest(kept: &mut Vec<(Timestamp, Value)>, limit: usize) {
     kept.sort_by_key(|(created, _)| *created);
     let excess = kept.len().saturating_sub(limit);
     kept.drain(..excess);
-}
-
-fn agreement(node: &Node, agreement: &Agreement) -> Value {
-    let state = match (&agreement.ended, agreement.finalized) {
-        (Some(_), _) => "ended",
-        (None, true) => "in force",
-        (None, false) => "not finalized",
-    };
-    json!({
-        "id": agreement.id,
-        "created": agreement.created.to_string(),
-        "partner": node.partner_name(&agreement.participant),
-        "participant": agreement.participant,
-        "side": agreement.side,
-        "state": state,
-        "dataset": agreement.dataset,
-        "offer": agreement.offer,
-        "purpose": agreement.purpose,
-        "sha256": agreement.sha256,
-        "policy_sha256": agreement.policy_sha256,
-        "ended": agreement.ended.as_ref().map(|(when, why)| {
-            json!({ "when": when.to_string(), "why": why })
-        }),
-    })
 }

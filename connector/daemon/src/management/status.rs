@@ -53,6 +53,7 @@ async fn report(call: Call) -> Result<Json<Value>, ApiError> {
         "partners": {
             "active": in_state(PartnerState::Active),
             "suspended": in_state(PartnerState::Suspended),
+            "offboarded": in_state(PartnerState::Offboarded),
         },
         "open": {
             "negotiations": count(node, Kind::Negotiation).await?,

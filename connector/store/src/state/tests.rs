@@ -23,10 +23,11 @@ fn pull(closed: bool) -> Entity {
         dataset: "d".parse().unwrap(),
         purpose: None,
         step: match closed {
-            true => PullStep::Delivered { transfer },
+            true => PullStep::Delivered { transfer, digests: None, file_name: None },
             false => PullStep::Transferring { transfer },
         },
         created: Timestamp::UNIX_EPOCH,
+        received: None,
     }
     .into()
 }

@@ -130,10 +130,11 @@ pub(super) fn pull(number: u64, closed: bool, round: u64) -> Entity {
         dataset: format!("round-{round}").parse().unwrap(),
         purpose: None,
         step: match closed {
-            true => PullStep::Delivered { transfer },
+            true => PullStep::Delivered { transfer, digests: None, file_name: None },
             false => PullStep::Transferring { transfer },
         },
         created: Timestamp::UNIX_EPOCH,
+        received: None,
     }
     .into()
 }

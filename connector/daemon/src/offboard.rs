@@ -1,0 +1,279 @@
+//! The end of the exchange with a partner, and what each side then holds of the other's data.
+//!
+//! The partner is shut out first: from then on whatever it asks is refused, and permits end. Then everything open with it
+//! ends, and it is told by the messages that DSP has; what is owed to an offboarded partner is still delivered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::entity::{Agreement, PartnerState, Pull, PullStep, Transfer};
+use engine::registry::{self, Author};
+use engine::{Decider, Decision, Entity, Key, Kind, Store as _, StoreError};
+use policy::classify::classify;
+use policy::odrl::Policy;
+use protocol::id::{AgreementId, ParticipantId, Pid};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::node::Node;
+use crate::transfers;
+use crate::wire::Trouble;
+
+/// The code by which the partner is told.
+pub const CODE: &str = "offboarded";
+/// How many entities are read at once.
+const SCAN_STEP: usize = 256;
+/// How long the partner has to take what it is told before the command answers. What it did not take stays owed.
+const TELL_WAIT: Duration = Duration::from_secs(10);
+
+/// What ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// Agreements.
+    pub agreements: Vec<AgreementId>,
+    /// Negotiations.
+    pub negotiations: Vec<Pid>,
+    /// Transfers.
+    pub transfers: Vec<Pid>,
+    /// Messages that the partner has not taken yet.
+    pub untold: usize,
+}
+
+/// Shuts a partner out and ends everything that is open with it.
+///
+/// # Errors
+/// When it cannot be stored. What has ended so far has; the same call goes on.
+pub async fn offboard(
+    node: &Arc<Node>,
+    participant: &ParticipantId,
+    author: &Author,
+) -> Result<Ended, Trouble> {
+    let (partner, asked) = (participant.clone(), author.clone());
+    node.commit(move |view| registry::shut_out(view, &partner, PartnerState::Offboarded, &asked))
+        .await?;
+    let reason = author.reason.clone().unwrap_or_else(|| "the exchange was ended".to_owned());
+    let by = Decider { person: author.person.clone(), reason: Some(reason.clone()) };
+    let mut ended = Ended::default();
+    for id in agreements(node, participant).await? {
+        let done = transfers::end_agreement(node, &id, &by).await?;
+        ended.transfers.extend(done.transfers);
+        ended.agreements.push(id);
+    }
+    for pid in negotiations(node, participant).await? {
+        let (context, fresh) = (Arc::clone(&node.context), node.fresh());
+        let (attempted, said, asked) = (node.attempts.any(&pid), reason.clone(), pid.clone());
+        let done = node
+            .commit(move |view| {
+                let terminate = engine::negotiation::terminate;
+                terminate(view, &context, &fresh, &asked, attempted, CODE, &said)
+            })
+            .await?;
+        if done {
+            ended.negotiations.push(pid);
+        }
+    }
+    for along in transfers::open(node, |transfer| transfer.participant == *participant).await? {
+        let (context, pid) = (Arc::clone(&node.context), along.pid.clone());
+        let failure = engine::entity::Failure {
+            code: CODE.to_owned(),
+            reason: reason.clone(),
+            reference: None,
+            by_policy: false,
+        };
+        let done = node
+            .commit(move |view| {
+                let terminate = engine::transfer::terminate;
+                terminate(view, &context, &along.fresh, &along.pid, along.attempted, &failure)
+            })
+            .await?;
+        if done {
+            ended.transfers.push(pid);
+        }
+    }
+    ended.untold = untold(node, participant).await?;
+    Ok(ended)
+}
+
+/// Waits until the partner has taken what it is told. The answer is how many messages it has not.
+async fn untold(node: &Arc<Node>, participant: &ParticipantId) -> Result<usize, StoreError> {
+    let end = Instant::now() + TELL_WAIT;
+    let mut changes = node.store.subscribe_kinds(&[Kind::Outbox]);
+    loop {
+        let owed = each(node, true, Kind::Outbox, |key, _| {
+            matches!(key, Key::Outbox(to, ..) if to == participant).then_some(())
+        })
+        .await?
+        .len();
+        if owed == 0 || tokio::time::timeout_at(end, changes.next()).await.is_err() {
+            return Ok(owed);
+        }
+    }
+}
+
+/// The agreements with a partner that have not ended.
+async fn agreements(
+    node: &Node,
+    participant: &ParticipantId,
+) -> Result<Vec<AgreementId>, StoreError> {
+    each(node, true, Kind::Agreement, |_, entity| match entity {
+        Entity::Agreement(found) if found.participant == *participant && found.ended.is_none() => {
+            Some(found.id.clone())
+        }
+        _ => None,
+    })
+    .await
+}
+
+/// The open negotiations with a partner.
+async fn negotiations(node: &Node, participant: &ParticipantId) -> Result<Vec<Pid>, StoreError> {
+    each(node, true, Kind::Negotiation, |_, entity| match entity {
+        Entity::Negotiation(found)
+            if found.participant == *participant && !found.process.is_closed() =>
+        {
+            Some(found.pid.clone())
+        }
+        _ => None,
+    })
+    .await
+}
+
+/// What is found among the entities of a kind: those in memory, or all.
+async fn each<T>(
+    node: &Node,
+    hot: bool,
+    kind: Kind,
+    find: impl Fn(&Key, &Entity) -> Option<T>,
+) -> Result<Vec<T>, StoreError> {
+    let mut found = Vec::new();
+    let mut after = None;
+    loop {
+        let page = match hot {
+            true => node.store.scan_hot(kind, after.take(), SCAN_STEP).await?,
+            false => node.store.scan(kind, after.take(), SCAN_STEP).await?,
+        };
+        after = page.last().map(|(key, _)| key.clone());
+        found.extend(page.iter().filter_map(|(key, entity)| find(key, entity)));
+        if page.len() < SCAN_STEP {
+            return Ok(found);
+        }
+    }
+}
+
+/// What data of a partner we hold, and what data of ours it holds, as JSON: `received` and `given`.
+///
+/// # Errors
+/// When the store is closed, or its index is being rebuilt.
+pub async fn holdings(node: &Arc<Node>, participant: &ParticipantId) -> Result<Value, StoreError> {
+    if !node.store.is_ready() {
+        return Err(StoreError::Rebuilding);
+    }
+    let pulls = each(node, false, Kind::Pull, |_, entity| match entity {
+        Entity::Pull(pull) if pull.participant == *participant => arrived(pull),
+        _ => None,
+    })
+    .await?;
+    let mut received = Vec::new();
+    for (pull, transfer) in pulls {
+        let transfer = read_transfer(node, transfer).await?;
+        received.push(received_json(node, &pull, transfer.as_ref()).await?);
+    }
+    let granted = each(node, false, Kind::Transfer, |_, entity| match entity {
+        Entity::Transfer(found) if found.participant == *participant && found.grant.is_some() => {
+            Some(found.clone())
+        }
+        _ => None,
+    })
+    .await?;
+    let mut given = Vec::new();
+    for transfer in granted {
+        given.push(given_json(node, &transfer).await?);
+    }
+    Ok(json!({ "received": received, "given": given }))
+}
+
+/// A pull whose bytes came, and the transfer they came by.
+fn arrived(pull: &Pull) -> Option<(Pull, Pid)> {
+    match &pull.step {
+        PullStep::Received { transfer, .. } | PullStep::Delivered { transfer, .. } => {
+            Some((pull.clone(), transfer.clone()))
+        }
+        _ => None,
+    }
+}
+
+async fn received_json(
+    node: &Arc<Node>,
+    pull: &Pull,
+    transfer: Option<&Transfer>,
+) -> Result<Value, StoreError> {
+    let agreement = agreement_of(node, transfer).await?;
+    let (digests, file_name) = match &pull.step {
+        PullStep::Received { digests, file_name, .. } => (Some(digests), Some(file_name)),
+        PullStep::Delivered { digests, file_name, .. } => (digests.as_ref(), file_name.as_ref()),
+        _ => (None, None),
+    };
+    Ok(json!({
+        "pull": pull.id,
+        "dataset": pull.dataset,
+        "agreement": transfer.map(|transfer| &transfer.agreement),
+        "purpose": pull.purpose,
+        "received": pull.received.map(|when| when.to_string()),
+        "file_name": file_name,
+        "size": digests.map(|digests| digests.size),
+        "sha256": digests.map(|digests| &digests.sha256),
+        "handed_over": matches!(pull.step, PullStep::Delivered { .. }),
+        "duties": agreement.as_ref().map(duties).unwrap_or_default(),
+    }))
+}
+
+async fn given_json(node: &Arc<Node>, transfer: &Transfer) -> Result<Value, StoreError> {
+    let agreement = agreement_of(node, Some(transfer)).await?;
+    let grant = transfer.grant.as_ref();
+    Ok(json!({
+        "transfer": transfer.pid,
+        "dataset": transfer.dataset,
+        "version": grant.map(|grant| &grant.version),
+        "agreement": transfer.agreement,
+        "purpose": agreement.as_ref().and_then(|agreement| agreement.purpose.as_deref()),
+        "granted": transfer.created.to_string(),
+        "state": transfer.process.state().map(|state| state.on_wire().as_str()),
+        "served_bytes": grant.map(|grant| grant.served),
+        "size": grant.map(|grant| grant.digests.size),
+        "sha256": grant.map(|grant| &grant.digests.sha256),
+        "duties": agreement.as_ref().map(duties).unwrap_or_default(),
+    }))
+}
+
+async fn read_transfer(node: &Arc<Node>, pid: Pid) -> Result<Option<Transfer>, StoreError> {
+    let key = Key::Transfer(pid);
+    let found = node.commit(move |view| Ok(Decision::answer(view.entity(&key)?))).await?;
+    Ok(match found.as_deref() {
+        Some(Entity::Transfer(transfer)) => Some(transfer.clone()),
+        _ => None,
+    })
+}
+
+async fn agreement_of(
+    node: &Arc<Node>,
+    transfer: Option<&Transfer>,
+) -> Result<Option<Agreement>, StoreError> {
+    let Some(transfer) = transfer else { return Ok(None) };
+    let key = Key::Agreement(transfer.agreement.clone());
+    let found = node.commit(move |view| Ok(Decision::answer(view.entity(&key)?))).await?;
+    Ok(match found.as_deref() {
+        Some(Entity::Agreement(agreement)) => Some(agreement.clone()),
+        _ => None,
+    })
+}
+
+/// What the consumer has to do or may not do under an agreement, clause by clause.
+fn duties(agreement: &Agreement) -> Vec<String> {
+    let Ok(terms) = Policy::from_json(&agreement.terms) else { return Vec::new() };
+    let binds =
+        |place: &str| ["duty", "obligation", "prohibition"].iter().any(|word| place.contains(word));
+    classify(&terms)
+        .into_iter()
+        .filter(|clause| binds(&clause.place))
+        .map(|clause| format!("{}: {}", clause.place, clause.clause))
+        .collect()
+}
