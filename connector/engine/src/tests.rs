@@ -1,5 +1,6 @@
 //! Whole exchanges between nodes that exist in memory only.
 
+mod agreements;
 mod data;
 mod deadlines;
 mod exchange;

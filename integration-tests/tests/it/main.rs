@@ -10,3 +10,5 @@ mod service;
 mod stage;
 mod time;
 mod transfer;
+mod transfer_ends;
+mod transfer_steps;
