@@ -8,6 +8,7 @@ mod policies;
 mod protocol;
 mod service;
 mod stage;
+mod telemetry;
 mod time;
 mod transfer;
 mod transfer_ends;
