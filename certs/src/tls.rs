@@ -90,16 +90,39 @@ pub fn server_config(
 ) -> Result<Arc<ServerConfig>, TlsError> {
     let provider = Arc::new(provider());
     let verifier = Arc::new(Verifier::new(trust, None, &provider));
-    let mut config = ServerConfig::builder_with_details(provider, time)
+    let config = ServerConfig::builder_with_details(provider, time)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(TlsError::Configuration)?
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(Arc::new(OwnCertificate(site)));
+    Ok(Arc::new(without_resumption(config, alpn)))
+}
+
+/// The configuration of the management listener: as [`server_config`], but the caller shows a key in its requests instead
+/// of a certificate.
+///
+/// # Errors
+/// When the provider lacks TLS 1.3, which it does not.
+pub fn management_config(
+    site: SharedSite,
+    alpn: &[&[u8]],
+    time: Arc<dyn TimeProvider>,
+) -> Result<Arc<ServerConfig>, TlsError> {
+    let config = ServerConfig::builder_with_details(Arc::new(provider()), time)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(TlsError::Configuration)?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(OwnCertificate(site)));
+    Ok(Arc::new(without_resumption(config, alpn)))
+}
+
+/// Each connection proves everything anew.
+fn without_resumption(mut config: ServerConfig, alpn: &[&[u8]]) -> ServerConfig {
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
-    Ok(Arc::new(config))
+    config
 }
 
 /// The configuration for dialling the participant `expected`; nobody else's certificate is accepted.

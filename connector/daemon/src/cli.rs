@@ -20,9 +20,11 @@ mod audit;
 mod check;
 pub mod client;
 mod dataset;
+mod events;
 mod exchange;
 mod failure;
 mod init;
+mod key;
 mod output;
 mod partner;
 mod pki;
@@ -80,10 +82,8 @@ fn command(arguments: Arguments, output: Output) -> Result<(), Failure> {
             Ok(())
         }
         Command::Openapi => {
-            let document = serde_json::to_vec_pretty(&crate::management::openapi());
-            output::raw(
-                &document.map_err(|error| Failure::new(Exit::Internal, error.to_string()))?,
-            );
+            let document = crate::management::openapi();
+            output.result(&document, |document| format!("{document:#}"));
             Ok(())
         }
         Command::ExitCodes => {
@@ -107,6 +107,8 @@ async fn ask(command: Command, client: &Client, output: Output) -> Result<(), Fa
         Command::Pull(command) => pull::run(&command, client, output).await,
         Command::Agreement(command) => agreement::run(command, client, output).await,
         Command::Transfer(command) => transfer::run(command, client, output).await,
+        Command::Events(command) => events::run(&command, client, output).await,
+        Command::Key(command) => key::run(command, client, output, Timestamp::now()).await,
         Command::Audit(command) => audit::run(command, client, output).await,
         Command::Clock(Clock::Accept { reason }) => {
             let answer = client.post("/v1/clock/accept", &json!({ "reason": reason })).await?;

@@ -14,8 +14,11 @@ mod catalog;
 mod clock;
 mod content;
 mod datasets;
+mod denials;
 mod epoch;
+mod events;
 mod input;
+mod keys;
 mod openapi;
 mod partners;
 mod person;
@@ -30,15 +33,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use engine::keys::Role;
 use http::{HeaderValue, Method, Request, Response, header};
 use hyper::body::Incoming;
 use serde_json::Value;
 
-use self::answer::ApiError;
-use self::caller::{Caller, Role};
+use self::answer::{ApiError, ErrorKind};
+use self::caller::Caller;
+use self::denials::{Denials, Refused};
 use self::input::Query;
+use self::keys::Rates;
 use self::route::{Call, Route};
-use crate::net::{Body, LocalPeer};
+use crate::net::{Body, LocalPeer, Visitor};
 use crate::node::Node;
 
 /// Every route. A new one goes into the table of its module.
@@ -53,9 +59,11 @@ fn table() -> Vec<Route> {
         processes::routes(),
         agreements::routes(),
         transfers::routes(),
+        events::routes(),
         audit::routes(),
         verify::routes(),
         epoch::routes(),
+        keys::routes(),
         clock::routes(),
     ];
     modules.into_iter().flatten().collect()
@@ -83,6 +91,8 @@ pub struct Management {
     /// For each method its paths, with the places of their routes in the table. One router for each: what is a name in
     /// one method may be a verb in another.
     routers: HashMap<Method, matchit::Router<usize>>,
+    rates: Rates,
+    denials: Denials,
 }
 
 impl Management {
@@ -98,31 +108,56 @@ impl Management {
             editing: tokio::sync::Mutex::default(),
             verifying: Arc::default(),
         });
-        Ok(Self { api, routers: routers(&table)?, table })
+        let routers = routers(&table)?;
+        Ok(Self { api, table, routers, rates: Rates::default(), denials: Denials::default() })
     }
 
     /// Answers one request of a process on this host.
     pub async fn answer(&self, request: Request<Incoming>, peer: Arc<LocalPeer>) -> Response<Body> {
         let caller = Caller::local(person::of(peer.uid).await);
-        self.answer_to(request, caller).await
-    }
-
-    async fn answer_to(&self, request: Request<Incoming>, caller: Caller) -> Response<Body> {
-        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        let (person, role) = (caller.person.clone(), caller.role);
+        let asked = Asked::of(&request, &caller.person);
         match self.dispatch(request, caller).await {
             Ok(response) => response,
+            Err(error) => asked.refused(error),
+        }
+    }
+
+    /// Answers one request that came over TCP, for who shows a key.
+    pub async fn answer_remote(
+        &self,
+        request: Request<Incoming>,
+        visitor: Arc<Visitor>,
+    ) -> Response<Body> {
+        let node = &self.api.node;
+        let place = format!("management {}", visitor.remote.ip().to_canonical());
+        let (caller, key) = match keys::authenticate(node, request.headers(), visitor.remote).await
+        {
+            Ok(known) => known,
             Err(error) => {
-                tracing::info!(
-                    event = "management.refused",
-                    method = %method,
-                    path,
-                    person,
-                    role = role.name(),
-                    kind = error.kind.name(),
-                    reason = %error,
-                );
-                error.into_response()
+                let refused = Refused { who: "unknown".to_owned(), place };
+                if error.kind == ErrorKind::Unauthorized {
+                    self.denials.record(node, refused, &error).await;
+                }
+                let mut response = Asked::of(&request, "unknown").refused(error);
+                let bearer = HeaderValue::from_static("Bearer");
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
+                return response;
+            }
+        };
+        let asked = Asked::of(&request, &caller.person);
+        let per_second = node.config.management.max_requests_per_key_per_second_count;
+        let outcome = match self.rates.take(&key.name, per_second) {
+            Ok(()) => self.dispatch(request, caller).await,
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(response) => keys::guard(node, &key, response),
+            Err(error) => {
+                if matches!(error.kind, ErrorKind::Forbidden | ErrorKind::TooMany) {
+                    let refused = Refused { who: format!("key {}", key.name), place };
+                    self.denials.record(node, refused, &error).await;
+                }
+                asked.refused(error)
             }
         }
     }
@@ -175,11 +210,40 @@ impl Management {
     }
 }
 
+/// What a request asked for, for the log.
+struct Asked {
+    method: Method,
+    path: String,
+    person: String,
+}
+
+impl Asked {
+    fn of(request: &Request<Incoming>, person: &str) -> Self {
+        Self {
+            method: request.method().clone(),
+            path: request.uri().path().to_owned(),
+            person: person.to_owned(),
+        }
+    }
+
+    fn refused(self, error: ApiError) -> Response<Body> {
+        tracing::info!(
+            event = "management.refused",
+            method = %self.method,
+            path = self.path,
+            person = self.person,
+            kind = error.kind.name(),
+            reason = %error,
+        );
+        error.into_response()
+    }
+}
+
 fn forbidden(route: &Route, caller: &Caller) -> ApiError {
     let roles: Vec<&str> =
         Role::ALL.into_iter().filter(|role| route.allows(*role)).map(Role::name).collect();
     ApiError::new(
-        answer::ErrorKind::Forbidden,
+        ErrorKind::Forbidden,
         format!("`{}` may not be called with the role {}", route.name, caller.role.name()),
     )
     .help(format!("it takes a key with the role {}", roles.join(" or ")))

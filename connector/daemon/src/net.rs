@@ -1,4 +1,4 @@
-//! Sockets: the three listeners, the client that dials partners, and the switch that stops them.
+//! Sockets: the listeners, the client that dials partners, and the switch that stops them.
 //!
 //! Everything that waits for somebody else has a limit here: handshakes, headers, bodies, idle and
 //! stalled connections, and how many of each. Who the other side is comes from `certs` alone.
@@ -9,6 +9,7 @@ mod connection;
 mod guard;
 mod identity;
 mod listener;
+mod management_listener;
 mod partner_listener;
 mod serve;
 mod shutdown;
@@ -24,6 +25,7 @@ pub use connection::{Connection, HttpVersion, Kill};
 pub use guard::{AddressClass, Guard, GuardError, MAX_URL_BYTES, Origin, Target};
 pub use identity::NodeIdentity;
 pub use listener::{Handler, HttpLimits, ListenError};
+pub use management_listener::{ManagementLimits, ManagementListener};
 pub use partner_listener::{Gate, ListenerLimits, PartnerListener, Refusal};
 pub use shutdown::{Phase, Shutdown};
 pub use status_listener::{StatusLimits, StatusListener, Visitor};

@@ -12,6 +12,7 @@ use protocol::{negotiation, transfer};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::keys::ManagementKey;
 use crate::{Awaiting, Handling, Kind};
 
 /// One entity of the node's state. Large ones are shared, so that cloning a view is cheap.
@@ -34,6 +35,7 @@ pub enum Entity {
     Pull(Pull),
     Head(Head),
     Witness(Witness),
+    ManagementKey(ManagementKey),
 }
 
 impl Entity {
@@ -665,7 +667,8 @@ into_entity!(
     Outbox,
     Pull,
     Head,
-    Witness
+    Witness,
+    ManagementKey
 );
 
 impl From<Rules> for Entity {

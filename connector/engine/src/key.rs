@@ -37,6 +37,8 @@ pub enum Key {
     Head(String),
     /// The latest checkpoint that a partner gave us of its log of our relation.
     Witness(ParticipantId),
+    /// A key of the management API, by its name.
+    ManagementKey(String),
 }
 
 /// The kind of an entity, for scans. Numbers are part of the stored format and never reused.
@@ -62,6 +64,7 @@ pub enum Kind {
     Pull = 13,
     Head = 14,
     Witness = 15,
+    ManagementKey = 16,
 }
 
 /// Separates the parts of a composite key. Identifiers cannot contain it (`protocol::id`).
@@ -86,6 +89,7 @@ impl Key {
             Self::Pull(_) => Kind::Pull,
             Self::Head(_) => Kind::Head,
             Self::Witness(_) => Kind::Witness,
+            Self::ManagementKey(_) => Kind::ManagementKey,
         }
     }
 
@@ -118,7 +122,9 @@ impl Key {
                 part(offer.as_str());
                 part(dataset.as_str());
             }
-            Self::Token(text) | Self::Pull(text) | Self::Head(text) => part(text),
+            Self::Token(text) | Self::Pull(text) | Self::Head(text) | Self::ManagementKey(text) => {
+                part(text)
+            }
             Self::Outbox(participant, pid, number) => {
                 part(participant.as_str());
                 part(pid.as_str());
@@ -158,6 +164,7 @@ impl Key {
             13 => Self::Pull(part()?.to_owned()),
             14 => Self::Head(part()?.to_owned()),
             15 => Self::Witness(part()?.parse().ok()?),
+            16 => Self::ManagementKey(part()?.to_owned()),
             _ => return None,
         };
         // A key has one stored form only.

@@ -16,6 +16,7 @@ pub mod evidence;
 pub mod handling;
 pub mod judge;
 pub mod key;
+pub mod keys;
 pub mod negotiation;
 pub mod outbox;
 pub mod permit;

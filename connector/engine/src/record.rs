@@ -162,6 +162,9 @@ pub enum RecordKind {
     CheckpointConflict,
     EpochWitnessed,
     SnapshotWritten,
+    KeyCreated,
+    KeyRevoked,
+    ManagementRefused,
 }
 
 /// Who, where, why and how of a record. What is the [`RecordKind`]; when is added at the commit.

@@ -28,6 +28,25 @@ impl fmt::Display for Position {
     }
 }
 
+/// A text is not what [`Position`] displays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a position is two numbers with a full stop between them, such as `4096.2`")]
+pub struct NotAPosition;
+
+impl std::str::FromStr for Position {
+    type Err = NotAPosition;
+
+    fn from_str(text: &str) -> Result<Self, NotAPosition> {
+        let (frame, record) = text.split_once('.').ok_or(NotAPosition)?;
+        let position = Self {
+            frame: frame.parse().map_err(|_| NotAPosition)?,
+            record: record.parse().map_err(|_| NotAPosition)?,
+        };
+        // A position has one form only.
+        if position.to_string() == text { Ok(position) } else { Err(NotAPosition) }
+    }
+}
+
 /// The state that a decision sees: consistent, and as of one instant.
 pub trait View {
     /// The time of the decision: the later of the wall clock and the last journaled time.

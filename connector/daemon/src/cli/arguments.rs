@@ -84,6 +84,13 @@ Interrupted, the same command continues where it was.")]
     /// Transfers to and from partners.
     #[command(subcommand)]
     Transfer(Transfer),
+    /// What happened to negotiations, agreements, transfers and pulls, as applications are told.
+    #[command(after_long_help = "\
+Examples:
+  sekisho events                                  everything that is in the journal
+  sekisho events --follow                         what happens from now on
+  sekisho events --follow --from 4096.2           what happened after that position, and goes on")]
+    Events(Events),
     /// The journal: what happened, and proof that nobody changed it.
     #[command(subcommand)]
     Audit(Audit),
@@ -93,6 +100,9 @@ Interrupted, the same command continues where it was.")]
     /// Usage policies.
     #[command(subcommand)]
     Policy(Policy),
+    /// Keys with which applications and remote administrators use the management API (`management.bind`).
+    #[command(subcommand)]
+    Key(Key),
     /// Show the running daemon's state.
     Status,
     /// The wall clock.
@@ -503,6 +513,23 @@ pub enum Side {
     Consumer,
 }
 
+/// `events`.
+#[derive(Debug, Args)]
+pub struct Events {
+    /// Go on with what happens, until the command is stopped.
+    #[arg(long)]
+    pub follow: bool,
+    /// The position (of an event) after which it begins; `start` is before the first.
+    #[arg(long, value_name = "POSITION")]
+    pub from: Option<String>,
+    /// Only records of this kind; may be repeated.
+    #[arg(long = "kind")]
+    pub kinds: Vec<String>,
+    /// Only this partner.
+    #[arg(long)]
+    pub partner: Option<String>,
+}
+
 /// `audit`.
 #[derive(Debug, Subcommand)]
 pub enum Audit {
@@ -563,6 +590,45 @@ pub enum Policy {
         #[arg(value_hint = ValueHint::FilePath)]
         files: Vec<PathBuf>,
     },
+}
+
+/// `key`.
+#[derive(Debug, Subcommand)]
+pub enum Key {
+    /// Make a key and show it once. The node keeps only its SHA-256.
+    #[command(after_long_help = "\
+Examples:
+  sekisho key create reports --role application --partner b-sha --purpose cfp-reporting
+  sekisho key create audit-2026 --role auditor --expires 2027-03-31
+
+An application uses it as `Authorization: Bearer KEY` at an address of `management.bind`.")]
+    Create(KeyCreate),
+    /// List keys, those that ended among them.
+    List,
+    /// Take a key no longer; what runs under it ends at once.
+    Revoke(NamedReason),
+}
+
+/// `key create`.
+#[derive(Debug, Args)]
+pub struct KeyCreate {
+    /// Its name, which the journal shows: lower-case letters, digits and hyphens. A name is never used again.
+    pub name: String,
+    /// What it may do: administrator, policy-administrator, auditor or application.
+    #[arg(long, value_parser = ["administrator", "policy-administrator", "auditor", "application"])]
+    pub role: String,
+    /// A partner that an application's key is for, else all; may be repeated.
+    #[arg(long = "partner")]
+    pub partners: Vec<String>,
+    /// A purpose that an application may declare, else any or none; may be repeated.
+    #[arg(long = "purpose")]
+    pub purposes: Vec<String>,
+    /// A dataset that an application's key is for, else all; may be repeated.
+    #[arg(long = "dataset")]
+    pub datasets: Vec<DatasetId>,
+    /// When it expires: a date, a time, a span such as `90 days`, or `never`.
+    #[arg(long, default_value = "1 year")]
+    pub expires: String,
 }
 
 /// `clock`.

@@ -140,6 +140,36 @@ impl Client {
         }
     }
 
+    /// Follows server-sent events to the end of the stream. An event `error` ends it with that error.
+    ///
+    /// # Errors
+    /// As [`Client::events`].
+    pub async fn server_sent(
+        &self,
+        path: &str,
+        mut take: impl FnMut(Value) -> Result<(), Failure>,
+    ) -> Result<(), ClientError> {
+        let mut answer = self.open(Method::GET, path, None, None).await?.into_body();
+        let mut lines = Lines::default();
+        while let Some(frame) = answer.frame().await {
+            let frame = frame.map_err(|error| ClientError::Lost(error.into()))?;
+            let Ok(data) = frame.into_data() else { continue };
+            lines.add(&data);
+            while let Some(line) = lines.next() {
+                // The position is in the data too, and so is the kind.
+                let Some(data) = line.strip_prefix(b"data: ") else { continue };
+                let event: Value = serde_json::from_slice(data)
+                    .map_err(|error| ClientError::BadAnswer(error.to_string()))?;
+                if let Some(error) = event.get("error") {
+                    return Err(ClientError::Refused(Failure::from_api(error)));
+                }
+                take(event).map_err(ClientError::Refused)?;
+            }
+            lines.check()?;
+        }
+        Ok(())
+    }
+
     /// Opens the bytes of a thing, from an offset.
     ///
     /// # Errors
@@ -250,22 +280,36 @@ struct Lines(BytesMut);
 
 impl Lines {
     fn push(&mut self, data: &[u8]) -> Result<Vec<Value>, ClientError> {
-        self.0.extend_from_slice(data);
+        self.add(data);
         let mut events = Vec::new();
-        while let Some(end) = self.0.iter().position(|byte| *byte == b'\n') {
-            let line = self.0.split_to(end.saturating_add(1));
+        while let Some(line) = self.next() {
             if !line.trim_ascii().is_empty() {
                 let event = serde_json::from_slice(&line)
                     .map_err(|error| ClientError::BadAnswer(error.to_string()))?;
                 events.push(event);
             }
         }
+        self.check()?;
+        Ok(events)
+    }
+
+    fn add(&mut self, data: &[u8]) {
+        self.0.extend_from_slice(data);
+    }
+
+    fn next(&mut self) -> Option<BytesMut> {
+        let end = self.0.iter().position(|byte| *byte == b'\n')?;
+        Some(self.0.split_to(end.saturating_add(1)))
+    }
+
+    /// Refuses a line that does not end.
+    fn check(&self) -> Result<(), ClientError> {
         if self.0.len() > MAX_EVENT_BYTES {
             return Err(ClientError::BadAnswer(format!(
                 "an event has more than {MAX_EVENT_BYTES} bytes"
             )));
         }
-        Ok(events)
+        Ok(())
     }
 
     fn is_empty(&self) -> bool {

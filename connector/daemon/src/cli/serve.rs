@@ -55,10 +55,14 @@ async fn serve(site: Site, output: Output) -> Result<(), Failure> {
     for address in &running.status {
         tracing::info!(event = "listening", listener = "status", address = %address);
     }
+    for address in &running.management {
+        tracing::info!(event = "listening", listener = "management", address = %address);
+    }
     output.event(&json!({ "serving": {
         "participant": name,
         "partner": running.partner,
         "status": running.status,
+        "management": running.management,
     }}));
     // Outside a service manager there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);

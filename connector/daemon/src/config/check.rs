@@ -125,7 +125,10 @@ fn bounds(config: &Config) -> Vec<Bound> {
             max_concurrent_transfers_per_partner_count in 1, 1_000_000;
             drain_seconds in 0, 86_400;
         }
-        management: { max_connections_count in 1, 10_000; }
+        management: {
+            max_connections_count in 1, 10_000;
+            max_requests_per_key_per_second_count in 1, 1_000_000;
+        }
         status_listener: { max_connections_count in 1, 10_000; }
         outbound: {
             connect_timeout_ms in 100, 120_000;

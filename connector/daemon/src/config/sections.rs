@@ -66,7 +66,7 @@ pub struct PartnerListenerSection {
     pub drain_seconds: u64,
 }
 
-/// `[management]`: the socket of the command line.
+/// `[management]`: the socket of the command line, and the listener for applications and remote administrators.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ManagementSection {
@@ -74,8 +74,12 @@ pub struct ManagementSection {
     pub socket: PathBuf,
     /// Who may connect.
     pub socket_mode: SocketMode,
-    /// Open connections.
+    /// Addresses of the TLS listener; none, and there is none.
+    pub bind: Vec<SocketAddr>,
+    /// Open connections, of the socket and of the listener each.
     pub max_connections_count: usize,
+    /// Requests of one key, on the average; three times as many at once.
+    pub max_requests_per_key_per_second_count: u32,
 }
 
 /// `[status_listener]`: health and metrics.

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::route::Lines;
+use super::route::{Lines, ServerSent};
 use crate::net::Body;
 use crate::wire::{self, Trouble};
 
@@ -212,7 +212,13 @@ impl ApiError {
 
     /// As an answer.
     pub(super) fn into_response(self) -> Response<Body> {
-        wire::json(self.status.unwrap_or(self.kind.status()), self.to_json().to_string())
+        let status = self.status.unwrap_or(self.kind.status());
+        let mut response = wire::json(status, self.to_json().to_string());
+        if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            let second = HeaderValue::from_static("1");
+            response.headers_mut().insert(header::RETRY_AFTER, second);
+        }
+        response
     }
 }
 
@@ -337,13 +343,71 @@ fn line(event: &Value) -> Bytes {
     line.into()
 }
 
+/// Where server-sent events go.
+#[derive(Debug, Clone)]
+pub(super) struct Occurrences(mpsc::Sender<Bytes>);
+
+impl Occurrences {
+    /// Sends an event; waits while the reader is slow.
+    ///
+    /// # Errors
+    /// [`Stop::Gone`].
+    pub(super) async fn send<T: Serialize>(
+        &self,
+        id: &str,
+        name: &str,
+        data: &T,
+    ) -> Result<(), Stop> {
+        // JSON has no line breaks outside of strings, and there they are escaped.
+        let data = serde_json::to_string(data)
+            .map_err(|error| ApiError::new(ErrorKind::Internal, error.to_string()))?;
+        self.text(format!("id: {id}\nevent: {name}\ndata: {data}\n\n")).await
+    }
+
+    /// Says that the stream lives, and from where it would go on: an id without data is kept by the reader, not shown.
+    ///
+    /// # Errors
+    /// [`Stop::Gone`].
+    pub(super) async fn alive(&self, id: Option<String>) -> Result<(), Stop> {
+        let id = id.map(|id| format!("id: {id}\n")).unwrap_or_default();
+        self.text(format!(": alive\n{id}\n")).await
+    }
+
+    /// Resolves when nobody reads any more.
+    pub(super) async fn gone(&self) {
+        self.0.closed().await;
+    }
+
+    async fn text(&self, text: String) -> Result<(), Stop> {
+        self.0.send(text.into()).await.map_err(|_| Stop::Gone)
+    }
+}
+
+/// An answer of server-sent events (WHATWG HTML section 9.2). An error is its last event, of the name `error`.
+pub(super) fn server_sent<T, F, W>(work: F) -> ServerSent<T>
+where
+    F: FnOnce(Occurrences) -> W,
+    W: Future<Output = Result<(), Stop>> + Send + 'static,
+{
+    let (sender, receiver) = mpsc::channel(EVENTS_WAITING);
+    let events = Occurrences(sender);
+    let work = work(events.clone());
+    tokio::spawn(async move {
+        if let Err(Stop::Failed(error)) = work.await {
+            tracing::info!(event = "management.failed", kind = error.kind.name(), reason = %error);
+            let _ = events.text(format!("event: error\ndata: {}\n\n", error.to_json())).await;
+        }
+    });
+    ServerSent::new(streamed(receiver, "text/event-stream"))
+}
+
 /// An answer of events, one JSON object on each line. It ends with the work; an error is its last event.
 pub(super) fn stream<T, F, W>(work: F) -> Lines<T>
 where
     F: FnOnce(Events) -> W,
     W: Future<Output = Result<(), Stop>> + Send + 'static,
 {
-    let (sender, mut receiver) = mpsc::channel(EVENTS_WAITING);
+    let (sender, receiver) = mpsc::channel(EVENTS_WAITING);
     let events = Events(sender);
     let work = work(events.clone());
     tokio::spawn(async move {
@@ -352,14 +416,18 @@ where
             let _ = events.send(&error.to_json()).await;
         }
     });
+    Lines::new(streamed(receiver, "application/x-ndjson"))
+}
+
+fn streamed(mut receiver: mpsc::Receiver<Bytes>, content_type: &'static str) -> Response<Body> {
     let frames = futures_util::stream::poll_fn(move |context| {
         receiver.poll_recv(context).map(|line| line.map(|line| Ok(Frame::data(line))))
     });
     let mut response = Response::new(StreamBody::new(frames).boxed_unsync());
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Lines::new(response)
+    response
 }
 
 /// Lets reports of progress through, not too many of them.

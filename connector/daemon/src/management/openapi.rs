@@ -1,12 +1,12 @@
 //! The OpenAPI 3.1 description of the management API, made from the table of routes.
 
+use engine::keys::Role;
 use http::StatusCode;
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use super::answer::Refused;
-use super::caller::Role;
 use super::route::Route;
 
 const ABOUT: &str = "\

@@ -59,7 +59,7 @@ async fn pull(call: Call, wanted: Wanted) -> Result<Lines<Value>, ApiError> {
     let (node, person) = (Arc::clone(call.node()), call.person());
     let participant =
         node.partner_id(&wanted.partner).ok_or_else(|| partners::unknown(&wanted.partner))?;
-    call.caller.scope.check(&participant, &wanted.dataset, wanted.purpose.as_deref())?;
+    call.caller.check(&participant, &wanted.dataset, wanted.purpose.as_deref())?;
     Ok(answer::stream(move |events| async move {
         // One attempt is always made to its end.
         let patience =
@@ -368,18 +368,21 @@ pub(super) fn lost() -> Failure {
     }
 }
 
+/// The name of a pull's step.
+pub(super) fn step_name(step: &PullStep) -> &'static str {
+    match step {
+        PullStep::Negotiating { .. } => "negotiating",
+        PullStep::Transferring { .. } => "transferring",
+        PullStep::Received { .. } => "received",
+        PullStep::Delivered { .. } => "delivered",
+        PullStep::Failed { .. } => "failed",
+    }
+}
+
 /// What the API says of a pull that is not received.
 pub(super) fn not_received(pull: &Pull) -> ApiError {
-    let step: Value = serde_json::to_value(&pull.step)
-        .ok()
-        .and_then(|step| step.get("step").cloned())
-        .unwrap_or_default();
     ApiError::new(
         ErrorKind::Refused,
-        format!(
-            "the pull `{}` has nothing to hand over: it is {}",
-            pull.id,
-            step.as_str().unwrap_or("open")
-        ),
+        format!("the pull `{}` has nothing to hand over: it is {}", pull.id, step_name(&pull.step)),
     )
 }

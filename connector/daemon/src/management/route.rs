@@ -10,6 +10,7 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use engine::keys::Role;
 use http::request::Parts;
 use http::{HeaderMap, Method, Response, StatusCode};
 use hyper::body::Incoming;
@@ -19,7 +20,7 @@ use serde::de::DeserializeOwned;
 
 use super::Api;
 use super::answer::ApiError;
-use super::caller::{Caller, Role};
+use super::caller::Caller;
 use super::input::{self, Query};
 use crate::net::Body;
 use crate::node::Node;
@@ -284,6 +285,29 @@ impl<T: JsonSchema> Answer for Lines<T> {
         Described {
             content_type: "application/x-ndjson",
             summary: "one JSON document on each line, as it happens; an error is the last line",
+            ..described(schemas.subschema_for::<T>(), StatusCode::OK, "")
+        }
+    }
+
+    fn into_response(self) -> Response<Body> {
+        self.0
+    }
+}
+
+/// A stream of server-sent events.
+pub(super) struct ServerSent<T>(Response<Body>, PhantomData<fn() -> T>);
+
+impl<T> ServerSent<T> {
+    pub(super) fn new(response: Response<Body>) -> Self {
+        Self(response, PhantomData)
+    }
+}
+
+impl<T: JsonSchema> Answer for ServerSent<T> {
+    fn describe(schemas: &mut SchemaGenerator) -> Described {
+        Described {
+            content_type: "text/event-stream",
+            summary: "events; the schema is that of their data, and an event `error` is the last",
             ..described(schemas.subschema_for::<T>(), StatusCode::OK, "")
         }
     }

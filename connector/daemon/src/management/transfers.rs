@@ -240,7 +240,7 @@ async fn of_caller(call: &Call, pid: &str) -> Result<Transfer, ApiError> {
 
 fn check_scope(call: &Call, agreement: &Agreement) -> Result<(), ApiError> {
     let purpose = agreement.purpose.as_deref();
-    call.caller.scope.check(&agreement.participant, &agreement.dataset, purpose)
+    call.caller.check(&agreement.participant, &agreement.dataset, purpose)
 }
 
 async fn read(node: &Arc<Node>, key: Key) -> Result<Option<Arc<Entity>>, ApiError> {

@@ -356,7 +356,7 @@ impl<G: Gate, H: Handler<Connection>> Handler<Connection> for Judged<G, H> {
 }
 
 /// Whoever has one IPv6 address has the 2^64 beside it as well.
-fn household(address: IpAddr) -> IpAddr {
+pub(super) fn household(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(address) => {
@@ -366,7 +366,7 @@ fn household(address: IpAddr) -> IpAddr {
 }
 
 /// How many of something each key holds.
-struct Counts<K: Eq + Hash>(Arc<Mutex<HashMap<K, usize>>>);
+pub(super) struct Counts<K: Eq + Hash>(Arc<Mutex<HashMap<K, usize>>>);
 
 impl<K: Eq + Hash> Default for Counts<K> {
     fn default() -> Self {
@@ -375,7 +375,7 @@ impl<K: Eq + Hash> Default for Counts<K> {
 }
 
 impl<K: Eq + Hash + Clone> Counts<K> {
-    fn take(&self, key: K, limit: usize) -> Option<Place<K>> {
+    pub(super) fn take(&self, key: K, limit: usize) -> Option<Place<K>> {
         let mut counts = locked(&self.0);
         let held = counts.get(&key).copied().unwrap_or(0);
         if held >= limit {
@@ -387,7 +387,7 @@ impl<K: Eq + Hash + Clone> Counts<K> {
 }
 
 /// One of a key's places; free again when dropped.
-struct Place<K: Eq + Hash> {
+pub(super) struct Place<K: Eq + Hash> {
     counts: Arc<Mutex<HashMap<K, usize>>>,
     key: K,
 }

@@ -29,7 +29,7 @@ impl Default for StatusLimits {
     }
 }
 
-/// Whoever asks for the status.
+/// Whoever asks, before anything is known of them but their address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Visitor {
     /// The other end of the TCP connection.

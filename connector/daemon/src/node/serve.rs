@@ -17,8 +17,8 @@ use tokio::task::JoinHandle;
 use super::Node;
 use crate::clock::{Tick, judge};
 use crate::net::{
-    HttpLimits, ListenError, ListenerLimits, NodeIdentity, PartnerListener, Shutdown, StatusLimits,
-    StatusListener, UnixLimits, UnixListener,
+    HttpLimits, ListenError, ListenerLimits, ManagementLimits, ManagementListener, NodeIdentity,
+    PartnerListener, Shutdown, StatusLimits, StatusListener, UnixLimits, UnixListener,
 };
 use crate::objects::{Objects, PullName};
 use crate::partner::{Entrance, Partners, Streams};
@@ -78,6 +78,8 @@ pub struct Running {
     pub partner: Vec<SocketAddr>,
     /// The bound addresses of the status listener.
     pub status: Vec<SocketAddr>,
+    /// The bound addresses of the management listener on TCP; none where there is none.
+    pub management: Vec<SocketAddr>,
     listeners: Vec<JoinHandle<()>>,
     partner_listener: JoinHandle<()>,
     workers: Vec<JoinHandle<()>>,
@@ -109,6 +111,7 @@ pub async fn start(
     // Bound before anything is written: a port that is taken leaves no trace in the journal.
     let partner_listener = PartnerListener::bind(&config.partner_listener.bind, identity.clone())?;
     let status_listener = StatusListener::bind(&config.status_listener.bind)?;
+    let remote_management = ManagementListener::bind(&config.management.bind, &identity)?;
     let origin = config.partner_listener.public_url.as_str();
     let context = Arc::new(Context {
         participant: config.site.participant.clone(),
@@ -180,7 +183,8 @@ pub async fn start(
         pulling: Mutex::default(),
     });
     open_books(&node).await?;
-    serve(node, partner_listener, status_listener, management_listener, telemetry).await
+    let management = (management_listener, remote_management);
+    serve(node, partner_listener, status_listener, management, telemetry).await
 }
 
 /// The first records of a run: that it started, what rules, and what a stop without its mark left open.
@@ -224,7 +228,7 @@ async fn serve(
     node: Arc<Node>,
     partner_listener: PartnerListener,
     status_listener: StatusListener,
-    management_listener: UnixListener,
+    (management_listener, remote_management): (UnixListener, Option<ManagementListener>),
     telemetry: Arc<Telemetry>,
 ) -> Result<Running, ServeError> {
     let system = |error: &dyn std::fmt::Display| ServeError::System(error.to_string());
@@ -255,13 +259,27 @@ async fn serve(
     let managed =
         Arc::new(management::Management::new(Arc::clone(&node)).map_err(|error| system(&error))?);
     let shutdown = node.shutdown.clone();
+    let local = Arc::clone(&managed);
     let management_listener = tokio::spawn(async move {
         let handler = Arc::new(move |request, peer| {
-            let managed = Arc::clone(&managed);
+            let managed = Arc::clone(&local);
             async move { managed.answer(request, peer).await }
         });
         management_listener.serve(handler, shutdown).await;
     });
+    let mut listeners = vec![status_listener, management_listener];
+    let mut management = Vec::new();
+    if let Some(listener) = remote_management {
+        management = listener.addresses().to_vec();
+        let (limits, shutdown) = (management_limits(&node), node.shutdown.clone());
+        listeners.push(tokio::spawn(async move {
+            let handler = Arc::new(move |request, visitor| {
+                let managed = Arc::clone(&managed);
+                async move { managed.answer_remote(request, visitor).await }
+            });
+            listener.serve(handler, limits, shutdown).await;
+        }));
+    }
     let workers = vec![
         tokio::spawn(outbox::run(Arc::clone(&node))),
         tokio::spawn(summarise(Arc::clone(&node))),
@@ -277,7 +295,8 @@ async fn serve(
         node,
         partner,
         status: status_addresses,
-        listeners: vec![status_listener, management_listener],
+        management,
+        listeners,
         partner_listener,
         workers,
     })
@@ -322,6 +341,17 @@ fn listener_limits(node: &Node) -> ListenerLimits {
         max_connections_per_partner: section.max_connections_per_partner_count,
         handshake_timeout: section.handshake_timeout(),
         ..ListenerLimits::default()
+    }
+}
+
+fn management_limits(node: &Node) -> ManagementLimits {
+    let section = &node.config.management;
+    ManagementLimits {
+        http: listener_limits(node).http,
+        max_connections: section.max_connections_count,
+        // One application's host does not take all places of the others.
+        max_connections_per_address: section.max_connections_count.div_ceil(2),
+        handshake_timeout: node.config.partner_listener.handshake_timeout(),
     }
 }
 

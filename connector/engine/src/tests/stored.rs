@@ -8,6 +8,7 @@ use serde_json::json;
 use super::pulls::{received, started};
 use super::world::*;
 use crate::entity::{ClockRefusal, Head, Site};
+use crate::keys::{ManagementKey, Role, Scope};
 use crate::{Entity, Key, Kind};
 
 fn id() -> impl Strategy<Value = String> {
@@ -86,6 +87,17 @@ fn entities() -> BTreeMap<String, Entity> {
     let head =
         Head { v: 1, size: 7, root: "AA==".to_owned(), note: "a note".to_owned(), signed: now };
     all.insert("head".to_owned(), head.into());
+    let key = ManagementKey {
+        v: 1,
+        name: "reports".to_owned(),
+        sha256: "00".repeat(32),
+        role: Role::Application,
+        scope: Scope { partners: Some([PROVIDER.parse().unwrap()].into()), ..Scope::default() },
+        created: now,
+        expires: Some(now),
+        revoked: None,
+    };
+    all.insert("managementkey".to_owned(), key.into());
     all
 }
 
