@@ -113,20 +113,12 @@ impl Node {
         let file = scene.file(&format!("{id}.json"));
         std::fs::write(&file, agreement.to_string())?;
         let file = file.to_str().context("a path is not UTF-8")?;
-        let handling = if part.hands == Hands::Auto { "auto" } else { "manual" };
-        self.site.ask(&[
-            "agreement",
-            "import",
-            PARTNER,
-            file,
-            "--side",
-            side,
-            "--handling",
-            handling,
-            "--reason",
-            "made for the compatibility kit",
-            "--yes",
-        ])?;
+        let mut words = vec!["agreement", "import", file, "--partner", PARTNER, "--side", side];
+        if part.hands == Hands::Manual {
+            words.push("--manual");
+        }
+        words.extend(["--reason", "made for the compatibility kit"]);
+        self.site.ask(&words)?;
         Ok(())
     }
 
