@@ -24,6 +24,7 @@ use uuid::Uuid;
 
 use crate::authority::Credential;
 use crate::peer::{Peer, Reply};
+use crate::schemas::Schemas;
 use crate::site::Site;
 
 /// How long a message of the node may take to come.
@@ -73,6 +74,7 @@ pub struct Connector {
     origin: String,
     inbox: Receiver<Received>,
     status: Arc<Mutex<StatusCode>>,
+    schemas: Option<Schemas>,
     _runtime: Runtime,
 }
 
@@ -108,6 +110,7 @@ impl Connector {
             origin: site.origin(),
             inbox,
             status,
+            schemas: Schemas::named()?,
             _runtime: runtime,
         })
     }
@@ -133,6 +136,7 @@ impl Connector {
             let Ok(received) = self.inbox.recv_timeout(left) else {
                 bail!("no {kind} came within {LIMIT:?}");
             };
+            self.judge(&received.body)?;
             if received.body.get("@type").and_then(Value::as_str) == Some(kind) {
                 return Ok(received);
             }
@@ -147,9 +151,21 @@ impl Connector {
     /// Posts a message to one of the node's endpoints.
     ///
     /// # Errors
-    /// When it is not answered.
+    /// When it is not answered, or with what violates the official schemas.
     pub fn post(&self, path: &str, message: &Value) -> Result<Reply> {
-        self.peer.post(&format!("{BASE}{path}"), message)
+        let reply = self.peer.post(&format!("{BASE}{path}"), message)?;
+        if !reply.body.is_empty() {
+            self.judge(&reply.json()?)?;
+        }
+        Ok(reply)
+    }
+
+    /// What the node sent must be as its type's schema says, where the schemas are at hand.
+    fn judge(&self, document: &Value) -> Result<()> {
+        let Some(schemas) = &self.schemas else { return Ok(()) };
+        let (kind, faults) = schemas.judge(document);
+        ensure!(faults.is_empty(), "{kind} violates its schema: {faults:?}\n{document}");
+        Ok(())
     }
 
     /// The catalog that the node shows us.

@@ -20,5 +20,6 @@ pub mod ports;
 pub mod process;
 pub mod proxy;
 pub mod scene;
+pub mod schemas;
 pub mod site;
 pub mod wait;

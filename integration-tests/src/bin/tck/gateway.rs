@@ -24,6 +24,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use integration_tests::authority::Credential;
 use integration_tests::connector::BASE;
+use integration_tests::schemas::Schemas;
 use rustix::net::sockopt;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -32,8 +33,6 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
-
-use crate::schemas::{Schemas, VERSIONS};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const MAX_BYTES: usize = 16 * 1024 * 1024;
@@ -277,14 +276,7 @@ impl Gateway {
         }
         let parsed = serde_json::from_slice::<Value>(body);
         let (kind, faults) = match &parsed {
-            Ok(document) => {
-                let kind = match document.get("@type").and_then(Value::as_str) {
-                    Some(kind) => kind,
-                    None if document.get("protocolVersions").is_some() => VERSIONS,
-                    None => "a document without @type",
-                };
-                (kind.to_owned(), self.schemas.faults(kind, document))
-            }
+            Ok(document) => self.schemas.judge(document),
             Err(error) => ("not JSON".to_owned(), vec![format!("not JSON: {error}")]),
         };
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);

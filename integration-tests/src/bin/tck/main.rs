@@ -8,7 +8,6 @@ mod driver;
 mod gateway;
 mod kit;
 mod node;
-mod schemas;
 mod script;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,12 +21,12 @@ use integration_tests::management::Management;
 use integration_tests::narration::line;
 use integration_tests::ports;
 use integration_tests::scene::Scene;
+use integration_tests::schemas::Schemas;
 use tokio::runtime::Runtime;
 
 use driver::Driver;
 use gateway::{Addresses, Faults, Gateway, Seen};
 use node::Node;
-use schemas::Schemas;
 
 /// The names that have to pass, one a line.
 const EXPECTED: &str = include_str!("../../../tck/expected.txt");

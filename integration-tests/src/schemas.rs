@@ -1,4 +1,7 @@
-//! The official JSON Schemas that the kit's jars carry, and ours for the few messages for which they have none.
+//! The official JSON Schemas that the compatibility kit's jars carry, and ours for the few messages for which they have none.
+//!
+//! They are not in this repository: `integration-tests/tck/run` fetches them. The kit's run judges everything that the node
+//! sends; the suites do so where [`VARIABLE`] says where the schemas are, as in `.ci/run`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -38,19 +41,33 @@ const OFFICIAL: [(&str, &str); 14] = [
     ("TransferStartMessage", "transfer/transfer-start-message-schema.json"),
 ];
 /// Whose schemas are missing from the kit: written down from the specification's tables, by `@type`.
-const OURS: &str = include_str!("../../../tck/missing-schemas.json");
+const OURS: &str = include_str!("../tck/missing-schemas.json");
+/// The environment variable with the folder of the fetched schemas.
+pub const VARIABLE: &str = "SEKISHO_DSP_SCHEMAS";
 /// The answer of version discovery is plain JSON without `@type`.
-pub(crate) const VERSIONS: &str = "VersionResponse";
+const VERSIONS: &str = "VersionResponse";
 
 /// Judges documents by their type.
-pub(crate) struct Schemas {
+#[derive(Debug)]
+pub struct Schemas {
     official: BTreeSet<String>,
     validators: BTreeMap<String, Validator>,
 }
 
 impl Schemas {
+    /// The schemas that [`VARIABLE`] names; `None` where it is not set.
+    ///
+    /// # Errors
+    /// When they cannot be used.
+    pub fn named() -> Result<Option<Self>> {
+        std::env::var_os(VARIABLE).map(|directory| Self::load(Path::new(&directory))).transpose()
+    }
+
     /// Reads the schemas of the kit.
-    pub(crate) fn load(directory: &Path) -> Result<Self> {
+    ///
+    /// # Errors
+    /// When one is missing or is no schema.
+    pub fn load(directory: &Path) -> Result<Self> {
         let mut registry = jsonschema::Registry::new();
         for folder in FOLDERS {
             let folder = directory.join(folder);
@@ -86,12 +103,21 @@ impl Schemas {
     }
 
     /// Whether the kit's own schema judges documents of a type.
-    pub(crate) fn is_official(&self, kind: &str) -> bool {
+    pub fn is_official(&self, kind: &str) -> bool {
         self.official.contains(kind)
     }
 
-    /// Everything that is wrong with a document of a type.
-    pub(crate) fn faults(&self, kind: &str, document: &Value) -> Vec<String> {
+    /// The type of a document by which it is judged, and everything that is wrong with it.
+    pub fn judge(&self, document: &Value) -> (String, Vec<String>) {
+        let kind = match document.get("@type").and_then(Value::as_str) {
+            Some(kind) => kind,
+            None if document.get("protocolVersions").is_some() => VERSIONS,
+            None => "a document without @type",
+        };
+        (kind.to_owned(), self.faults(kind, document))
+    }
+
+    fn faults(&self, kind: &str, document: &Value) -> Vec<String> {
         let Some(validator) = self.validators.get(kind) else {
             return vec![format!("`{kind}` is no type of DSP 2025-1")];
         };
