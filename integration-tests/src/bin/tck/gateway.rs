@@ -10,13 +10,13 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use http::header::{self, HeaderName};
 use http::request::Parts;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::service::service_fn;
@@ -36,6 +36,12 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const MAX_BYTES: usize = 16 * 1024 * 1024;
+/// How long the kit is given to take note of an answer before a message of the node follows. It answers 409 to what overtakes
+/// its own bookkeeping, and then waits for that message no more, so that no repetition helps.
+const SETTLING: Duration = Duration::from_millis(150);
+/// How long a message of the node is held at most.
+const LONGEST_HOLD: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(5);
 /// What says something about one connection, or is made anew with the body.
 const HOP_BY_HOP: [HeaderName; 6] = [
     header::CONNECTION,
@@ -90,6 +96,16 @@ pub(crate) struct Gateway {
     faults: Mutex<Faults>,
     counted: AtomicU64,
     seen: Mutex<Seen>,
+    asking: Mutex<Asking>,
+}
+
+/// What the kit is busy with.
+#[derive(Debug, Default)]
+struct Asking {
+    /// Its messages that are not answered yet.
+    count: usize,
+    /// When the latest answer reached it.
+    answered: Option<Instant>,
 }
 
 /// A message or an answer, whole.
@@ -129,6 +145,7 @@ impl Gateway {
             faults: Mutex::default(),
             counted: AtomicU64::new(0),
             seen: Mutex::default(),
+            asking: Mutex::default(),
         })
     }
 
@@ -237,6 +254,7 @@ impl Gateway {
         }
         let latency = self.faults().latency;
         tokio::time::sleep(latency).await;
+        self.settled().await;
         let stream =
             TcpStream::connect(self.addresses.kit).await.context("the kit does not listen")?;
         stream.set_nodelay(true)?;
@@ -249,8 +267,37 @@ impl Gateway {
         Ok(answered(status, answer))
     }
 
+    /// Waits until the kit has had time to note the answers to its own messages.
+    async fn settled(&self) {
+        let held = Instant::now();
+        while held.elapsed() < LONGEST_HOLD {
+            {
+                let asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+                let noted = asking.answered.is_none_or(|when| when.elapsed() >= SETTLING);
+                if asking.count == 0 && noted {
+                    return;
+                }
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
     /// Carries a request of the kit to the node, and the answer back.
     async fn to_node(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>> {
+        let is_message = request.method() == Method::POST;
+        if is_message {
+            self.asking.lock().unwrap_or_else(PoisonError::into_inner).count += 1;
+        }
+        let answered = self.pass_to_node(request).await;
+        if is_message {
+            let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+            asking.count = asking.count.saturating_sub(1);
+            asking.answered = Some(Instant::now());
+        }
+        answered
+    }
+
+    async fn pass_to_node(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>> {
         let (head, body) = request.into_parts();
         let body = whole(body).await?;
         let shown = format!("{} {}", head.method, head.uri.path());
