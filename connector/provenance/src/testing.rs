@@ -189,7 +189,7 @@ pub(crate) fn leaf(token: &str, dataset: &Digest) -> String {
 pub(crate) fn leaf_with(change: impl FnOnce(&mut Value)) -> String {
     let mut leaf = json!({
         "v": 1,
-        "kind": "transfer-started",
+        "kind": "transfer-granted",
         "time": now(),
         "effect": Hash::of(b"effect"),
         "body": Hash::of(b"body"),

@@ -250,6 +250,44 @@ fn show(world: &mut World, shown: &Shown, size: u64, root: &str) -> Result<(), R
 }
 
 #[test]
+fn a_partners_new_epoch_keeps_what_was_held_of_the_one_before() {
+    let mut world = World::new(PROVIDER);
+    let (fresh, consumer): (_, ParticipantId) = (world.fresh(), CONSUMER.parse().unwrap());
+    let opened = |held| Shown::Opened { held, named: true, leaf: "a leaf".to_owned() };
+    let take = |world: &mut World, shown: &Shown, epoch: u32, size: u64, root: &str| {
+        let Entity::Witness(witness) = witness(size, root) else { panic!() };
+        let witness = Witness { epoch, ..witness };
+        world
+            .decide(|view| evidence::witness(view, &fresh, &consumer, shown, &witness))
+            .map_err(|refusal| refusal.kind)
+    };
+    take(&mut world, &Shown::Consistent { held: 0 }, 1, 9, "a").unwrap();
+    take(&mut world, &Shown::Contradicts, 1, 9, "x").unwrap();
+    world.decide(|view| evidence::behind(view, &consumer, "our note", 4));
+    // A proof within one tree says nothing of another, nor does an opening of what is not held any more.
+    let unproven = Shown::Consistent { held: 9 };
+    take(&mut world, &unproven, 2, 12, "b").unwrap();
+    assert_eq!(take(&mut world, &opened(3), 4, 2, "b"), Err(RefusalKind::Unavailable));
+    assert_eq!(take(&mut world, &opened(1), 1, 12, "b"), Err(RefusalKind::Unavailable));
+    take(&mut world, &opened(1), 3, 2, "b").unwrap();
+    assert_eq!(world.records.last().unwrap().kind, RecordKind::EpochWitnessed);
+    let held = world.look(|view| evidence::latest_witness(view, &consumer)).unwrap();
+    assert_eq!((held.epoch, held.size, held.conflict), (3, 2, None));
+    let earlier = &held.earlier[0];
+    assert_eq!((earlier.epoch, earlier.note.as_str()), (1, "a 9"));
+    assert_eq!(earlier.conflict.as_deref(), Some("x 9"));
+    assert_eq!(held.behind.as_deref(), Some("our note"), "that is about our own log");
+    // Nothing of an epoch that has ended is taken.
+    take(&mut world, &Shown::Consistent { held: 2 }, 1, 30, "c").unwrap();
+    let held = world.look(|view| evidence::latest_witness(view, &consumer)).unwrap();
+    assert_eq!((held.epoch, held.size), (3, 2));
+    assert_eq!(
+        take(&mut world, &Shown::Consistent { held: 2 }, 4, 30, "c"),
+        Err(RefusalKind::Unavailable)
+    );
+}
+
+#[test]
 fn a_partners_checkpoint_is_kept_and_a_contradiction_never_replaced() {
     let mut world = World::new(PROVIDER);
     let held = |world: &World| -> Witness {

@@ -352,8 +352,9 @@ fn a_leaf_is_read_strictly() {
         "token": Digest::sha256(release.token.as_bytes()),
         "dataset": Digest::sha256(DATA),
     });
-    let changes: [Change<Value>; 6] = [
+    let changes: [Change<Value>; 7] = [
         ("another version", |leaf| leaf["v"] = json!(2)),
+        ("a record that grants nothing", |leaf| leaf["kind"] = json!("request-refused")),
         ("an unknown member", |leaf| leaf["more"] = json!(1)),
         ("no digest of the dataset", |leaf| {
             leaf["digests"].as_object_mut().unwrap().remove("dataset");
