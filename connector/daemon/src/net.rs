@@ -19,7 +19,7 @@ mod unix_listener;
 #[cfg(test)]
 mod testing;
 
-pub use body::{Body, BodyError, BodyFailure, Pace, PacedReader, empty, full, read_body};
+pub use body::{Body, BodyError, BodyFailure, Pace, PacedReader, discard, empty, full, read_body};
 pub use client::{Answer, DialLimits, PartnerClient, SendError, Step};
 pub use connection::{Connection, HttpVersion, Kill};
 pub use guard::{AddressClass, Guard, GuardError, MAX_URL_BYTES, Origin, Target};

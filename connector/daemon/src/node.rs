@@ -69,10 +69,14 @@ pub struct Node {
     pub shutdown: Shutdown,
     /// One change of partners and policies at a time.
     pub reloading: tokio::sync::Mutex<()>,
+    /// One search for an open pull, and the beginning of one where there is none, at a time; never held over the network.
+    pub beginning_pull: tokio::sync::Mutex<()>,
     /// The pulls that a worker is busy with.
     pub pulling: Mutex<HashMap<String, Arc<crate::pulls::Progress>>>,
     /// How many data streams may run, in all and for each partner.
-    pub streams: crate::partner::Streams,
+    pub streams: crate::partner::Places,
+    /// How many catalogs may be read for each partner at once.
+    pub catalogs: crate::partner::Places,
 }
 
 impl Node {
@@ -217,18 +221,28 @@ impl Node {
             max_response_bytes: outbound.max_response_bytes,
             keep: outbound.idle_connection(),
             max_kept_connections: outbound.max_idle_connections_per_partner_count,
-            pace: self.pace(),
-            ..DialLimits::default()
+            max_header_bytes: outbound.max_header_bytes,
+            max_header_count: outbound.max_header_count,
+            pace: self.pace_of(outbound.stall_timeout()),
         }
     }
 
-    /// How slow a partner may be.
+    /// How slowly a partner may send a message.
     pub fn pace(&self) -> Pace {
+        self.pace_of(self.config.partner_listener.stall_timeout())
+    }
+
+    /// How slowly a partner may send data.
+    pub fn data_pace(&self) -> Pace {
+        self.pace_of(self.config.data.stall_timeout())
+    }
+
+    fn pace_of(&self, grace: std::time::Duration) -> Pace {
         let rate = self.config.partner_listener.minimum_rate_bytes_per_second;
         Pace {
             minimum_bytes_per_second: std::num::NonZeroU64::new(rate)
                 .unwrap_or(std::num::NonZeroU64::MIN),
-            ..Pace::default()
+            grace,
         }
     }
 

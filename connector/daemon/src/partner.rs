@@ -3,11 +3,13 @@
 mod checkpoint;
 mod data;
 mod dsp;
+mod places;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use engine::Peer;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -15,12 +17,12 @@ use protocol::id::ParticipantId;
 use protocol::path;
 use tracing::Instrument as _;
 
-use crate::net::{Body, Connection, Gate, Refusal};
+use crate::net::{Body, BodyError, Connection, Gate, Refusal, discard, read_body};
 use crate::node::Node;
 use crate::telemetry::{HandshakeOutcome, RequestKind, StatusClass};
 use crate::wire;
 
-pub use data::Streams;
+pub use places::Places;
 
 /// Where a request goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,6 +164,26 @@ impl Partners {
         let name = self.node.partner_name(&peer.participant);
         self.node.metrics.request(&name, kind, StatusClass::from(status), started.elapsed());
     }
+}
+
+/// The most that is taken and dropped of a message that is too large, and for how long.
+const DISCARD_BYTES: usize = 1024 * 1024;
+const DISCARD_TIME: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Reads a message whole. The sender of one that is too large is let finish, within bounds, so that it hears so.
+async fn read(
+    node: &Node,
+    request: Request<Incoming>,
+    max_bytes: usize,
+) -> Result<Bytes, BodyError> {
+    // Whoever asks first sends nothing before it has an answer (RFC 9110, 10.1.1).
+    let asks_first = request.headers().contains_key(http::header::EXPECT);
+    let mut body = request.into_body();
+    let outcome = read_body(&mut body, max_bytes, node.pace()).await;
+    if matches!(outcome, Err(BodyError::TooLarge { .. })) && !asks_first {
+        discard(&mut body, DISCARD_BYTES, DISCARD_TIME).await;
+    }
+    outcome
 }
 
 fn outcome_of(refusal: &Refusal) -> HandshakeOutcome {

@@ -27,9 +27,6 @@ use worker::Worker;
 /// How many open pulls are looked through at once.
 const SCAN_STEP: usize = 256;
 
-/// One search for an open pull, and the beginning of one where there is none, at a time; never held over the network.
-static BEGINNING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-
 /// What the worker of a pull tells those who watch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct State {
@@ -183,7 +180,7 @@ async fn find_or_ask(
     wanted: &Wanted,
     choice: Option<Choice>,
 ) -> Result<Begun, PullError> {
-    let _one = BEGINNING.lock().await;
+    let _one = node.beginning_pull.lock().await;
     let open = open_pulls(node).await.map_err(Trouble::from)?;
     let same = open.iter().find(|pull| {
         pull.participant == wanted.participant

@@ -1,129 +1,190 @@
-//! Refusals in the journal: each of them findable by its reference, and junk summarised.
+//! Refusals in the journal: each of them findable by its reference with its full reason, and junk bounded.
 //!
-//! The first refusal of a kind towards a partner is a record of its own before it is answered. Further ones within the
-//! second share one reference and are one record at the second's end.
+//! The first refusal of a cause (what was asked and why it is refused) towards a partner is a record of its own before it
+//! is answered. The same again within the second gets the same reference and is counted in one record at the second's
+//! end. A partner with more unlike causes in a second than its limit is told that instead, under one reference.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use engine::refusal::{self, Refusal, RefusalKind};
-use engine::{Decision, Peer, Store as _};
+use engine::{Decision, Peer, RecordDraft, Store as _, StoreError};
 use protocol::id::ParticipantId;
+use sha2::{Digest as _, Sha256};
 use store::FileStore;
+use tokio::sync::watch;
 
-/// How long refusals of one kind are gathered.
+/// How long refusals of one cause are gathered.
 const WINDOW: Duration = Duration::from_secs(1);
 
 /// Records refusals.
 #[derive(Clone)]
 pub struct Refusals {
     store: FileStore,
-    windows: Arc<Mutex<HashMap<(ParticipantId, RefusalKind), Window>>>,
+    /// The most unlike causes of one partner in a window.
+    most: usize,
+    windows: Arc<Mutex<HashMap<ParticipantId, HashMap<Cause, Window>>>>,
 }
 
-/// What was refused since the first refusal of its kind in this second.
+/// What was asked, and why it is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Cause {
+    kind: RefusalKind,
+    request: &'static str,
+    reason_sha256: [u8; 32],
+}
+
+/// The refusals of one cause since the first.
 struct Window {
-    peer: Peer,
-    reference: String,
-    count: u64,
-    latest: String,
+    first: Refusal,
+    /// How often it was refused after the first time.
+    again: u64,
+    /// Turns true when the record of the first is written.
+    recorded: watch::Receiver<bool>,
+}
+
+/// What a refusal is in the light of those of this second.
+enum Gathered {
+    First(watch::Sender<bool>),
+    Again(Refusal, watch::Receiver<bool>),
+    TooManyCauses,
+}
+
+impl Cause {
+    fn of(refusal: &Refusal, request: &'static str) -> Self {
+        let mut digest = Sha256::new();
+        digest.update(refusal.internal.as_bytes());
+        digest.update([0]);
+        digest.update(refusal.external.as_bytes());
+        Self { kind: refusal.kind, request, reason_sha256: digest.finalize().into() }
+    }
 }
 
 impl Refusals {
-    /// Records in this store.
-    pub fn new(store: FileStore) -> Self {
-        Self { store, windows: Arc::default() }
+    /// Records in this store at most so many unlike causes of one partner in a second.
+    pub fn new(store: FileStore, most: usize) -> Self {
+        Self { store, most, windows: Arc::default() }
     }
 
-    /// Records a refusal, and gives it back with the reference under which it is found. When it cannot be stored it is
-    /// logged: it is refused all the same.
-    pub async fn record(
-        &self,
-        peer: &Peer,
-        mut refusal: Refusal,
-        request: &'static str,
-    ) -> Refusal {
-        let key = (peer.participant.clone(), refusal.kind);
-        if let Some(reference) = self.gather(&key, peer, &refusal) {
-            refusal.reference = reference;
-            return refusal;
-        }
-        let record = refusal::record(peer, &refusal, request);
-        let (refusals, logged) = (self.clone(), refusal.clone());
-        // A task of its own: a peer that goes away takes the request's task with it, and the window must close all the same.
-        let recorded = tokio::spawn(async move {
-            let stored = refusals
-                .store
-                .transact(Vec::new(), move |_| Ok(Decision::commit(vec![record.clone()], ())))
-                .await;
-            if let Err(error) = stored {
-                tracing::warn!(
-                    event = "refusal.not_recorded",
-                    partner = %key.0,
-                    reference = logged.reference,
-                    reason = logged.internal,
-                    error = %error,
+    /// Records a refusal, and gives it back as it is to be answered: with the reference under which it is found, or as the
+    /// refusal of too many. When it cannot be stored it is logged: it is refused all the same.
+    pub async fn record(&self, peer: &Peer, refusal: Refusal, request: &'static str) -> Refusal {
+        let cause = Cause::of(&refusal, request);
+        match self.gather(peer, cause.clone(), &refusal, false) {
+            Gathered::First(recorded) => self.open(peer, cause, refusal, recorded).await,
+            Gathered::Again(first, recorded) => known(first, recorded).await,
+            Gathered::TooManyCauses => {
+                let internal = format!(
+                    "more than {} unlike requests of this partner were refused within a second \
+                     (partner_listener.max_refusals_per_partner_per_second_count)",
+                    self.most
                 );
+                let external = "too many of your requests are refused; wait a second and try again";
+                let limit = Refusal {
+                    kind: RefusalKind::TooMany,
+                    external: external.into(),
+                    internal,
+                    ..refusal
+                };
+                // One window beside the others, for whatever was asked.
+                let cause = Cause::of(&limit, "");
+                match self.gather(peer, cause.clone(), &limit, true) {
+                    Gathered::First(recorded) => self.open(peer, cause, limit, recorded).await,
+                    Gathered::Again(first, recorded) => known(first, recorded).await,
+                    Gathered::TooManyCauses => limit,
+                }
             }
-            tokio::spawn(async move {
-                tokio::time::sleep(WINDOW).await;
-                refusals.flush(&key).await;
-            });
-        });
-        let _ = recorded.await;
-        refusal
+        }
     }
 
     /// Counts the refusal in its window, where there is one; opens one otherwise.
-    fn gather(
-        &self,
-        key: &(ParticipantId, RefusalKind),
-        peer: &Peer,
-        refusal: &Refusal,
-    ) -> Option<String> {
+    fn gather(&self, peer: &Peer, cause: Cause, refusal: &Refusal, beyond: bool) -> Gathered {
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
-        match windows.entry(key.clone()) {
-            Entry::Occupied(mut window) => {
-                let window = window.get_mut();
-                if window.count == 0 {
-                    window.reference.clone_from(&refusal.reference);
-                }
-                window.count += 1;
-                window.latest.clone_from(&refusal.internal);
-                Some(window.reference.clone())
-            }
-            Entry::Vacant(place) => {
-                place.insert(Window {
-                    peer: peer.clone(),
-                    reference: String::new(),
-                    count: 0,
-                    latest: String::new(),
-                });
-                None
-            }
+        let windows = windows.entry(peer.participant.clone()).or_default();
+        if let Some(window) = windows.get_mut(&cause) {
+            window.again += 1;
+            return Gathered::Again(window.first.clone(), window.recorded.clone());
         }
+        if windows.len() >= self.most && !beyond {
+            return Gathered::TooManyCauses;
+        }
+        let (recorded, watched) = watch::channel(false);
+        windows.insert(cause, Window { first: refusal.clone(), again: 0, recorded: watched });
+        Gathered::First(recorded)
     }
 
-    async fn flush(&self, key: &(ParticipantId, RefusalKind)) {
-        let window = self.windows.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
-        let Some(window) = window.filter(|window| window.count > 0) else { return };
-        let record =
-            refusal::summary(&window.peer, key.1, &window.reference, window.count, &window.latest);
-        let stored = self
-            .store
-            .transact(Vec::new(), move |_| Ok(Decision::commit(vec![record.clone()], ())))
-            .await;
+    /// Records the first of a cause, and closes its window a second later.
+    async fn open(
+        &self,
+        peer: &Peer,
+        cause: Cause,
+        refusal: Refusal,
+        recorded: watch::Sender<bool>,
+    ) -> Refusal {
+        let (refusals, peer, first) = (self.clone(), peer.clone(), refusal.clone());
+        // A task of its own: a peer that goes away takes the request's task with it, and the window must close all the same.
+        let written = tokio::spawn(async move {
+            tracing::info!(
+                event = "request.refused",
+                partner = %peer.participant,
+                request = cause.request,
+                reference = first.reference,
+                reason = first.internal,
+            );
+            refusals.write(&peer, &first, refusal::record(&peer, &first, cause.request)).await;
+            recorded.send_replace(true);
+            tokio::spawn(async move {
+                tokio::time::sleep(WINDOW).await;
+                refusals.close(&peer, &cause).await;
+            });
+        });
+        let _ = written.await;
+        refusal
+    }
+
+    async fn close(&self, peer: &Peer, cause: &Cause) {
+        let window = {
+            let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(of_partner) = windows.get_mut(&peer.participant) else { return };
+            let window = of_partner.remove(cause);
+            if of_partner.is_empty() {
+                windows.remove(&peer.participant);
+            }
+            window
+        };
+        let Some(window) = window.filter(|window| window.again > 0) else { return };
+        tracing::info!(
+            event = "requests.refused",
+            partner = %peer.participant,
+            request = cause.request,
+            reference = window.first.reference,
+            count = window.again,
+        );
+        let record = refusal::summary(peer, &window.first, cause.request, window.again);
+        self.write(peer, &window.first, record).await;
+    }
+
+    async fn write(&self, peer: &Peer, refusal: &Refusal, record: RecordDraft) {
+        let decide = move |_: &dyn engine::View| Ok(Decision::commit(vec![record.clone()], ()));
+        let stored: Result<_, StoreError> = self.store.transact(Vec::new(), decide).await;
         if let Err(error) = stored {
             tracing::warn!(
-                event = "refusals.not_recorded",
-                partner = %key.0,
-                count = window.count,
+                event = "refusal.not_recorded",
+                partner = %peer.participant,
+                reference = refusal.reference,
+                reason = refusal.internal,
                 error = %error,
             );
         }
     }
+}
+
+/// A refusal that was given before, once its record is written.
+async fn known(first: Refusal, mut recorded: watch::Receiver<bool>) -> Refusal {
+    // An error means that the recording task is gone; it was refused all the same.
+    let _ = recorded.wait_for(|recorded| *recorded).await;
+    first
 }
 
 impl std::fmt::Debug for Refusals {

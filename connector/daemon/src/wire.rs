@@ -95,6 +95,7 @@ pub fn status_of(kind: RefusalKind) -> StatusCode {
         | RefusalKind::Invalid => StatusCode::BAD_REQUEST,
         RefusalKind::Suspended | RefusalKind::Offboarded => StatusCode::FORBIDDEN,
         RefusalKind::Unproven => StatusCode::CONFLICT,
+        RefusalKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         RefusalKind::TooMany => StatusCode::TOO_MANY_REQUESTS,
         RefusalKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
     }
@@ -108,6 +109,7 @@ pub fn code_of(kind: RefusalKind) -> &'static str {
         RefusalKind::AgreementEnded => engine::agreements::ENDED_CODE,
         RefusalKind::IllegalState => "illegal-state",
         RefusalKind::Invalid => "invalid",
+        RefusalKind::TooLarge => "too-large",
         RefusalKind::Suspended => "suspended",
         RefusalKind::Offboarded => "offboarded",
         RefusalKind::TooMany => "too-many",

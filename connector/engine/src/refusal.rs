@@ -21,6 +21,8 @@ pub enum RefusalKind {
     IllegalState,
     /// The message contradicts an earlier one, or what it refers to.
     Invalid,
+    /// The message is larger than we take.
+    TooLarge,
     /// The party is suspended, or its certificate no longer holds.
     Suspended,
     /// The relation with the party was ended.
@@ -32,6 +34,9 @@ pub enum RefusalKind {
     /// We cannot do it now: the disk is full, the clock is in doubt, the index is being rebuilt.
     Unavailable,
 }
+
+/// How much of a full reason is kept, in characters: a message of the peer may be in it.
+const REASON_CHARS: usize = 4096;
 
 /// A refusal. The external text goes to the partner, the internal one to our journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -58,7 +63,7 @@ impl Refusal {
         Self {
             kind,
             external: external.into(),
-            internal: internal.into(),
+            internal: internal.into().chars().take(REASON_CHARS).collect(),
             reference: reference.urn().to_string(),
         }
     }
@@ -66,40 +71,34 @@ impl Refusal {
 
 /// The record of one refusal.
 pub fn record(peer: &Peer, refusal: &Refusal, request: &str) -> RecordDraft {
+    draft(peer, refusal, request, RecordKind::RequestRefused, Account::default())
+}
+
+/// The record of further refusals of the same request for the same reason within a second, under the same reference: junk
+/// cannot fill the disk.
+pub fn summary(peer: &Peer, refusal: &Refusal, request: &str, count: u64) -> RecordDraft {
+    let again = Account::default().fact("count", count);
+    draft(peer, refusal, request, RecordKind::RequestsRefused, again)
+}
+
+fn draft(
+    peer: &Peer,
+    refusal: &Refusal,
+    request: &str,
+    kind: RecordKind,
+    more: Account,
+) -> RecordDraft {
+    let by_peer = by_peer(peer);
     let account = Account {
+        participant: by_peer.participant,
+        node: by_peer.node,
+        place: by_peer.place,
         reason: Some(refusal.internal.clone()),
         reference: Some(refusal.reference.clone()),
-        ..by_peer(peer)
+        ..more
             .fact("request", request)
             .fact("refusal", serde_json::to_value(refusal.kind).unwrap_or_default())
     };
-    RecordDraft::new(
-        LogId::Relation(peer.participant.clone()),
-        RecordKind::RequestRefused,
-        Category::Service,
-    )
-    .account(account)
-}
-
-/// The record of further refusals of one kind within a second: junk cannot fill the disk.
-pub fn summary(
-    peer: &Peer,
-    kind: RefusalKind,
-    reference: &str,
-    count: u64,
-    latest: &str,
-) -> RecordDraft {
-    let account = Account {
-        reason: Some(latest.to_owned()),
-        reference: Some(reference.to_owned()),
-        ..by_peer(peer)
-            .fact("count", count)
-            .fact("refusal", serde_json::to_value(kind).unwrap_or_default())
-    };
-    RecordDraft::new(
-        LogId::Relation(peer.participant.clone()),
-        RecordKind::RequestsRefused,
-        Category::Service,
-    )
-    .account(account)
+    RecordDraft::new(LogId::Relation(peer.participant.clone()), kind, Category::Service)
+        .account(account)
 }

@@ -4,6 +4,7 @@ mod commands;
 mod evidence;
 mod exchange;
 mod identity;
+mod limits;
 mod management;
 mod policies;
 mod protocol;

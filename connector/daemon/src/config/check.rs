@@ -116,6 +116,12 @@ fn bounds(config: &Config) -> Vec<Bound> {
             max_json_depth in 8, 256;
             max_connections_count in 1, 1_000_000;
             max_connections_per_partner_count in 1, 1_000_000;
+            max_handshakes_count in 1, 1_000_000;
+            max_handshakes_per_address_count in 1, 1_000_000;
+            stall_timeout_ms in 100, 600_000;
+            max_unsent_bytes in 4096, 64 * MIB;
+            max_concurrent_catalog_requests_per_partner_count in 1, 10_000;
+            max_refusals_per_partner_per_second_count in 1, 10_000;
             handshake_timeout_ms in 100, 120_000;
             header_timeout_ms in 100, 120_000;
             idle_timeout_seconds in 1, 86_400;
@@ -134,6 +140,9 @@ fn bounds(config: &Config) -> Vec<Bound> {
             connect_timeout_ms in 100, 120_000;
             handshake_timeout_ms in 100, 120_000;
             request_timeout_ms in 100, 600_000;
+            stall_timeout_ms in 100, 600_000;
+            max_header_bytes in 8 * 1024, MIB;
+            max_header_count in 16, 1000;
             max_response_bytes in 64 * 1024, 64 * MIB;
             retry_minimum_ms in 10, DAY_MS;
             retry_maximum_ms in 10, DAY_MS;

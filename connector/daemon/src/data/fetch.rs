@@ -65,6 +65,8 @@ pub enum FetchError {
         status: StatusCode,
         /// The beginning of what it said, without control characters.
         text: String,
+        /// All of what it said, as it came, for a program to read.
+        body: Bytes,
     },
     /// The provider contradicts itself or what was agreed. What was received is forgotten.
     #[error("the provider's answer does not fit: {reason}")]
@@ -258,7 +260,7 @@ fn refusal(answer: &Answer) -> FetchError {
     let text = String::from_utf8_lossy(&answer.body);
     let text = text.chars().map(|character| if character.is_control() { ' ' } else { character });
     let text = text.take(REFUSAL_LENGTH).collect::<String>().trim().to_owned();
-    FetchError::Refused { status, text }
+    FetchError::Refused { status, text, body: answer.body.clone() }
 }
 
 /// How long to wait (RFC 9110, 10.2.3), where it is given in seconds; a date would depend on the provider's clock.

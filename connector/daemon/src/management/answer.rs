@@ -231,7 +231,7 @@ impl From<Refusal> for ApiError {
             RefusalKind::IllegalState | RefusalKind::AgreementEnded | RefusalKind::Unproven => {
                 ErrorKind::Refused
             }
-            RefusalKind::Invalid => ErrorKind::Invalid,
+            RefusalKind::Invalid | RefusalKind::TooLarge => ErrorKind::Invalid,
             RefusalKind::Suspended | RefusalKind::Offboarded => ErrorKind::Suspended,
             RefusalKind::TooMany => ErrorKind::TooMany,
             RefusalKind::Unavailable => ErrorKind::Unavailable,

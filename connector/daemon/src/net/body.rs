@@ -121,6 +121,25 @@ where
     Ok(whole.freeze())
 }
 
+/// Takes what is left of a body that is refused, and drops it, within `max_bytes` and `time`: a sender that is still sending
+/// when the connection closes may never read why.
+pub async fn discard<B>(body: &mut B, max_bytes: usize, time: Duration)
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+{
+    let mut left = max_bytes;
+    let dropped = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            match left.checked_sub(length) {
+                Some(rest) => left = rest,
+                None => return,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(time, dropped).await;
+}
+
 /// Reads a body piece by piece and holds its sender to a [`Pace`]. Bounds nothing but time.
 #[derive(Debug)]
 pub struct PacedReader<B> {

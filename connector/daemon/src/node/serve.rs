@@ -21,7 +21,7 @@ use crate::net::{
     PartnerListener, Shutdown, StatusLimits, StatusListener, UnixLimits, UnixListener,
 };
 use crate::objects::{Objects, PullName};
-use crate::partner::{Entrance, Partners, Streams};
+use crate::partner::{Entrance, Partners, Places};
 use crate::refusals::Refusals;
 use crate::site::Site;
 use crate::telemetry::Telemetry;
@@ -157,11 +157,18 @@ pub async fn start(
     let management_listener = UnixListener::bind(&paths.socket, unix_limits).await?;
     let objects = Objects::open(&paths.data, READS)?;
     let node = Arc::new(Node {
-        streams: Streams::new(
+        catalogs: Places::new(
+            usize::MAX,
+            config.partner_listener.max_concurrent_catalog_requests_per_partner_count,
+        ),
+        streams: Places::new(
             config.partner_listener.max_concurrent_transfers_count,
             config.partner_listener.max_concurrent_transfers_per_partner_count,
         ),
-        refusals: Refusals::new(store.clone()),
+        refusals: Refusals::new(
+            store.clone(),
+            config.partner_listener.max_refusals_per_partner_per_second_count,
+        ),
         paths,
         config,
         context,
@@ -180,6 +187,7 @@ pub async fn start(
         ticks: tokio::sync::watch::Sender::new(()),
         shutdown,
         reloading: tokio::sync::Mutex::default(),
+        beginning_pull: tokio::sync::Mutex::default(),
         pulling: Mutex::default(),
     });
     open_books(&node).await?;
@@ -340,7 +348,9 @@ fn listener_limits(node: &Node) -> ListenerLimits {
         max_connections: section.max_connections_count,
         max_connections_per_partner: section.max_connections_per_partner_count,
         handshake_timeout: section.handshake_timeout(),
-        ..ListenerLimits::default()
+        max_handshakes: section.max_handshakes_count,
+        max_handshakes_per_address: section.max_handshakes_per_address_count,
+        max_unsent_bytes: section.max_unsent_bytes,
     }
 }
 

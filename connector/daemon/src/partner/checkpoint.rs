@@ -7,7 +7,7 @@ use engine::refusal::{Refusal, RefusalKind};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 
-use crate::net::{Body, read_body};
+use crate::net::Body;
 use crate::node::Node;
 use crate::wire;
 use crate::witness::{self, EXCHANGE_BYTES_MAX, WitnessError};
@@ -18,7 +18,7 @@ pub(super) async fn exchange(
     request: Request<Incoming>,
     peer: &Peer,
 ) -> Response<Body> {
-    let body = match read_body(request.into_body(), EXCHANGE_BYTES_MAX, node.pace()).await {
+    let body = match super::read(node, request, EXCHANGE_BYTES_MAX).await {
         Ok(body) => body,
         Err(error) => return refuse(node, peer, &error.to_string()).await,
     };

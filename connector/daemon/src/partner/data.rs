@@ -1,7 +1,6 @@
 //! The data endpoint: bytes under a permit, and the evidence of their release.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use engine::data::{Admitted, admit};
@@ -10,8 +9,9 @@ use engine::{EndReason, Peer, Permit, Store as _};
 use futures_util::FutureExt as _;
 use http::{Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
-use protocol::id::{ParticipantId, Pid};
+use protocol::id::Pid;
 
+use super::places::Place;
 use crate::data::{Content, Delivery, Finished, Lease, Outcome, Renew, ServeError, respond};
 use crate::net::{Body, Connection};
 use crate::node::Node;
@@ -21,56 +21,6 @@ use crate::wire::{self, Trouble};
 
 /// Certificates are looked at at least this often, whatever they say of themselves.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
-
-/// Places for data streams, in all and for each partner.
-#[derive(Debug, Default)]
-pub struct Streams {
-    running: Mutex<HashMap<ParticipantId, usize>>,
-    most: usize,
-    most_per_partner: usize,
-}
-
-/// One place; given back when dropped.
-struct Place {
-    node: Arc<Node>,
-    participant: ParticipantId,
-}
-
-impl Streams {
-    /// So many places.
-    pub fn new(most: usize, most_per_partner: usize) -> Self {
-        Self { running: Mutex::default(), most, most_per_partner }
-    }
-
-    fn take(node: &Arc<Node>, participant: &ParticipantId) -> Option<Place> {
-        let streams = &node.streams;
-        let own = node
-            .registry()
-            .by_participant(participant)
-            .and_then(|partner| partner.limits.max_concurrent_transfers_count);
-        let most_of_partner = own.unwrap_or(streams.most_per_partner);
-        let mut running = streams.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let all: usize = running.values().sum();
-        let of_partner = running.entry(participant.clone()).or_default();
-        if all >= streams.most || *of_partner >= most_of_partner {
-            return None;
-        }
-        *of_partner += 1;
-        Some(Place { node: Arc::clone(node), participant: participant.clone() })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut running = self.node.streams.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = running.get_mut(&self.participant) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                running.remove(&self.participant);
-            }
-        }
-    }
-}
 
 /// Serves the bytes of a transfer.
 pub(super) async fn serve(
@@ -85,7 +35,11 @@ pub(super) async fn serve(
     }
     let Ok(pid) = Pid::new(pid) else { return wire::bare(StatusCode::NOT_FOUND) };
     let Some(token) = token_sha256(&request) else { return unauthorized() };
-    let Some(place) = Streams::take(node, &peer.participant) else {
+    let own = node
+        .registry()
+        .by_participant(&peer.participant)
+        .and_then(|partner| partner.limits.max_concurrent_transfers_count);
+    let Some(place) = node.streams.take(&peer.participant, own) else {
         let text = "too many transfers run at once; try again when one has ended";
         let refusal = Refusal::new(RefusalKind::TooMany, text, text, node.fresh().reference);
         return refuse(node, peer, refusal).await;

@@ -23,7 +23,7 @@ use protocol::negotiation::MessageKind;
 use self::negotiations::{negotiating, negotiation_request, negotiation_status};
 use self::transfers::{transfer_request, transfer_start, transfer_status, transferring};
 use super::Route;
-use crate::net::{Body, BodyError, read_body};
+use crate::net::{Body, BodyError};
 use crate::node::Node;
 use crate::wire::{self, Shape, Trouble};
 
@@ -71,13 +71,6 @@ pub(super) async fn answer(
         Err(failure) => match failure.trouble {
             Trouble::Refused(refusal) => {
                 let refusal = node.refusals.record(peer, refusal, name).await;
-                tracing::info!(
-                    event = "request.refused",
-                    partner = %peer.participant,
-                    request = name,
-                    reference = refusal.reference,
-                    reason = refusal.internal,
-                );
                 wire::refused(&refusal, &failure.shape.with_reference(&refusal.reference))
             }
             Trouble::Store(error) => {
@@ -210,6 +203,12 @@ async fn post_to(
 
 async fn catalog(node: &Arc<Node>, request: Request<Incoming>, peer: &Peer) -> Outcome {
     let shape = Shape::Catalog;
+    let Some(_place) = node.catalogs.take(&peer.participant, None) else {
+        let text = "your earlier catalog requests are not answered yet; wait for them";
+        let internal = "partner_listener.max_concurrent_catalog_requests_per_partner_count";
+        let refusal = Refusal::new(RefusalKind::TooMany, text, internal, node.fresh().reference);
+        return Err(failed(refusal, shape));
+    };
     let incoming: message::Incoming<CatalogRequestMessage> = read(node, request, &shape).await?;
     if !incoming.message.filter.is_empty() {
         let text = "this node knows no catalog filter; leave it out";
@@ -280,12 +279,14 @@ async fn read<T: message::Message>(
     let limits = node.json_limits();
     let declared =
         request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let essence = declared.map(|text| text.split(';').next().unwrap_or_default().trim());
-    if !matches!(essence, None | Some("application/json" | "application/ld+json")) {
+    // Case makes no difference (RFC 9110, 8.3.1).
+    let essence =
+        declared.map(|text| text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+    if !matches!(essence.as_deref(), None | Some("application/json" | "application/ld+json")) {
         let text = "the body must be application/json or application/ld+json";
         return Err(failed(invalid(node, text), shape.clone()));
     }
-    let body = read_body(request.into_body(), limits.max_bytes, node.pace())
+    let body = super::read(node, request, limits.max_bytes)
         .await
         .map_err(|error| failed(unreadable(node, &error), shape.clone()))?;
     message::parse(&body, &limits)
@@ -293,7 +294,11 @@ async fn read<T: message::Message>(
 }
 
 fn unreadable(node: &Node, error: &BodyError) -> Refusal {
-    invalid(node, &error.to_string())
+    let kind = match error {
+        BodyError::TooLarge { .. } => RefusalKind::TooLarge,
+        _ => RefusalKind::Invalid,
+    };
+    Refusal::new(kind, error.to_string(), error.to_string(), node.fresh().reference)
 }
 
 fn inbound<T>(incoming: &message::Incoming<T>, attempted: bool) -> Inbound {

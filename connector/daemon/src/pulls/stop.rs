@@ -23,7 +23,7 @@ pub(super) enum Stop {
 impl Stop {
     pub(super) fn of(error: FetchError) -> Self {
         match error {
-            FetchError::Refused { text, status } => Self::Refused(refused(status, text.as_bytes())),
+            FetchError::Refused { status, body, .. } => Self::Refused(refused(status, &body)),
             FetchError::Send(SendError::Status { answer, .. })
                 if answer.status.is_client_error() =>
             {
@@ -58,6 +58,9 @@ impl From<WitnessError> for Stop {
     }
 }
 
+/// How much of a provider's reason is kept, in characters.
+const REASON_CHARS: usize = 1000;
+
 /// What a refusal of the data endpoint says.
 fn refused(status: http::StatusCode, body: &[u8]) -> Failure {
     let told = PeerRefusal::read(body, &protocol::json::Limits::default());
@@ -68,7 +71,13 @@ fn refused(status: http::StatusCode, body: &[u8]) -> Failure {
         code,
         reason: match texts.is_empty() {
             true => format!("the provider refused the data with {status}"),
-            false => texts.join("; "),
+            // They are shown to our operators: they must not steer a terminal.
+            false => texts
+                .join("; ")
+                .chars()
+                .map(|character| if character.is_control() { ' ' } else { character })
+                .take(REASON_CHARS)
+                .collect(),
         },
         reference: reference(body),
     }

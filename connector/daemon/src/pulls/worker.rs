@@ -243,7 +243,7 @@ impl Worker {
                 crate::net::read_body(
                     response.into_body(),
                     crate::evidence::BUNDLE_BYTES_MAX,
-                    self.node.pace(),
+                    self.node.data_pace(),
                 )
                 .await
                 .map_err(|source| FetchError::Lost { received: 0, source })
@@ -284,7 +284,7 @@ impl Worker {
         }
         let limits = FetchLimits {
             largest: self.node.config.data.max_incoming_bytes,
-            pace: self.node.pace(),
+            pace: self.node.data_pace(),
         };
         if expected.as_ref().is_some_and(|expected| expected.size > limits.largest) {
             let text = "the dataset is larger than `data.max_incoming_bytes`; raise it";

@@ -251,7 +251,7 @@ async fn refusals_are_told_apart() {
                 assert_eq!((found.as_u16(), text), (status, None));
                 assert_eq!(after, retry_after.map(Duration::from_secs));
             }
-            FetchError::Refused { status: found, text: said } => {
+            FetchError::Refused { status: found, text: said, .. } => {
                 assert_eq!((found.as_u16(), text), (status, Some(said.as_str())));
             }
             other => panic!("{status}: {other}"),

@@ -191,3 +191,51 @@ async fn a_changed_byte_of_the_journal_is_found_and_named() {
     assert!(problem["place"].as_str().unwrap().starts_with("journal byte"), "{problem}");
     assert!(problem["help"].as_str().unwrap().contains("backup"), "{problem}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_at_once_share_a_reference_only_where_they_share_the_reason() {
+    let fixture = Fixture::new().await.with_partner().await;
+    let peer = engine::Peer {
+        participant: PARTNER.parse().unwrap(),
+        proof: "00".to_owned(),
+        place: "partner test".to_owned(),
+    };
+    let node = fixture.node();
+    let most = node.config.partner_listener.max_refusals_per_partner_per_second_count;
+    let refused = |number: usize| {
+        let reference = node.fresh().reference;
+        let reason = format!("for reason {number}");
+        let refusal = engine::Refusal::new(engine::RefusalKind::NotFound, "no", reason, reference);
+        node.refusals.record(&peer, refusal, "test")
+    };
+    // All of them within the second: each is gathered before any is stored.
+    let numbers = (0..most + 3).chain([0, 0]);
+    let told = futures_util::future::join_all(numbers.map(refused)).await;
+    let (unlike, rest) = told.split_at(most);
+    let (beyond, again) = rest.split_at(3);
+    for (number, refusal) in unlike.iter().enumerate() {
+        let query = [("reference", Some(refusal.reference.clone()))];
+        let found = fixture.get(&path(&["v1", "audit", "records"], &query)).await;
+        assert_eq!(kinds(&found), ["request-refused"], "{number}");
+        assert_eq!(found["records"][0]["account"]["reason"], format!("for reason {number}"));
+    }
+    for refusal in again {
+        assert_eq!(refusal, &unlike[0]);
+    }
+    for refusal in beyond {
+        assert_eq!(refusal.kind, engine::RefusalKind::TooMany);
+        assert_eq!(refusal, &beyond[0]);
+    }
+    // How often each came is on record when the second has passed.
+    let mut durable = node.store.durable();
+    let counted = loop {
+        let counted = fixture.get("/v1/audit/records?log=b&kind=requests-refused").await;
+        if kinds(&counted).len() == 2 {
+            break counted;
+        }
+        durable.changed().await.unwrap();
+    };
+    for record in counted["records"].as_array().unwrap() {
+        assert_eq!(record["account"]["facts"]["count"], 2, "{record}");
+    }
+}

@@ -1,0 +1,157 @@
+//! Limits towards partners: what is too much, what takes too long, and what they are told.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use http::Method;
+use integration_tests::clocked::ClockedNode;
+use integration_tests::connector::{BASE, Connector, text};
+use integration_tests::scene::Scene;
+use integration_tests::site::{Plan, Site};
+use integration_tests::wait;
+use serde_json::json;
+
+use crate::stage::{Pair, note};
+
+/// A supplier with the dataset `one`, and a customer that does not run, for a test to play.
+fn stage(scene: &Scene, plan: Plan) -> Result<(Site, Site)> {
+    let mut supplier = plan.make()?;
+    supplier.start()?;
+    let Pair { supplier, mut customer } = Pair::of(supplier, scene.site("a")?)?;
+    supplier.publish(&note(scene, "one.txt", "one")?, "one", "open")?;
+    customer.stop()?;
+    Ok((supplier, customer))
+}
+
+#[test]
+fn a_negotiation_that_the_partner_leaves_ends_at_its_deadline_also_after_a_restart() -> Result<()> {
+    Scene::play(|scene| {
+        let plan = scene.plan("b").setting("clock", "tick_seconds", "1").setting(
+            "processes",
+            "negotiation_deadline_seconds",
+            "3600",
+        );
+        let (mut supplier, customer) = stage(scene, plan)?;
+        supplier.stop()?;
+        let mut node = ClockedNode::start(&supplier)?;
+        let connector = Connector::play(&customer, &supplier)?;
+        let request = connector.contract_request(&connector.offer("one")?, None);
+        assert_eq!(connector.post("/negotiations/request", &request)?.status, 201);
+        connector.expect("ContractAgreementMessage")?;
+        wait::until("the agreement is delivered", Duration::from_secs(20), || {
+            Ok(supplier.records("a", "message-delivered")?.pop())
+        })?;
+        node.stop()?;
+
+        let mut node = ClockedNode::start(&supplier)?;
+        node.clock.pass(2 * 3600);
+        let told = connector.expect("ContractNegotiationTerminationMessage")?;
+        assert_eq!(text(&told.body, "/code")?, "expired");
+        assert_eq!(text(&told.body, "/consumerPid")?, text(&request, "/consumerPid")?);
+        let ended = wait::until("the end is on record", Duration::from_secs(20), || {
+            Ok(supplier.records("a", "agreement-ended")?.pop())
+        })?;
+        assert!(text(&ended, "/account/reason")?.contains("stood still since"), "{ended}");
+        node.stop()
+    })
+}
+
+#[test]
+fn a_partner_with_too_many_open_negotiations_is_told_to_wait() -> Result<()> {
+    Scene::play(|scene| {
+        let plan =
+            scene.plan("b").setting("processes", "max_open_negotiations_per_partner_count", "2");
+        let (supplier, customer) = stage(scene, plan)?;
+        let connector = Connector::play(&customer, &supplier)?;
+        let offer = connector.offer("one")?;
+        let mut last = json!(null);
+        for _ in 0..2 {
+            last = connector.contract_request(&offer, None);
+            assert_eq!(connector.post("/negotiations/request", &last)?.status, 201);
+        }
+        let reply =
+            connector.post("/negotiations/request", &connector.contract_request(&offer, None))?;
+        assert_eq!(reply.status, 429, "{reply:?}");
+        assert_ne!(reply.header("retry-after"), "");
+        let reference = text(&reply.json()?, "/providerPid")?;
+        let shown = supplier.ask(&["audit", "show", "--reference", &reference])?;
+        let reason = text(&shown, "/records/0/account/reason")?;
+        assert!(reason.contains("max_open_negotiations_per_partner_count"), "{reason}");
+        // What is open goes on all the same.
+        assert_eq!(connector.post("/negotiations/request", &last)?.status, 201, "a repeat");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_message_that_is_too_large_is_refused_with_words_and_its_type_is_read_in_any_case() -> Result<()>
+{
+    Scene::play(|scene| {
+        let plan = scene.plan("b").setting("partner_listener", "max_body_bytes", "16384");
+        let (supplier, customer) = stage(scene, plan)?;
+        let connector = Connector::play(&customer, &supplier)?;
+        let mut request = connector.contract_request(&connector.offer("one")?, None);
+        request["note"] = json!("x".repeat(500_000));
+        let reply = connector.post("/negotiations/request", &request)?;
+        assert_eq!(reply.status, 413, "{reply:?}");
+        let body = reply.json()?;
+        assert_eq!(body["code"], "too-large");
+        let shown =
+            supplier.ask(&["audit", "show", "--reference", &text(&body, "/providerPid")?])?;
+        assert!(text(&shown, "/records/0/account/reason")?.contains("16384"), "{shown}");
+
+        let path = format!("{BASE}/catalog/request");
+        let asking = json!({
+            "@context": [integration_tests::connector::CONTEXT],
+            "@type": "CatalogRequestMessage",
+        });
+        for (media_type, status) in [
+            ("Application/JSON; Charset=UTF-8", 200),
+            ("application/LD+json", 200),
+            ("text/json", 400),
+        ] {
+            let headers = [("content-type", media_type)];
+            let body = asking.to_string().into();
+            let reply = connector.peer.send(Method::POST, &path, &headers, body)?;
+            assert_eq!(reply.status, status, "{media_type}: {reply:?}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn unlike_refusals_each_keep_their_reason_and_a_flood_of_them_is_bounded() -> Result<()> {
+    Scene::play(|scene| {
+        let plan = scene.plan("b").setting(
+            "partner_listener",
+            "max_refusals_per_partner_per_second_count",
+            "3",
+        );
+        let (supplier, customer) = stage(scene, plan)?;
+        let connector = Connector::play(&customer, &supplier)?;
+        let offer = connector.offer("one")?;
+        let mut answers = Vec::new();
+        for number in 0..40 {
+            let mut request = connector.contract_request(&offer, None);
+            request["offer"]["target"] = json!(format!("urn:missing:{number}"));
+            answers.push((number, connector.post("/negotiations/request", &request)?));
+        }
+        let mut flooded = 0;
+        for (number, reply) in &answers {
+            let reference = text(&reply.json()?, "/providerPid")?;
+            let shown = supplier.ask(&["audit", "show", "--reference", &reference])?;
+            let reason = text(&shown, "/records/0/account/reason")?;
+            match reply.status {
+                404 => assert!(reason.contains(&format!("`urn:missing:{number}`")), "{reason}"),
+                429 => {
+                    flooded += 1;
+                    assert!(reason.contains("max_refusals_per_partner_per_second"), "{reason}");
+                }
+                status => panic!("{status}: {reply:?}"),
+            }
+        }
+        let written = supplier.records("a", "request-refused")?.len();
+        assert!(flooded > 0 && written < 40, "{flooded} were answered 429, {written} recorded");
+        Ok(())
+    })
+}
