@@ -1,8 +1,8 @@
 //! What the journal asks of a file system, and nothing more.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use rustix::fs::FallocateFlags;
@@ -72,7 +72,8 @@ impl FileLayer for OsFiles {
         if let Some(parent) = parent {
             self.create_directory(parent)?;
         }
-        match std::fs::create_dir(path) {
+        // Nobody else's to read, whatever the umask is.
+        match DirBuilder::new().mode(0o700).create(path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -46,11 +47,16 @@ struct Use {
     clean: bool,
 }
 
+/// Makes a directory that is nobody else's to read, with those above it.
+fn create_private(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
 impl Directory {
     /// Locks the directory, making it where it is missing.
     pub(crate) fn open(path: &Path, random: &dyn Random) -> Result<Self, OpenError> {
         let failed = failed(path);
-        fs::create_dir_all(path).map_err(&failed)?;
+        create_private(path).map_err(&failed)?;
         let lock = lock(path)?;
         let instance = instance(path, random)?;
         let boot = boot_id();
@@ -59,7 +65,7 @@ impl Directory {
         let survived = clean || last.is_some_and(|last| !boot.is_empty() && last.boot == boot);
         write(path, "use.json", &Use { v: LAYOUT, boot, clean: false })?;
         for part in ["snapshots", "trees"] {
-            fs::create_dir_all(path.join(part)).map_err(&failed)?;
+            create_private(&path.join(part)).map_err(&failed)?;
         }
         Ok(Self { path: path.to_owned(), _lock: lock, instance, clean, survived })
     }

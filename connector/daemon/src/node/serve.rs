@@ -9,7 +9,7 @@ use std::time::Duration;
 use certs::tls::SharedSite;
 use certs::trust::SharedTrust;
 use engine::registry::Author;
-use engine::{Context, Entity, Kind, Store as _};
+use engine::{Context, Entity, Key, Kind, Store as _};
 use jiff::SignedDuration;
 use store::{Clock, Environment, FileStore, Options, SystemRandom};
 use tokio::task::JoinHandle;
@@ -218,12 +218,15 @@ async fn open_books(node: &Arc<Node>) -> Result<(), ServeError> {
         loop {
             let page = node.store.scan_hot(Kind::Transfer, after.take(), SCAN_STEP).await?;
             after = page.last().map(|(key, _)| key.clone());
-            for (_, entity) in &page {
-                if let Entity::Transfer(transfer) = entity.as_ref() {
-                    let pid = transfer.pid.clone();
-                    node.commit(move |view| engine::data::interrupted(view, &pid)).await?;
+            // Asked together, they share a group and its fsync.
+            let interrupted = page.iter().filter_map(|(key, _)| match key {
+                Key::Transfer(pid) => {
+                    let pid = pid.clone();
+                    Some(node.commit(move |view| engine::data::interrupted(view, &pid)))
                 }
-            }
+                _ => None,
+            });
+            futures_util::future::try_join_all(interrupted).await?;
             if page.len() < SCAN_STEP {
                 break;
             }
