@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::entity::{Agreement, PartnerState, Pull, PullStep, Transfer};
-use engine::registry::{self, Author};
+use engine::entity::{Agreement, Pull, PullStep, Transfer};
+use engine::registry::Author;
 use engine::{Decider, Decision, Entity, Key, Kind, Store as _, StoreError};
 use policy::classify::classify;
 use policy::odrl::Policy;
@@ -39,18 +39,15 @@ pub struct Ended {
     pub untold: usize,
 }
 
-/// Shuts a partner out and ends everything that is open with it.
+/// Ends everything that is open with a partner, who was shut out before.
 ///
 /// # Errors
 /// When it cannot be stored. What has ended so far has; the same call goes on.
-pub async fn offboard(
+pub async fn end_all(
     node: &Arc<Node>,
     participant: &ParticipantId,
     author: &Author,
 ) -> Result<Ended, Trouble> {
-    let (partner, asked) = (participant.clone(), author.clone());
-    node.commit(move |view| registry::shut_out(view, &partner, PartnerState::Offboarded, &asked))
-        .await?;
     let reason = author.reason.clone().unwrap_or_else(|| "the exchange was ended".to_owned());
     let by = Decider { person: author.person.clone(), reason: Some(reason.clone()) };
     let mut ended = Ended::default();

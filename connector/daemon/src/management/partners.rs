@@ -242,8 +242,14 @@ async fn offboard(call: Call, why: Offboarding) -> Result<Json<Value>, ApiError>
     let file = registered(node, name)?;
     let participant = &file.partner.participant;
     let author = author("sekisho partner offboard", call.person(), Some(why.reason));
-    let ended = offboard::offboard(node, participant, &author).await?;
+    // It acts first, and stays so over a stop in between: the same command goes on then.
+    let (partner, asked) = (participant.clone(), author.clone());
+    node.commit(move |view| {
+        engine::registry::shut_out(view, &partner, PartnerState::Offboarded, &asked)
+    })
+    .await?;
     write_state(&file, PartnerState::Offboarded).await?;
+    let ended = offboard::end_all(node, participant, &author).await?;
     reload::reload(node, author).await.map_err(|error| {
         let done = format!("`{}` is offboarded, but other files are not in order", file.name());
         ApiError::from(error).because(&done).help("repair what is named here")

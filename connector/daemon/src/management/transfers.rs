@@ -255,8 +255,8 @@ pub(super) fn shown(node: &Node, transfer: &Transfer) -> Value {
         Party::Consumer => (Side::Consumer, Some(&transfer.pid), transfer.peer_pid.as_ref()),
     };
     let state = process.state();
-    let by_us = match state {
-        Some(State::Suspended(by)) => Some(by == process.role()),
+    let suspended_by = match state {
+        Some(State::Suspended(by)) => Some(by),
         _ => None,
     };
     json!({
@@ -266,7 +266,7 @@ pub(super) fn shown(node: &Node, transfer: &Transfer) -> Value {
         "participant": transfer.participant,
         "side": side,
         "state": state.map_or("not sent yet", |state| state.on_wire().as_str()),
-        "suspended_by_us": by_us,
+        "suspended_by": suspended_by,
         "pending": process.pending().map(|pending| pending.message.message_type()),
         "handling": transfer.handling,
         "awaiting": transfer.awaiting.map(|awaiting| json!({
