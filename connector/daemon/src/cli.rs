@@ -15,6 +15,7 @@ use crate::exit::Exit;
 use crate::site::Paths;
 
 mod agreement;
+mod approvals;
 mod arguments;
 mod audit;
 mod check;
@@ -25,6 +26,7 @@ mod exchange;
 mod failure;
 mod init;
 mod key;
+mod negotiation;
 mod output;
 mod partner;
 mod pki;
@@ -105,6 +107,8 @@ async fn ask(command: Command, client: &Client, output: Output) -> Result<(), Fa
         Command::Dataset(command) => dataset::run(command, client, output).await,
         Command::Catalog(command) => exchange::catalog(&command, client, output).await,
         Command::Pull(command) => pull::run(&command, client, output).await,
+        Command::Negotiation(command) => negotiation::run(command, client, output).await,
+        Command::Approvals(command) => approvals::run(command, client, output).await,
         Command::Agreement(command) => agreement::run(command, client, output).await,
         Command::Transfer(command) => transfer::run(command, client, output).await,
         Command::Events(command) => events::run(&command, client, output).await,

@@ -8,6 +8,7 @@
 
 mod agreements;
 mod answer;
+mod approvals;
 mod audit;
 mod caller;
 mod catalog;
@@ -19,6 +20,7 @@ mod epoch;
 mod events;
 mod input;
 mod keys;
+mod negotiations;
 mod openapi;
 mod partners;
 mod person;
@@ -56,6 +58,8 @@ fn table() -> Vec<Route> {
         catalog::routes(),
         pulls::routes(),
         content::routes(),
+        negotiations::routes(),
+        approvals::routes(),
         processes::routes(),
         agreements::routes(),
         transfers::routes(),

@@ -27,8 +27,6 @@ use crate::net::{Answer, SendError};
 use crate::node::Node;
 use crate::telemetry::DeliveryOutcome;
 
-/// How long a refusal of a message that we know to be legal may be the partner's own delay in recording what went before.
-const SETTLING: Duration = Duration::from_secs(5);
 /// How many messages are under way to one partner at once.
 const PARALLEL: usize = 32;
 /// How much of a partner's reason is kept, in characters.
@@ -263,7 +261,8 @@ impl Worker {
             let attempt = match attempt {
                 Attempt::Again { legal_refusal: true, reason }
                     if due.begins
-                        || first_refusal.get_or_insert_with(Instant::now).elapsed() > SETTLING =>
+                        || first_refusal.get_or_insert_with(Instant::now).elapsed()
+                            > outbound.refusal_patience() =>
                 {
                     Attempt::Final(failure("refused", &reason))
                 }
@@ -421,15 +420,9 @@ impl Worker {
 
     /// Commits what became of a message. Answers whether to go on with the next.
     async fn settle(&self, due: &Due, attempt: Attempt) -> bool {
-        let (participant, pid, number) = (self.participant.clone(), self.pid.clone(), due.number);
-        let settled = match attempt {
-            Attempt::Acknowledged(peer_pid) => {
+        match &attempt {
+            Attempt::Acknowledged(_) => {
                 self.node.metrics.delivery(&self.name(), DeliveryOutcome::Acknowledged);
-                self.node
-                    .commit(move |view| {
-                        outbox::delivered(view, &participant, &pid, number, peer_pid.as_ref())
-                    })
-                    .await
             }
             Attempt::Final(failure) => {
                 self.node.metrics.delivery(&self.name(), DeliveryOutcome::Refused);
@@ -440,36 +433,53 @@ impl Worker {
                     reason = failure.reason,
                     reference = failure.reference,
                 );
-                let (context, fresh) = (Arc::clone(&self.node.context), self.node.fresh());
-                self.node
-                    .commit(move |view| {
-                        outbox::undeliverable(
-                            view,
-                            &context,
-                            &fresh,
-                            &participant,
-                            &pid,
-                            number,
-                            &failure,
-                        )
-                    })
-                    .await
             }
             Attempt::Again { .. } => return true,
-        };
-        match settled {
-            Ok(()) => {
-                self.node.attempts.settle(&self.pid, due.number);
-                true
+        }
+        // The partner has answered: it is the record that is tried again, never the message.
+        while let Err(error) = self.record(due.number, &attempt).await {
+            tracing::error!(event = "delivery.not_stored", process = %self.pid, error = %error);
+            if matches!(error, engine::StoreError::Closed) {
+                return false;
             }
-            Err(error) => {
-                // Nothing is lost: the message is owed still, and its repeat is harmless.
-                tracing::error!(event = "delivery.not_stored", process = %self.pid, error = %error);
-                tokio::select! {
-                    () = self.node.shutdown.stopping() => false,
-                    () = tokio::time::sleep(Duration::from_secs(1)) => true,
-                }
+            tokio::select! {
+                () = self.node.shutdown.stopping() => return false,
+                () = tokio::time::sleep(Duration::from_secs(1)) => {}
             }
+        }
+        self.node.attempts.settle(&self.pid, due.number);
+        true
+    }
+
+    /// Commits what became of a message.
+    async fn record(&self, number: u64, attempt: &Attempt) -> Result<(), engine::StoreError> {
+        let (participant, pid) = (self.participant.clone(), self.pid.clone());
+        match attempt {
+            Attempt::Acknowledged(peer_pid) => {
+                let peer_pid = peer_pid.clone();
+                let delivered = move |view: &dyn engine::View| {
+                    outbox::delivered(view, &participant, &pid, number, peer_pid.as_ref())
+                };
+                self.node.commit(delivered).await
+            }
+            Attempt::Final(failure) => {
+                let (context, fresh) = (Arc::clone(&self.node.context), self.node.fresh());
+                let failure = failure.clone();
+                let refused = move |view: &dyn engine::View| {
+                    let (participant, pid) = (&participant, &pid);
+                    outbox::undeliverable(
+                        view,
+                        &context,
+                        &fresh,
+                        participant,
+                        pid,
+                        number,
+                        &failure,
+                    )
+                };
+                self.node.commit(refused).await
+            }
+            Attempt::Again { .. } => Ok(()),
         }
     }
 

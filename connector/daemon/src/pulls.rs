@@ -12,7 +12,7 @@ use engine::pull::{self, Begun, Wanted};
 use engine::refusal::{Refusal, RefusalKind};
 use engine::{Entity, Kind};
 use http::{HeaderValue, Method};
-use protocol::id::{DatasetId, ParticipantId};
+use protocol::id::{DatasetId, OfferId, ParticipantId};
 use protocol::message;
 use protocol::path::{BaseUrl, Endpoint};
 use tokio::sync::{Notify, watch};
@@ -164,7 +164,8 @@ pub async fn begin(
     if let Begun::Running(pull) = find_or_ask(node, &wanted, None).await? {
         return Ok(pull);
     }
-    let choice = choose(node, &wanted).await?;
+    let purpose = wanted.purpose.as_deref();
+    let choice = choose(node, participant, dataset, None, purpose).await?;
     match find_or_ask(node, &wanted, Some(choice)).await? {
         Begun::Running(pull) => Ok(pull),
         Begun::NeedOffer => Err(PullError::NotOffered {
@@ -206,27 +207,37 @@ async fn ask(node: &Arc<Node>, wanted: &Wanted, choice: Option<Choice>) -> Resul
 
 /// Chooses an offer from the provider's catalog: one that allows the purpose where there is one. Where none does, the
 /// provider is asked all the same, so that it is the one who refuses, with its clause.
-async fn choose(node: &Arc<Node>, wanted: &Wanted) -> Result<Choice, PullError> {
-    let entry = dataset(node, &wanted.participant, &wanted.dataset).await?;
+///
+/// # Errors
+/// [`PullError`] when the catalog cannot be read, or has no such offer.
+pub async fn choose(
+    node: &Arc<Node>,
+    participant: &ParticipantId,
+    id: &DatasetId,
+    offer: Option<&OfferId>,
+    purpose: Option<&str>,
+) -> Result<Choice, PullError> {
+    let entry = dataset(node, participant, id).await?;
     let purposes = policy::set::Purposes::default();
-    let fits = |offer: &&message::CatalogOffer| match &wanted.purpose {
+    let fits = |offer: &&message::CatalogOffer| match purpose {
         Some(purpose) => {
             policy::terms::with_declared_purpose(offer.document(), purpose, &purposes).is_ok()
         }
         None => true,
     };
-    let offer =
-        entry.offers.iter().find(fits).or_else(|| entry.offers.first()).ok_or_else(|| {
-            PullError::NotOffered {
-                partner: node.partner_name(&wanted.participant),
-                dataset: wanted.dataset.clone(),
-            }
-        })?;
+    let chosen = match offer {
+        Some(wanted) => entry.offers.iter().find(|offer| offer.id() == wanted),
+        None => entry.offers.iter().find(fits).or_else(|| entry.offers.first()),
+    };
+    let chosen = chosen.ok_or_else(|| PullError::NotOffered {
+        partner: node.partner_name(participant),
+        dataset: id.clone(),
+    })?;
     Ok(Choice {
-        dataset: wanted.dataset.clone(),
-        offer: offer.id().clone(),
-        terms: offer.document().clone(),
-        purpose: wanted.purpose.clone(),
+        dataset: id.clone(),
+        offer: chosen.id().clone(),
+        terms: chosen.document().clone(),
+        purpose: purpose.map(str::to_owned),
     })
 }
 

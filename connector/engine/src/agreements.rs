@@ -210,6 +210,9 @@ fn negotiated(
         handling: import.handling,
         awaiting: None,
         changed: view.now(),
+        initiator: Role::Consumer,
+        bargained: true,
+        rounds: 0,
     })
 }
 

@@ -234,6 +234,30 @@ pub(crate) fn room(
     Err(fresh.refuse(RefusalKind::TooMany, external, internal))
 }
 
+/// A partner that a command of ours names, where anything may be exchanged with it.
+pub(crate) fn exchanging(
+    view: &dyn View,
+    fresh: &Fresh,
+    participant: &ParticipantId,
+) -> Result<entity::Partner, Stop> {
+    let (kind, text) = match partner(view, participant)? {
+        Some(partner) if partner.state == PartnerState::Active => return Ok(partner),
+        Some(partner) => {
+            let state = match partner.state {
+                PartnerState::Offboarded => "offboarded",
+                _ => "suspended",
+            };
+            let text = format!(
+                "partner `{0}` is {state}; `sekisho partner resume {0}` lets it exchange again",
+                partner.name
+            );
+            (RefusalKind::Suspended, text)
+        }
+        None => (RefusalKind::NotFound, format!("`{participant}` is not a registered partner")),
+    };
+    Err(fresh.refuse(kind, text.clone(), text))
+}
+
 /// Refuses whatever depends on time while the clock is in doubt.
 pub(crate) fn trusted_time(view: &dyn View, fresh: &Fresh) -> Result<Timestamp, Stop> {
     match site(view)?.and_then(|site| site.clock_refused) {

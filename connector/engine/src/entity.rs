@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use protocol::id::{AgreementId, DatasetId, MessageId, OfferId, ParticipantId, Pid};
-use protocol::process::Process;
+use protocol::process::{Process, Role};
 use protocol::{negotiation, transfer};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -229,7 +229,7 @@ pub struct Accepted {
     pub transition: u64,
 }
 
-/// Which side began and how a negotiation goes on by itself.
+/// A negotiation as this side knows it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Negotiation {
     /// The version of this shape.
@@ -275,6 +275,19 @@ pub struct Negotiation {
     pub awaiting: Option<Awaiting>,
     /// When the latest message came or was decided on: what its deadline counts from.
     pub changed: Timestamp,
+    /// Who began it: only what the partner began is found by its process id.
+    #[serde(default = "consumer")]
+    pub initiator: Role,
+    /// Whether our administrator gave the terms as they stand: then they need not be those of a published offer.
+    #[serde(default)]
+    pub bargained: bool,
+    /// How many counter-requests or counter-offers came.
+    #[serde(default)]
+    pub rounds: u32,
+}
+
+fn consumer() -> Role {
+    Role::Consumer
 }
 
 /// Why a process did not succeed.

@@ -5,9 +5,11 @@
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 pub use policy::set::Handling;
 
+use crate::RecordDraft;
 use crate::entity::Partner;
 
 /// Since when a process waits for a decision, and until when.
@@ -39,4 +41,16 @@ pub struct Decider {
     pub person: Option<String>,
     /// Their reason, for the record.
     pub reason: Option<String>,
+}
+
+/// Records of what was done by hand: the first says who did it, and why.
+pub(crate) fn signed(mut records: Vec<RecordDraft>, decider: &Decider) -> Vec<RecordDraft> {
+    if let Some(record) = records.first_mut() {
+        record.body.person.clone_from(&decider.person);
+        record.account.facts.insert("by".to_owned(), Value::from("hand"));
+        if decider.reason.is_some() {
+            record.account.reason.clone_from(&decider.reason);
+        }
+    }
+    records
 }

@@ -5,6 +5,7 @@
 //! only way to change state is to hand such a function to [`Store::transact`].
 
 pub mod agreements;
+pub mod approvals;
 pub mod catalog;
 pub mod context;
 pub mod data;

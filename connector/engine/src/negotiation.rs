@@ -1,32 +1,37 @@
 //! Contract negotiations, both roles.
 //!
 //! As provider we answer a request for one of our offers, repeated unchanged, with the agreement at once. As consumer we
-//! request an offer for a declared purpose and verify that the agreement is what was requested.
+//! request an offer for a declared purpose and verify that the agreement is what was requested. In manual handling each
+//! step of ours waits for a person or an application ([`steps`]). Either side may begin, and either may counter.
 
 mod consumer;
 mod delivery;
 mod provider;
+mod standing;
+pub mod steps;
 
 use jiff::{SignedDuration, Timestamp};
-use protocol::id::{MessageId, ParticipantId, Pid};
+use policy::odrl::Policy;
+use protocol::id::{DatasetId, MessageId, OfferId, ParticipantId, Pid};
 use protocol::message::{
-    self, Agreement, ContractNegotiationTerminationMessage, Explanation, Pids,
+    self, Agreement, ContractNegotiationTerminationMessage, ContractRequestMessage, Explanation,
+    MessageOffer, Pids,
 };
 use protocol::negotiation::{MessageKind, Process, State};
 use protocol::path::{BaseUrl, Endpoint};
 use protocol::process::{Delivery, Role};
 use serde_json::Value;
 
-pub use consumer::{Choice, request};
+pub use consumer::{Choice, receive_offer, request};
 pub(crate) use delivery::{delivered, undeliverable};
 pub(crate) use provider::agreement_entity;
 pub use provider::receive_request;
 
 use crate::context::{self, Context, Decided, Fresh, Peer, Stop, settle};
-use crate::entity::{self, Failure, Negotiation, PeerProcess, Subject};
+use crate::entity::{self, Failure, Negotiation, Partner, PeerProcess, Subject};
 use crate::process::{
-    Draft, Inbound, Novelty, Owed, by_peer, first, is_terminating, late_termination_id, learn_pid,
-    novelty, owe, remember, remembered, towards, withdraw_unowed,
+    Draft, Inbound, Novelty, Owed, by_peer, first, has_origin, is_terminating, late_termination_id,
+    learn_pid, novelty, owe, remember, remembered, towards, withdraw_unowed,
 };
 use crate::refusal::RefusalKind;
 use crate::{
@@ -56,8 +61,8 @@ pub enum Message {
     Verification,
     Finalized,
     Termination(Explanation),
-    /// A counter-request or counter-offer.
-    Counter(MessageKind),
+    CounterRequest(Box<ContractRequestMessage>),
+    CounterOffer(Box<MessageOffer>),
 }
 
 impl Message {
@@ -68,7 +73,8 @@ impl Message {
             Self::Verification => MessageKind::Verification,
             Self::Finalized => MessageKind::Finalized,
             Self::Termination(_) => MessageKind::Termination,
-            Self::Counter(kind) => *kind,
+            Self::CounterRequest(_) => MessageKind::Request,
+            Self::CounterOffer(_) => MessageKind::Offer,
         }
     }
 }
@@ -139,21 +145,18 @@ fn try_receive(
         Message::Agreement(agreement) => {
             consumer::agreed(view, context, fresh, &mut negotiation, agreement)?
         }
-        _ if negotiation.handling == Handling::Manual => {
+        Message::CounterRequest(request) => {
+            provider::counter_request(view, context, fresh, &partner, &mut negotiation, request)?
+        }
+        Message::CounterOffer(offer) => {
+            consumer::counter_offer(view, context, fresh, &mut negotiation, offer)?
+        }
+        Message::Accepted | Message::Verification if negotiation.handling == Handling::Manual => {
             vec![await_decision(view, context, &mut negotiation)]
         }
-        Message::Accepted => provider::agree(view, context, fresh, &partner, &mut negotiation)?,
-        Message::Verification => provider::finalize(view, context, fresh, &mut negotiation)?,
-        Message::Counter(kind) => {
-            // Counter-offers are judged by a person or an application; this node's own answer is that its offers stand.
-            terminate_with(
-                context,
-                fresh,
-                view,
-                &mut negotiation,
-                "offer-stands",
-                &format!("this node does not bargain: repeat an offer unchanged ({kind})"),
-            )?
+        Message::Accepted => provider::accepted(view, context, fresh, &partner, &mut negotiation)?,
+        Message::Verification => {
+            vec![provider::finalize(view, context, fresh, &mut negotiation)?]
         }
     };
     records.extend(answered);
@@ -325,11 +328,16 @@ fn of_peer(
 
 fn status_of(negotiation: &Negotiation) -> Status {
     let (consumer_pid, provider_pid) = pids(negotiation);
+    let process = &negotiation.process;
     Status {
         consumer_pid,
         provider_pid,
-        state: negotiation.process.state().unwrap_or(State::Requested),
-        pending: negotiation.process.pending().is_some(),
+        // Whoever knows the process has our first message, although it did not say so yet.
+        state: process
+            .state()
+            .or(process.pending().map(|first| first.target))
+            .unwrap_or(State::Terminated),
+        pending: process.pending().is_some(),
     }
 }
 
@@ -340,6 +348,162 @@ fn pids(negotiation: &Negotiation) -> (Option<Pid>, Option<Pid>) {
         Role::Consumer => (ours, negotiation.peer_pid.clone()),
         Role::Provider => (negotiation.peer_pid.clone(), ours),
     }
+}
+
+/// What a negotiation begins with.
+struct Opening {
+    pid: Pid,
+    peer_pid: Option<Pid>,
+    participant: ParticipantId,
+    process: Process,
+    peer_base: String,
+    dataset: DatasetId,
+    offer: OfferId,
+    terms: Value,
+    purpose: Option<String>,
+    now: Timestamp,
+    handling: Handling,
+    initiator: Role,
+}
+
+fn open(opening: Opening) -> Negotiation {
+    Negotiation {
+        v: 1,
+        pid: opening.pid,
+        peer_pid: opening.peer_pid,
+        participant: opening.participant,
+        process: opening.process,
+        peer_base: opening.peer_base,
+        dataset: opening.dataset,
+        offer: opening.offer,
+        terms: opening.terms,
+        purpose: opening.purpose,
+        agreement: None,
+        accepted: Vec::new(),
+        transitions: 1,
+        outbox: Vec::new(),
+        withdrawn: Vec::new(),
+        failure: None,
+        created: opening.now,
+        handling: opening.handling,
+        awaiting: None,
+        changed: opening.now,
+        initiator: opening.initiator,
+        bargained: false,
+        rounds: 0,
+    }
+}
+
+/// The message that begins a negotiation of ours, owed.
+fn owe_first(
+    context: &Context,
+    fresh: &Fresh,
+    negotiation: &Negotiation,
+    url: String,
+    text: Value,
+    now: Timestamp,
+) -> Owed {
+    let draft = Draft {
+        subject: Subject::Negotiation,
+        participant: &negotiation.participant,
+        pid: &negotiation.pid,
+        number: negotiation.transitions,
+        id: fresh.message_id(),
+        url,
+        text,
+        token: None,
+        terminates: false,
+    };
+    owe(context.delivery_deadline, now, draft)
+}
+
+fn with_owed(record: RecordDraft, owed: Option<Owed>) -> RecordDraft {
+    match owed {
+        Some(owed) => record.put(owed.key, owed.entity).message(owed.text),
+        None => record,
+    }
+}
+
+/// The record of the message by which the partner began a negotiation, with its index entry.
+fn first_message(
+    kind: RecordKind,
+    peer: &Peer,
+    negotiation: &Negotiation,
+    inbound: &Inbound,
+) -> RecordDraft {
+    let account = Account {
+        purpose: negotiation.purpose.clone(),
+        ..by_peer(peer)
+            .fact("negotiation", negotiation.pid.to_string())
+            .fact("dataset", negotiation.dataset.to_string())
+            .fact("offer", negotiation.offer.to_string())
+    };
+    let record =
+        RecordDraft::new(LogId::Relation(peer.participant.clone()), kind, Category::Communication)
+            .account(account)
+            .message(inbound.text.clone());
+    match &negotiation.peer_pid {
+        Some(theirs) => record.put(
+            Key::PeerProcess(peer.participant.clone(), theirs.clone()),
+            PeerProcess { v: 1, pid: negotiation.pid.clone(), transfer: false, closed: false },
+        ),
+        None => record,
+    }
+}
+
+/// A first message again: the stored answer for the same one, a refusal for another under the same process id, nothing
+/// where the process id is new. `began` is the state that the first answer told: whatever happened since is told by its
+/// own messages.
+fn known(
+    view: &dyn View,
+    fresh: &Fresh,
+    peer: &Peer,
+    theirs: &Pid,
+    began: State,
+    inbound: &Inbound,
+) -> Result<Option<Status>, Stop> {
+    let Some(known) = context::peer_process(view, &peer.participant, theirs)? else {
+        return Ok(None);
+    };
+    let taken = || {
+        let text = "the process id belongs to another process of yours; draw a new one";
+        fresh.refuse(RefusalKind::Invalid, text, text)
+    };
+    if known.transfer {
+        return Err(taken());
+    }
+    let negotiation = of_peer(view, fresh, &peer.participant, &known.pid)?;
+    if negotiation.accepted.first().is_none_or(|first| first.content != inbound.content) {
+        return Err(taken());
+    }
+    Ok(Some(Status { state: began, ..status_of(&negotiation) }))
+}
+
+/// Refuses a callback address that is not the partner's.
+fn peer_base(fresh: &Fresh, partner: &Partner, callback_address: &BaseUrl) -> Result<(), Stop> {
+    if has_origin(callback_address.as_str(), partner.origins.iter()) {
+        return Ok(());
+    }
+    let text = "callbackAddress is not at one of your registered origins";
+    let internal = format!("{text}: `{}`", callback_address.as_str());
+    Err(fresh.refuse(RefusalKind::Invalid, text, internal))
+}
+
+/// Refuses terms that are no policy.
+fn readable(fresh: &Fresh, terms: &Value) -> Result<(), Stop> {
+    Policy::from_json(terms).map(|_| ()).map_err(|error| {
+        let text = format!("the terms cannot be read: {error}");
+        fresh.refuse(RefusalKind::Invalid, text.clone(), text)
+    })
+}
+
+/// Refuses a counter-request or counter-offer about another dataset. Its offer's id may be a new one.
+fn same_target(fresh: &Fresh, negotiation: &Negotiation, target: &DatasetId) -> Result<(), Stop> {
+    if *target == negotiation.dataset {
+        return Ok(());
+    }
+    let text = format!("this negotiation is about dataset `{}`", negotiation.dataset);
+    Err(fresh.refuse(RefusalKind::Invalid, text, format!("the offer's target is `{target}`")))
 }
 
 /// Sends a message of this negotiation: pending in the process, numbered, in the outbox. Nothing is owed where the
@@ -508,7 +672,7 @@ fn finish(mut records: Vec<RecordDraft>, negotiation: &mut Negotiation) -> Vec<R
     last = last.put(Key::Negotiation(negotiation.pid.clone()), negotiation.clone());
     // Only what the partner began is found by its process id.
     if negotiation.process.is_closed()
-        && negotiation.process.role() == Role::Provider
+        && negotiation.initiator != negotiation.process.role()
         && let Some(peer_pid) = &negotiation.peer_pid
     {
         last = last.put(

@@ -66,7 +66,7 @@ fn try_begin(
     choice: Option<&Choice>,
     avoid: Option<&AgreementId>,
 ) -> Result<Decision<Begun>, Stop> {
-    let partner = active(view, fresh, &wanted.participant)?;
+    let partner = context::exchanging(view, fresh, &wanted.participant)?;
     let mut pull = Pull {
         v: 1,
         id: wanted.id.clone(),
@@ -85,7 +85,7 @@ fn try_begin(
         (None, None) => return Ok(Decision::answer(Begun::NeedOffer)),
         (None, Some(choice)) => {
             let (negotiation, records) =
-                negotiation::request(view, context, fresh, &partner, choice)
+                negotiation::request(view, context, fresh, &partner, choice, None)
                     .map_err(Stop::Refuse)?;
             (PullStep::Negotiating { negotiation: negotiation.pid }, records)
         }
@@ -475,27 +475,6 @@ fn request_transfer(
 ) -> Result<(Transfer, Vec<RecordDraft>), Stop> {
     transfer::request(view, context, fresh, partner, agreement, &transfer::Wanted::default())
         .map_err(Stop::Refuse)
-}
-
-fn active(view: &dyn View, fresh: &Fresh, participant: &ParticipantId) -> Result<Partner, Stop> {
-    match context::partner(view, participant)? {
-        Some(partner) if partner.state == PartnerState::Active => Ok(partner),
-        Some(partner) => {
-            let state = match partner.state {
-                PartnerState::Offboarded => "offboarded",
-                _ => "suspended",
-            };
-            let text = format!(
-                "partner `{0}` is {state}; `sekisho partner resume {0}` lets it exchange again",
-                partner.name
-            );
-            Err(fresh.refuse(RefusalKind::Suspended, text.clone(), text))
-        }
-        None => {
-            let text = format!("`{participant}` is not a registered partner");
-            Err(fresh.refuse(RefusalKind::NotFound, text.clone(), text))
-        }
-    }
 }
 
 fn existing(view: &dyn View, fresh: &Fresh, id: &str) -> Result<Pull, Stop> {

@@ -1,6 +1,7 @@
 //! Whole exchanges between nodes that exist in memory only.
 
 mod agreements;
+mod bargain;
 mod data;
 mod deadlines;
 mod exchange;

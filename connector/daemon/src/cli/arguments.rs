@@ -78,6 +78,12 @@ Example:
 The file appears only when it is whole and verified; FILE.prov beside it is the evidence, which anybody can verify offline.
 Interrupted, the same command continues where it was.")]
     Pull(Pull),
+    /// Negotiations with partners, step by step.
+    #[command(subcommand)]
+    Negotiation(Negotiation),
+    /// What waits for a decision of yours.
+    #[command(subcommand)]
+    Approvals(Approvals),
     /// Agreements with partners.
     #[command(subcommand)]
     Agreement(Agreement),
@@ -445,6 +451,131 @@ pub struct TransferStep {
     /// A code for the partner's programs, of a suspension or termination.
     #[arg(long)]
     pub code: Option<String>,
+}
+
+/// `negotiation`.
+#[derive(Debug, Subcommand)]
+pub enum Negotiation {
+    /// List them.
+    List,
+    /// Show one: its terms, what waits, and the steps that are possible.
+    Show {
+        /// Its id.
+        id: String,
+    },
+    /// Ask a partner for an agreement about a dataset of its.
+    #[command(after_long_help = "\
+Examples:
+  sekisho negotiation request b footprint --purpose cfp-reporting --manual
+  sekisho negotiation request b footprint --offer urn:example:offer --terms terms.json
+
+Without --terms the offer is looked up in the partner's catalog; with it nothing is looked up. With --manual each further step of
+ours waits for you (`sekisho approvals list`).")]
+    Request(NegotiationBegin),
+    /// Offer a dataset of ours to a partner that did not ask.
+    #[command(after_long_help = "\
+Examples:
+  sekisho negotiation offer b parts
+  sekisho negotiation offer b parts --terms special.json --reason 'as agreed with Ms Tanaka'
+
+What is offered is judged like any other: a policy that refuses the partner now refuses the offer.")]
+    Offer(NegotiationBegin),
+    /// Answer with other terms: as consumer a counter-request, as provider an offer.
+    Counter {
+        /// The negotiation's id.
+        id: String,
+        /// The terms: an ODRL policy as JSON. As provider without: the published offer.
+        #[arg(long, value_hint = ValueHint::FilePath)]
+        terms: Option<PathBuf>,
+        /// Why, for the journal.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// As consumer: accept the offer.
+    Accept(NegotiationStep),
+    /// As provider: send the agreement on the terms as they stand.
+    Agree {
+        /// The negotiation's id.
+        id: String,
+        /// The terms once more, where they are the partner's own: an ODRL policy as JSON.
+        #[arg(long, value_hint = ValueHint::FilePath)]
+        terms: Option<PathBuf>,
+        /// Why, for the journal.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// As consumer: verify the agreement.
+    Verify(NegotiationStep),
+    /// As provider: put the agreement in force.
+    Finalize(NegotiationStep),
+    /// End it, and tell the partner why.
+    Terminate {
+        /// The negotiation's id.
+        id: String,
+        /// A code for the partner's programs.
+        #[arg(long)]
+        code: Option<String>,
+        /// Why, for the partner and the journal.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+}
+
+/// The beginning of a negotiation.
+#[derive(Debug, Args)]
+pub struct NegotiationBegin {
+    /// The partner's short name.
+    pub partner: String,
+    /// The dataset's id.
+    pub dataset: DatasetId,
+    /// The offer's id; else the first that fits.
+    #[arg(long)]
+    pub offer: Option<String>,
+    /// The terms in place of the published ones: an ODRL policy as JSON.
+    #[arg(long, value_hint = ValueHint::FilePath)]
+    pub terms: Option<PathBuf>,
+    /// What it is used for, where the policy asks.
+    #[arg(long)]
+    pub purpose: Option<String>,
+    /// Let each further step of ours wait for a decision.
+    #[arg(long)]
+    pub manual: bool,
+    /// Why, for the journal.
+    #[arg(long)]
+    pub reason: Option<String>,
+}
+
+/// A step in a negotiation.
+#[derive(Debug, Args)]
+pub struct NegotiationStep {
+    /// The negotiation's id.
+    pub id: String,
+    /// Why, for the journal.
+    #[arg(long)]
+    pub reason: Option<String>,
+}
+
+/// `approvals`.
+#[derive(Debug, Subcommand)]
+pub enum Approvals {
+    /// List what waits for a decision, the most urgent first.
+    List,
+    /// Approve: take the step that leads on.
+    Approve {
+        /// Its id.
+        id: String,
+        /// Why, for the journal. The partner is not told.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Deny: end it. The partner is told that it was denied, and not why.
+    Deny {
+        /// Its id.
+        id: String,
+        /// Why, for the journal. The partner is not told.
+        #[arg(long)]
+        reason: String,
+    },
 }
 
 /// `agreement`.

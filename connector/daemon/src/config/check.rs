@@ -147,6 +147,7 @@ fn bounds(config: &Config) -> Vec<Bound> {
             retry_minimum_ms in 10, DAY_MS;
             retry_maximum_ms in 10, DAY_MS;
             delivery_deadline_seconds in 1, 30 * 86_400;
+            refusal_patience_ms in 0, 600_000;
             max_waiting_messages_per_partner_count in 1, 1_000_000;
             max_idle_connections_per_partner_count in 0, 1000;
             idle_connection_seconds in 1, 3600;

@@ -113,6 +113,7 @@ pub struct OutboundSection {
     pub retry_minimum_ms: u64,
     pub retry_maximum_ms: u64,
     pub delivery_deadline_seconds: u64,
+    pub refusal_patience_ms: u64,
     pub max_waiting_messages_per_partner_count: usize,
     pub max_idle_connections_per_partner_count: usize,
     pub idle_connection_seconds: u64,
@@ -246,6 +247,7 @@ durations! {
         retry_minimum: retry_minimum_ms as from_millis,
         retry_maximum: retry_maximum_ms as from_millis,
         delivery_deadline: delivery_deadline_seconds as from_secs,
+        refusal_patience: refusal_patience_ms as from_millis,
         idle_connection: idle_connection_seconds as from_secs,
     }
     ProcessesSection { approval_deadline: approval_deadline_seconds as from_secs }

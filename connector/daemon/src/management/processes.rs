@@ -54,7 +54,7 @@ async fn list_transfers(call: Call) -> Result<Json<Value>, ApiError> {
 
 /// Lists the newest entities of a kind. They are stored by id, which says nothing of their age, so all are looked at; only
 /// what is shown is kept.
-async fn newest(
+pub(super) async fn newest(
     mut call: Call,
     kind: Kind,
     member: &str,

@@ -18,9 +18,8 @@ use protocol::message::{
     ContractRequestMessage, NegotiationEvent, Pids, TransferCompletionMessage,
     TransferSuspensionMessage, TransferTerminationMessage, VersionResponse,
 };
-use protocol::negotiation::MessageKind;
 
-use self::negotiations::{negotiating, negotiation_request, negotiation_status};
+use self::negotiations::{negotiating, negotiation_offer, negotiation_request, negotiation_status};
 use self::transfers::{transfer_request, transfer_start, transfer_status, transferring};
 use super::Route;
 use crate::net::{Body, BodyError};
@@ -94,16 +93,7 @@ async fn post(node: &Arc<Node>, route: Route, request: Request<Incoming>, peer: 
     match route {
         Route::CatalogRequest => catalog(node, request, peer).await,
         Route::NegotiationRequest => negotiation_request(node, request, peer).await,
-        Route::NegotiationOffers => {
-            let shape = Shape::Negotiation(None);
-            let incoming: message::Incoming<ContractOfferMessage> =
-                read(node, request, &shape).await?;
-            let provider = incoming.message.provider_pid;
-            let refusal =
-                invalid(node, "this node begins negotiations itself and takes no unasked offers");
-            let pids = Pids { consumer: provider.clone(), provider };
-            Err(failed(refusal, Shape::Negotiation(Some(pids))))
-        }
+        Route::NegotiationOffers => negotiation_offer(node, request, peer).await,
         Route::TransferRequest => transfer_request(node, request, peer).await,
         _ => Ok(wire::bare(StatusCode::METHOD_NOT_ALLOWED)),
     }
@@ -129,8 +119,9 @@ async fn post_to(
             };
             let pids =
                 Pids { consumer: incoming.message.consumer_pid.clone(), provider: provider_pid };
-            let counter = Negotiating::Counter(MessageKind::Request);
-            negotiating(node, peer, pid, incoming.map(|_| (pids, counter))).await
+            let incoming =
+                incoming.map(|counter| (pids, Negotiating::CounterRequest(Box::new(counter))));
+            negotiating(node, peer, pid, incoming).await
         }
         Route::CounterOffer => {
             let incoming: message::Incoming<ContractOfferMessage> =
@@ -141,8 +132,9 @@ async fn post_to(
             };
             let pids =
                 Pids { consumer: consumer_pid, provider: incoming.message.provider_pid.clone() };
-            let counter = Negotiating::Counter(MessageKind::Offer);
-            negotiating(node, peer, pid, incoming.map(|_| (pids, counter))).await
+            let incoming =
+                incoming.map(|counter| (pids, Negotiating::CounterOffer(Box::new(counter.offer))));
+            negotiating(node, peer, pid, incoming).await
         }
         Route::Events => {
             let incoming: message::Incoming<ContractNegotiationEventMessage> =

@@ -1,22 +1,31 @@
 //! The consumer's side of a negotiation.
 
 use policy::odrl::Policy;
-use protocol::id::{DatasetId, OfferId, PurposeId};
+use protocol::id::{DatasetId, IdError, OfferId, PurposeId};
 use protocol::message::{
-    self, ContractAgreementVerificationMessage, ContractRequestMessage, MessageOffer, RequestStage,
+    self, ContractAgreementVerificationMessage, ContractNegotiationEventMessage,
+    ContractOfferMessage, ContractRequestMessage, MessageOffer, NegotiationEvent, OfferStage,
+    RequestStage,
 };
-use protocol::negotiation::{MessageKind, Process};
+use protocol::negotiation::{MessageKind, Process, State};
 use protocol::path::{BaseUrl, Endpoint};
 use protocol::process::Role;
 use serde_json::{Value, json};
 
 use super::provider::agreement_entity;
-use super::{await_decision, send, terminate_with};
-use crate::context::{self, Context, Fresh, Stop};
-use crate::entity::{Agreement, Held, Negotiation, Partner, Side, Subject};
-use crate::process::{Draft, Owed, owe, towards};
+use super::{
+    Opening, Status, await_decision, finish, first_message, known, open, owe_first, peer_base,
+    readable, same_target, send, status_of, terminate_with, with_owed,
+};
+use crate::context::{self, Context, Decided, Fresh, Peer, Stop, settle};
+use crate::entity::{Agreement, Held, Negotiation, Partner, Side};
+use crate::handling::{self, Handling};
+use crate::process::{Inbound, remember, remembered, towards};
 use crate::refusal::RefusalKind;
-use crate::{Account, Category, Handling, Key, LogId, RecordDraft, RecordKind, View, handling};
+use crate::{Account, Category, Decision, Key, LogId, RecordDraft, RecordKind, View};
+
+/// The code by which a partner is told that nobody takes offers that were not asked for.
+const UNASKED: &str = "unasked";
 
 /// The offer that we choose to request.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +50,7 @@ pub fn request(
     fresh: &Fresh,
     partner: &Partner,
     choice: &Choice,
+    asked: Option<Handling>,
 ) -> Result<(Negotiation, Vec<RecordDraft>), crate::Refusal> {
     let invalid = |reason: String| {
         crate::Refusal::new(RefusalKind::Invalid, reason.clone(), reason, fresh.reference)
@@ -53,10 +63,8 @@ pub fn request(
         BaseUrl::new(&context.dsp_endpoint).map_err(|error| invalid(error.to_string()))?;
     let offer = MessageOffer::new(&choice.offer, &choice.dataset, &choice.terms)
         .map_err(|error| invalid(error.to_string()))?;
-    let purpose = match &choice.purpose {
-        Some(purpose) => Some(PurposeId::new(purpose).map_err(|error| invalid(error.to_string()))?),
-        None => None,
-    };
+    let purpose =
+        declared(partner, choice.purpose.as_ref()).map_err(|error| invalid(error.to_string()))?;
     let pid = fresh.pid();
     let terms = offer.document().clone();
     let text = message::to_json(
@@ -64,27 +72,11 @@ pub fn request(
             consumer_pid: pid.clone(),
             stage: RequestStage::Initial { callback_address: callback },
             offer,
-            purpose: purpose.filter(|_| partner.extensions.contains("purpose/1")),
+            purpose,
         },
         Some(&fresh.message_id()),
     );
-    let owed = owe(
-        context.delivery_deadline,
-        view.now(),
-        Draft {
-            subject: Subject::Negotiation,
-            participant: &partner.participant,
-            pid: &pid,
-            number: 1,
-            id: fresh.message_id(),
-            url: base.endpoint(Endpoint::NegotiationRequest).to_string(),
-            text,
-            token: None,
-            terminates: false,
-        },
-    );
-    let negotiation = Negotiation {
-        v: 1,
+    let mut negotiation = open(Opening {
         pid,
         peer_pid: None,
         participant: partner.participant.clone(),
@@ -94,22 +86,21 @@ pub fn request(
         offer: choice.offer.clone(),
         terms,
         purpose: choice.purpose.clone(),
-        agreement: None,
-        accepted: Vec::new(),
-        transitions: 1,
-        outbox: vec![1],
-        withdrawn: Vec::new(),
-        failure: None,
-        created: view.now(),
-        handling: handling::of(Handling::Auto, partner, None),
-        awaiting: None,
-        changed: view.now(),
-    };
-    let record = requested(&negotiation, owed);
+        now: view.now(),
+        handling: handling::of(Handling::Auto, partner, asked),
+        initiator: Role::Consumer,
+    });
+    negotiation.outbox.push(1);
+    let url = base.endpoint(Endpoint::NegotiationRequest).to_string();
+    let owed = owe_first(context, fresh, &negotiation, url, text, view.now());
+    let record = requested(&negotiation)
+        .put(owed.key, owed.entity)
+        .message(owed.text)
+        .put(Key::Negotiation(negotiation.pid.clone()), negotiation.clone());
     Ok((negotiation, vec![record]))
 }
 
-fn requested(negotiation: &Negotiation, owed: Owed) -> RecordDraft {
+fn requested(negotiation: &Negotiation) -> RecordDraft {
     RecordDraft::new(
         LogId::Relation(negotiation.participant.clone()),
         RecordKind::NegotiationRequested,
@@ -122,9 +113,160 @@ fn requested(negotiation: &Negotiation, owed: Owed) -> RecordDraft {
             .fact("dataset", negotiation.dataset.to_string())
             .fact("offer", negotiation.offer.to_string())
     })
-    .put(owed.key, owed.entity)
-    .message(owed.text)
-    .put(Key::Negotiation(negotiation.pid.clone()), negotiation.clone())
+}
+
+/// Asks for other terms than those offered.
+pub(super) fn counter(
+    view: &dyn View,
+    context: &Context,
+    fresh: &Fresh,
+    partner: &Partner,
+    negotiation: &mut Negotiation,
+    terms: &Value,
+    offer: Option<&OfferId>,
+) -> Result<RecordDraft, Stop> {
+    let invalid = |text: String| fresh.refuse(RefusalKind::Invalid, text.clone(), text);
+    readable(fresh, terms)?;
+    if let Some(offer) = offer {
+        negotiation.offer = offer.clone();
+    }
+    let offer = MessageOffer::new(&negotiation.offer, &negotiation.dataset, terms)
+        .map_err(|error| invalid(error.to_string()))?;
+    negotiation.terms = offer.document().clone();
+    let purpose = declared(partner, negotiation.purpose.as_ref())
+        .map_err(|error| invalid(error.to_string()))?;
+    let id = fresh.message_id();
+    let kind = MessageKind::Request;
+    let owed = send(view, context, fresh, negotiation, kind, id.clone(), |pids| {
+        let stage = RequestStage::Counter { provider_pid: pids.provider };
+        let message = ContractRequestMessage { consumer_pid: pids.consumer, stage, offer, purpose };
+        message::to_json(&message, Some(&id))
+    })?;
+    Ok(with_owed(requested(negotiation), owed))
+}
+
+/// The purpose as a request declares it, where the partner understands it.
+fn declared(partner: &Partner, purpose: Option<&String>) -> Result<Option<PurposeId>, IdError> {
+    let purpose = purpose.map(|purpose| PurposeId::new(purpose)).transpose()?;
+    Ok(purpose.filter(|_| partner.extensions.contains("purpose/1")))
+}
+
+/// Takes an offer that nobody asked for. It waits for a person, or is ended where the partner's file leaves nothing to
+/// persons.
+///
+/// # Errors
+/// [`crate::Need`] when an entity is not loaded.
+pub fn receive_offer(
+    view: &dyn View,
+    context: &Context,
+    fresh: &Fresh,
+    peer: &Peer,
+    offered: &ContractOfferMessage,
+    inbound: &Inbound,
+) -> Decided<Status> {
+    settle(try_receive_offer(view, context, fresh, peer, offered, inbound))
+}
+
+fn try_receive_offer(
+    view: &dyn View,
+    context: &Context,
+    fresh: &Fresh,
+    peer: &Peer,
+    offered: &ContractOfferMessage,
+    inbound: &Inbound,
+) -> Result<Decision<Status>, Stop> {
+    let partner = context::active_partner(view, fresh, peer)?;
+    let OfferStage::Initial { callback_address } = &offered.stage else {
+        return Err(fresh.not_found("a counter-offer without a process"));
+    };
+    if let Some(status) = known(view, fresh, peer, &offered.provider_pid, State::Offered, inbound)?
+    {
+        return Ok(Decision::answer(status));
+    }
+    context::room(view, context, fresh, &partner, false)?;
+    peer_base(fresh, &partner, callback_address)?;
+    let now = context::trusted_time(view, fresh)?;
+    readable(fresh, offered.offer.document())?;
+    let process = Process::begun_by_peer(Role::Consumer, MessageKind::Offer)
+        .map_err(|rejection| fresh.refuse(RefusalKind::IllegalState, rejection.to_string(), ""))?;
+    let mut negotiation = open(Opening {
+        pid: fresh.pid(),
+        peer_pid: Some(offered.provider_pid.clone()),
+        participant: peer.participant.clone(),
+        process,
+        peer_base: callback_address.as_str().to_owned(),
+        dataset: offered.offer.target().clone(),
+        offer: offered.offer.id().clone(),
+        terms: offered.offer.document().clone(),
+        purpose: None,
+        now,
+        handling: handling::of(Handling::Manual, &partner, None),
+        initiator: Role::Provider,
+    });
+    remember(&mut negotiation.accepted, inbound, 1);
+    let status = status_of(&negotiation);
+    let mut records =
+        vec![first_message(RecordKind::NegotiationOffered, peer, &negotiation, inbound)];
+    if partner.handling == Some(Handling::Auto) {
+        let reason = "nobody asked for this offer, and this node decides alone: wait for a request";
+        records.extend(terminate_with(context, fresh, view, &mut negotiation, UNASKED, reason)?);
+    } else {
+        records.push(await_decision(view, context, &mut negotiation));
+    }
+    remembered(&mut negotiation.accepted, negotiation.transitions);
+    Ok(Decision::commit(finish(records, &mut negotiation), status))
+}
+
+/// A counter-offer. What was requested is accepted; any other waits for a person in manual handling, and ends the
+/// negotiation in auto handling.
+pub(super) fn counter_offer(
+    view: &dyn View,
+    context: &Context,
+    fresh: &Fresh,
+    negotiation: &mut Negotiation,
+    offer: &MessageOffer,
+) -> Result<Vec<RecordDraft>, Stop> {
+    same_target(fresh, negotiation, offer.target())?;
+    readable(fresh, offer.document())?;
+    negotiation.rounds = negotiation.rounds.saturating_add(1);
+    let difference = as_requested(negotiation, offer.document()).err();
+    negotiation.terms = offer.document().clone();
+    negotiation.offer = offer.id().clone();
+    match (negotiation.handling, difference) {
+        (Handling::Manual, _) => Ok(vec![await_decision(view, context, negotiation)]),
+        (Handling::Auto, None) => Ok(vec![accept(view, context, fresh, negotiation)?]),
+        (Handling::Auto, Some(difference)) => {
+            let reason = format!("the offer is not what was requested: {difference}");
+            terminate_with(context, fresh, view, negotiation, "offer-differs", &reason)
+        }
+    }
+}
+
+/// Accepts the offer as it stands.
+pub(super) fn accept(
+    view: &dyn View,
+    context: &Context,
+    fresh: &Fresh,
+    negotiation: &mut Negotiation,
+) -> Result<RecordDraft, Stop> {
+    let id = fresh.message_id();
+    let kind = MessageKind::Accepted;
+    let owed = send(view, context, fresh, negotiation, kind, id.clone(), |pids| {
+        let event = NegotiationEvent::Accepted;
+        message::to_json(&ContractNegotiationEventMessage { pids, event }, Some(&id))
+    })?;
+    let record = RecordDraft::new(
+        LogId::Relation(negotiation.participant.clone()),
+        RecordKind::NegotiationAccepted,
+        Category::Service,
+    )
+    .account(Account {
+        purpose: negotiation.purpose.clone(),
+        ..towards(&negotiation.participant)
+            .fact("negotiation", negotiation.pid.to_string())
+            .fact("offer", negotiation.offer.to_string())
+    });
+    Ok(with_owed(record, owed))
 }
 
 /// Takes an agreement that is what was requested, and verifies it or leaves that to a person; any other ends the
@@ -182,10 +324,25 @@ pub(super) fn verify(
         purpose: agreement.purpose.clone(),
         ..towards(&negotiation.participant).fact("negotiation", negotiation.pid.to_string())
     });
-    Ok(match owed {
-        Some(owed) => record.put(owed.key, owed.entity).message(owed.text),
-        None => record,
-    })
+    Ok(with_owed(record, owed))
+}
+
+/// Verifies the agreement that waits for it.
+pub(super) fn verify_held(
+    view: &dyn View,
+    context: &Context,
+    fresh: &Fresh,
+    negotiation: &mut Negotiation,
+) -> Result<RecordDraft, Stop> {
+    let held = match &negotiation.agreement {
+        Some(id) => context::agreement(view, id)?,
+        None => None,
+    };
+    let Some(agreement) = held else {
+        let text = "there is no agreement to verify";
+        return Err(fresh.refuse(RefusalKind::IllegalState, text, text));
+    };
+    verify(view, context, fresh, negotiation, &agreement)
 }
 
 /// Whether an agreement is the one that was asked for: parties, dataset, and rules as offered, narrowed at most by the
@@ -204,13 +361,20 @@ fn check(
     if *agreement.assigner() != negotiation.participant {
         return Err(format!("its assigner is `{}`", agreement.assigner()));
     }
-    let as_offered = policy::terms::same_terms(&negotiation.terms, agreement.document());
-    let Err(difference) = as_offered else { return Ok(()) };
+    as_requested(negotiation, agreement.document())
+}
+
+/// Whether terms are those that stand, narrowed at most by the purpose that we declared.
+fn as_requested(negotiation: &Negotiation, terms: &Value) -> Result<(), String> {
+    let Err(difference) = policy::terms::same_terms(&negotiation.terms, terms) else {
+        return Ok(());
+    };
     let narrowed =
         negotiation.purpose.as_ref().and_then(|purpose| narrowed(&negotiation.terms, purpose));
     match narrowed {
-        Some(narrowed) => policy::terms::same_terms(&narrowed, agreement.document())
-            .map_err(|difference| difference.to_string()),
+        Some(narrowed) => {
+            policy::terms::same_terms(&narrowed, terms).map_err(|difference| difference.to_string())
+        }
         None => Err(difference.to_string()),
     }
 }

@@ -1,31 +1,35 @@
 //! The provider's side of a negotiation.
 
 use jiff::Timestamp;
-use policy::odrl::Policy;
-use protocol::id::{AgreementId, ParticipantId};
+use protocol::id::{AgreementId, OfferId};
 use protocol::message::{
     self, AgreementTerms, ContractAgreementMessage, ContractNegotiationEventMessage,
-    ContractRequestMessage, NegotiationEvent, RequestStage,
+    ContractOfferMessage, ContractRequestMessage, MessageOffer, NegotiationEvent, OfferStage,
+    RequestStage,
 };
 use protocol::negotiation::{MessageKind, Process, State};
-use protocol::path::BaseUrl;
+use protocol::path::{BaseUrl, Endpoint};
 use protocol::process::Role;
 use serde_json::Value;
 
-use super::{Status, await_decision, finish, of_peer, send, status_of};
-use crate::context::{self, Context, Decided, Fresh, Peer, Stop, settle};
-use crate::entity::{Agreement, Dataset, Negotiation, Partner, PeerProcess, Rules, Side};
-use crate::judge::{self, Offered};
-use crate::process::{Inbound, by_peer, has_origin, remember, remembered, towards};
-use crate::refusal::RefusalKind;
-use crate::{
-    Account, Category, Decision, Handling, Key, LogId, RecordDraft, RecordKind, View, handling,
+use super::standing::{Standing, agreeable, fresh_agreement_id, fresh_offer_id, published};
+use super::steps::Offering;
+use super::{
+    Opening, Status, await_decision, finish, first_message, known, open, owe_first, peer_base,
+    readable, same_target, send, status_of, terminate_with, with_owed,
 };
+use crate::context::{self, Context, Decided, Fresh, Peer, Stop, settle};
+use crate::entity::{Agreement, Negotiation, Partner, Side};
+use crate::handling::{self, Handling};
+use crate::judge;
+use crate::process::{Inbound, POLICY_CODE, remember, remembered, towards};
+use crate::refusal::RefusalKind;
+use crate::{Account, Category, Decision, Key, LogId, RecordDraft, RecordKind, View};
 
 /// Takes the first message of a negotiation: a request for one of our offers.
 ///
 /// Whoever may not see the offer learns nothing: existing and not existing datasets are refused alike. An offer repeated
-/// unchanged that its policy permits is agreed at once.
+/// unchanged that its policy permits is agreed at once; in manual handling it waits for a person, and so do other terms.
 ///
 /// # Errors
 /// [`crate::Need`] when an entity is not loaded.
@@ -52,30 +56,54 @@ fn try_receive_request(
     let RequestStage::Initial { callback_address } = &request.stage else {
         return Err(fresh.not_found("a counter-request without a process"));
     };
-    if let Some(known) = context::peer_process(view, &peer.participant, &request.consumer_pid)? {
-        return repeated(view, fresh, peer, &known, inbound);
+    if let Some(status) =
+        known(view, fresh, peer, &request.consumer_pid, State::Requested, inbound)?
+    {
+        return Ok(Decision::answer(status));
     }
     context::room(view, context, fresh, &partner, false)?;
-    if !has_origin(callback_address.as_str(), partner.origins.iter()) {
-        let text = "callbackAddress is not at one of your registered origins";
-        let internal = format!("{text}: `{}`", callback_address.as_str());
-        return Err(fresh.refuse(RefusalKind::Invalid, text, internal));
-    }
+    peer_base(fresh, &partner, callback_address)?;
     let now = context::trusted_time(view, fresh)?;
-    let asked = Asked::find(view, context, fresh, &partner, request, now)?;
-    let purpose = asked.purpose(fresh, request)?;
-    let terms = asked.agreed_terms(fresh, purpose.as_deref())?;
-    asked.judge(context, fresh, &partner, &terms, purpose.as_deref(), now)?;
-
-    let mut negotiation =
-        asked.begin(fresh, &partner, request, callback_address, terms, purpose, now)?;
+    let (target, offer) = (request.offer.target(), request.offer.id());
+    let standing = Standing::find(view, context, fresh, &partner, target, Some(offer), now)?;
+    let handling = handling::of(standing.offered.handling, &partner, None);
+    let purpose = request.purpose.as_ref().map(ToString::to_string);
+    let terms = match standing.differs(request.offer.document()) {
+        None => {
+            let terms = standing.terms(fresh, purpose.as_deref())?;
+            standing.judge(context, fresh, &partner, &terms, purpose.as_deref(), now)?;
+            terms
+        }
+        // Other terms are for a person to look at; what nobody can read is for nobody.
+        Some(_) if handling == Handling::Manual => {
+            readable(fresh, request.offer.document())?;
+            standing.narrow(fresh, request.offer.document(), purpose.as_deref())?
+        }
+        Some(text) => return Err(fresh.refuse(RefusalKind::Policy, text.clone(), text)),
+    };
+    let process = Process::begun_by_peer(Role::Provider, MessageKind::Request)
+        .map_err(|rejection| fresh.refuse(RefusalKind::IllegalState, rejection.to_string(), ""))?;
+    let mut negotiation = open(Opening {
+        pid: fresh.pid(),
+        peer_pid: Some(request.consumer_pid.clone()),
+        participant: peer.participant.clone(),
+        process,
+        peer_base: callback_address.as_str().to_owned(),
+        dataset: standing.dataset.id.clone(),
+        offer: standing.offered.id.clone(),
+        terms,
+        purpose,
+        now,
+        handling,
+        initiator: Role::Consumer,
+    });
     remember(&mut negotiation.accepted, inbound, 1);
     let status = status_of(&negotiation);
-    let requested = requested(peer, &negotiation, request, inbound);
-    let mut records = vec![requested];
-    match negotiation.handling {
+    let mut records =
+        vec![first_message(RecordKind::NegotiationRequested, peer, &negotiation, inbound)];
+    match handling {
         Handling::Auto => {
-            records.extend(agree(view, context, fresh, &partner, &mut negotiation)?);
+            records.push(agree(view, context, fresh, &partner, &mut negotiation)?);
         }
         Handling::Manual => records.push(await_decision(view, context, &mut negotiation)),
     }
@@ -83,207 +111,209 @@ fn try_receive_request(
     Ok(Decision::commit(finish(records, &mut negotiation), status))
 }
 
-fn requested(
-    peer: &Peer,
-    negotiation: &Negotiation,
-    request: &ContractRequestMessage,
-    inbound: &Inbound,
-) -> RecordDraft {
+/// Begins a negotiation with an offer of ours: the published one, or terms that our administrator gives.
+pub(super) fn begin(
+    view: &dyn View,
+    context: &Context,
+    fresh: &Fresh,
+    partner: &Partner,
+    offering: &Offering,
+    asked: Option<Handling>,
+) -> Result<(Negotiation, Vec<RecordDraft>), Stop> {
+    let now = context::trusted_time(view, fresh)?;
+    let (dataset, offer) = (&offering.dataset, offering.offer.as_ref());
+    let standing = Standing::find(view, context, fresh, partner, dataset, offer, now)?;
+    let (given, purpose) = (offering.terms.as_ref(), offering.purpose.as_deref());
+    let terms = match given {
+        Some(given) => standing.given(fresh, given, purpose)?,
+        None => standing.terms(fresh, purpose)?,
+    };
+    standing.judge(context, fresh, partner, &terms, purpose, now)?;
+    let invalid = |text: String| fresh.refuse(RefusalKind::Invalid, text.clone(), text);
+    let process = Process::begin(Role::Provider, MessageKind::Offer)
+        .map_err(|rejection| invalid(rejection.to_string()))?;
+    let callback_address =
+        BaseUrl::new(&context.dsp_endpoint).map_err(|error| invalid(error.to_string()))?;
+    let base = BaseUrl::new(&partner.dsp_endpoint)
+        .map_err(|error| invalid(format!("partner `{}`: {error}", partner.name)))?;
+    let id = if given.is_some() { fresh_offer_id(fresh) } else { standing.offered.id.clone() };
+    let offer = MessageOffer::new(&id, &standing.dataset.id, &terms)
+        .map_err(|error| invalid(error.to_string()))?;
+    let pid = fresh.pid();
+    let mut negotiation = open(Opening {
+        pid: pid.clone(),
+        peer_pid: None,
+        participant: partner.participant.clone(),
+        process,
+        peer_base: partner.dsp_endpoint.clone(),
+        dataset: standing.dataset.id.clone(),
+        offer: standing.offered.id.clone(),
+        terms: offer.document().clone(),
+        purpose: purpose.map(str::to_owned),
+        now,
+        handling: handling::of(standing.offered.handling, partner, asked),
+        initiator: Role::Provider,
+    });
+    negotiation.bargained = given.is_some();
+    negotiation.outbox.push(1);
+    let stage = OfferStage::Initial { callback_address };
+    let text = message::to_json(
+        &ContractOfferMessage { provider_pid: pid, stage, offer },
+        Some(&fresh.message_id()),
+    );
+    let url = base.endpoint(Endpoint::NegotiationOffers).to_string();
+    let owed = owe_first(context, fresh, &negotiation, url, text, now);
+    let record = offered(&negotiation)
+        .put(owed.key, owed.entity)
+        .message(owed.text)
+        .put(Key::Negotiation(negotiation.pid.clone()), negotiation.clone());
+    Ok((negotiation, vec![record]))
+}
+
+/// Offers within a negotiation: the published terms, or those that our administrator gives.
+pub(super) fn offer(
+    view: &dyn View,
+    context: &Context,
+    fresh: &Fresh,
+    partner: &Partner,
+    negotiation: &mut Negotiation,
+    given: Option<&Value>,
+) -> Result<RecordDraft, Stop> {
+    let now = context::trusted_time(view, fresh)?;
+    let standing = published(view, context, fresh, partner, negotiation, now)?;
+    let purpose = negotiation.purpose.as_deref();
+    let terms = match given {
+        Some(given) => standing.given(fresh, given, purpose)?,
+        None => standing.terms(fresh, purpose)?,
+    };
+    standing.judge(context, fresh, partner, &terms, purpose, now)?;
+    let id = if given.is_some() { fresh_offer_id(fresh) } else { standing.offered.id.clone() };
+    negotiation.bargained = given.is_some();
+    send_offer(view, context, fresh, negotiation, &id, &terms)
+}
+
+fn send_offer(
+    view: &dyn View,
+    context: &Context,
+    fresh: &Fresh,
+    negotiation: &mut Negotiation,
+    id: &OfferId,
+    terms: &Value,
+) -> Result<RecordDraft, Stop> {
+    let offer = MessageOffer::new(id, &negotiation.dataset, terms).map_err(|error| {
+        fresh.refuse(RefusalKind::Invalid, "the terms cannot be offered", error.to_string())
+    })?;
+    negotiation.terms = offer.document().clone();
+    let message_id = fresh.message_id();
+    let kind = MessageKind::Offer;
+    let owed = send(view, context, fresh, negotiation, kind, message_id.clone(), |pids| {
+        let stage = OfferStage::Counter { consumer_pid: pids.consumer };
+        let message = ContractOfferMessage { provider_pid: pids.provider, stage, offer };
+        message::to_json(&message, Some(&message_id))
+    })?;
+    Ok(with_owed(offered(negotiation), owed))
+}
+
+fn offered(negotiation: &Negotiation) -> RecordDraft {
     let account = Account {
         purpose: negotiation.purpose.clone(),
-        ..by_peer(peer)
+        ..towards(&negotiation.participant)
             .fact("negotiation", negotiation.pid.to_string())
             .fact("dataset", negotiation.dataset.to_string())
             .fact("offer", negotiation.offer.to_string())
+            .fact("bargained", negotiation.bargained)
     };
     RecordDraft::new(
-        LogId::Relation(peer.participant.clone()),
-        RecordKind::NegotiationRequested,
-        Category::Communication,
+        LogId::Relation(negotiation.participant.clone()),
+        RecordKind::NegotiationOffered,
+        Category::Service,
     )
     .account(account)
-    .message(inbound.text.clone())
-    .put(
-        Key::PeerProcess(peer.participant.clone(), request.consumer_pid.clone()),
-        PeerProcess { v: 1, pid: negotiation.pid.clone(), transfer: false, closed: false },
-    )
 }
 
-/// A first message again: the stored answer for the same one, a refusal for another under the same process id.
-fn repeated(
+/// The consumer accepted our offer, or repeated it: agreed where it still may be, ended with the reason where not.
+pub(super) fn accepted(
     view: &dyn View,
+    context: &Context,
     fresh: &Fresh,
-    peer: &Peer,
-    known: &PeerProcess,
-    inbound: &Inbound,
-) -> Result<Decision<Status>, Stop> {
-    let taken = || {
-        let text = "consumerPid belongs to another process of yours; draw a new one";
-        fresh.refuse(RefusalKind::Invalid, text, text)
+    partner: &Partner,
+    negotiation: &mut Negotiation,
+) -> Result<Vec<RecordDraft>, Stop> {
+    let refusal = match agreeable(view, context, fresh, partner, negotiation, None) {
+        Ok(()) => return Ok(vec![agree(view, context, fresh, partner, negotiation)?]),
+        Err(Stop::Refuse(refusal)) => refusal,
+        Err(need) => return Err(need),
     };
-    if known.transfer {
-        return Err(taken());
+    match refusal.kind {
+        RefusalKind::Policy => {
+            terminate_with(context, fresh, view, negotiation, POLICY_CODE, &refusal.external)
+        }
+        RefusalKind::NotFound => {
+            let reason = "the offer is not made any more";
+            terminate_with(context, fresh, view, negotiation, "offer-withdrawn", reason)
+        }
+        _ => Err(Stop::Refuse(refusal)),
     }
-    let negotiation = of_peer(view, fresh, &peer.participant, &known.pid)?;
-    if negotiation.accepted.first().is_none_or(|first| first.content != inbound.content) {
-        return Err(taken());
-    }
-    // The answer of the first time: whatever happened since is told by its own messages.
-    Ok(Decision::answer(Status { state: State::Requested, ..status_of(&negotiation) }))
 }
 
-/// What a request asks for, found among what the partner may see.
-struct Asked {
-    rules: std::sync::Arc<Rules>,
-    dataset: Dataset,
-    offered: Offered,
-    requested: Value,
-}
-
-impl Asked {
-    fn find(
-        view: &dyn View,
-        context: &Context,
-        fresh: &Fresh,
-        partner: &Partner,
-        request: &ContractRequestMessage,
-        now: Timestamp,
-    ) -> Result<Self, Stop> {
-        let rules = judge::rules_in_force(view)?;
-        let target = request.offer.target();
-        let hidden =
-            || fresh.not_found(format!("dataset `{target}` is not visible to `{}`", partner.name));
-        let provider = context.participant.as_str();
-        let (dataset, offers) =
-            judge::visible(view, &rules, provider, partner, target, now)?.ok_or_else(hidden)?;
-        let offered = offers
-            .into_iter()
-            .find(|offered| offered.id == *request.offer.id())
-            .ok_or_else(|| {
-                fresh.not_found(format!(
-                    "dataset `{target}` is visible to `{}`, offer `{}` is not",
-                    partner.name,
-                    request.offer.id()
-                ))
-            })?;
-        policy::terms::same_terms(&offered.offer, request.offer.document()).map_err(
-            |difference| {
-                let text = format!("the requested terms are not those offered: {difference}");
-                fresh.refuse(RefusalKind::Policy, text.clone(), text)
-            },
-        )?;
-        Ok(Self { rules, dataset, offered, requested: request.offer.document().clone() })
-    }
-
-    /// The purpose that the consumer declares. An offer repeated without one declares every purpose that it names.
-    fn purpose(
-        &self,
-        fresh: &Fresh,
-        request: &ContractRequestMessage,
-    ) -> Result<Option<String>, Stop> {
-        let Some(declared) = &request.purpose else { return Ok(None) };
-        let declared = declared.to_string();
-        match policy::terms::with_declared_purpose(
-            &self.offered.offer,
-            &declared,
-            self.rules.set.purposes(),
-        ) {
-            Ok(_) => Ok(Some(declared)),
-            Err(error) => {
-                let text = format!("policy `{}`: {error}", self.offered.policy);
-                Err(fresh.refuse(RefusalKind::Policy, text.clone(), text))
+/// A counter-request. Equal to what is offered, it is agreed. In manual handling any other waits for a person; in auto
+/// handling our offer is repeated once, and then the negotiation ends with the difference.
+pub(super) fn counter_request(
+    view: &dyn View,
+    context: &Context,
+    fresh: &Fresh,
+    partner: &Partner,
+    negotiation: &mut Negotiation,
+    request: &ContractRequestMessage,
+) -> Result<Vec<RecordDraft>, Stop> {
+    same_target(fresh, negotiation, request.offer.target())?;
+    let proposed = request.offer.document();
+    readable(fresh, proposed)?;
+    negotiation.rounds = negotiation.rounds.saturating_add(1);
+    let declared = request.purpose.as_ref().map(ToString::to_string);
+    let purpose = declared.or_else(|| negotiation.purpose.clone());
+    let rules = judge::rules_in_force(view)?;
+    let narrowed = |terms: &Value| match &purpose {
+        None => Some(terms.clone()),
+        Some(purpose) => {
+            policy::terms::with_declared_purpose(terms, purpose, rules.set.purposes()).ok()
+        }
+    };
+    let differs = match narrowed(&negotiation.terms) {
+        None => Some(format!("the purpose {} is not offered", purpose.as_deref().unwrap_or("?"))),
+        Some(own) => {
+            let same = |terms: &Value| policy::terms::same_terms(terms, proposed);
+            let difference = same(&negotiation.terms).or_else(|_| same(&own)).err();
+            if difference.is_none() {
+                negotiation.terms = own;
             }
+            difference.map(|difference| difference.to_string())
         }
-    }
-
-    /// The negotiation that the request begins.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the parts of a negotiation, each of another type"
-    )]
-    fn begin(
-        &self,
-        fresh: &Fresh,
-        partner: &Partner,
-        request: &ContractRequestMessage,
-        callback_address: &BaseUrl,
-        terms: Value,
-        purpose: Option<String>,
-        now: Timestamp,
-    ) -> Result<Negotiation, Stop> {
-        let process =
-            Process::begun_by_peer(Role::Provider, MessageKind::Request).map_err(|rejection| {
-                fresh.refuse(RefusalKind::IllegalState, rejection.to_string(), "")
-            })?;
-        Ok(Negotiation {
-            v: 1,
-            pid: fresh.pid(),
-            peer_pid: Some(request.consumer_pid.clone()),
-            participant: partner.participant.clone(),
-            process,
-            peer_base: callback_address.as_str().to_owned(),
-            dataset: self.dataset.id.clone(),
-            offer: self.offered.id.clone(),
-            terms,
-            purpose,
-            agreement: None,
-            accepted: Vec::new(),
-            transitions: 1,
-            outbox: Vec::new(),
-            withdrawn: Vec::new(),
-            failure: None,
-            created: now,
-            handling: handling::of(self.offered.handling, partner, None),
-            awaiting: None,
-            changed: now,
-        })
-    }
-
-    fn agreed_terms(&self, fresh: &Fresh, purpose: Option<&str>) -> Result<Value, Stop> {
-        let offer = policy::terms::message_offer(&self.offered.offer, self.dataset.id.as_str());
-        let Some(purpose) = purpose else { return Ok(offer) };
-        policy::terms::with_declared_purpose(&offer, purpose, self.rules.set.purposes()).map_err(
-            |error| fresh.refuse(RefusalKind::Policy, error.to_string(), error.to_string()),
-        )
-    }
-
-    /// Judges the terms as they would be agreed.
-    fn judge(
-        &self,
-        context: &Context,
-        fresh: &Fresh,
-        partner: &Partner,
-        terms: &Value,
-        purpose: Option<&str>,
-        now: Timestamp,
-    ) -> Result<(), Stop> {
-        let agreement = agreement_json(
-            terms,
-            &fresh_agreement_id(fresh),
-            &context.participant,
-            partner,
-            &self.dataset,
-            now,
-        );
-        let policy = Policy::from_json(&agreement).map_err(|error| {
-            fresh.refuse(RefusalKind::Policy, error.to_string(), error.to_string())
-        })?;
-        let purposes: Vec<String> = match purpose {
-            Some(purpose) => vec![purpose.to_owned()],
-            None => policy::terms::named_purposes(&policy),
+    };
+    let Some(difference) = differs else {
+        negotiation.purpose = purpose;
+        return match negotiation.handling {
+            Handling::Auto => accepted(view, context, fresh, partner, negotiation),
+            Handling::Manual => Ok(vec![await_decision(view, context, negotiation)]),
         };
-        let evaluation =
-            judge::negotiable(&self.rules, partner, &self.dataset, &policy, &purposes, now);
-        match policy::explain::refusal(&self.offered.policy, &evaluation) {
-            None if evaluation.is_permit() => Ok(()),
-            None => Err(fresh.refuse(RefusalKind::Policy, "denied by policy", "denied")),
-            Some(explanation) => Err(fresh.refuse(
-                RefusalKind::Policy,
-                explanation.external,
-                format!("{} (requested: {})", explanation.internal, self.requested),
-            )),
-        }
+    };
+    if negotiation.handling == Handling::Manual {
+        let Some(terms) = narrowed(proposed) else {
+            let text = "the terms do not allow the purpose that is declared with them";
+            return Err(fresh.refuse(RefusalKind::Invalid, text, text));
+        };
+        (negotiation.terms, negotiation.purpose) = (terms, purpose);
+        negotiation.bargained = false;
+        return Ok(vec![await_decision(view, context, negotiation)]);
     }
+    if negotiation.rounds == 1 {
+        let terms = negotiation.terms.clone();
+        let id = terms.get("@id").and_then(Value::as_str).and_then(|id| OfferId::new(id).ok());
+        let id = id.unwrap_or_else(|| negotiation.offer.clone());
+        return Ok(vec![send_offer(view, context, fresh, negotiation, &id, &terms)?]);
+    }
+    let reason = format!("the offer stands as it was made: {difference}");
+    terminate_with(context, fresh, view, negotiation, "offer-stands", &reason)
 }
 
 /// Sends the agreement on the terms as they stand.
@@ -293,7 +323,7 @@ pub(super) fn agree(
     fresh: &Fresh,
     partner: &Partner,
     negotiation: &mut Negotiation,
-) -> Result<Vec<RecordDraft>, Stop> {
+) -> Result<RecordDraft, Stop> {
     let now = view.now();
     let id = fresh_agreement_id(fresh);
     let terms = AgreementTerms {
@@ -313,7 +343,7 @@ pub(super) fn agree(
         message::to_json(&ContractAgreementMessage { pids, agreement: body }, Some(&message_id))
     })?;
     negotiation.agreement = Some(id.clone());
-    let mut record = RecordDraft::new(
+    let record = RecordDraft::new(
         LogId::Relation(negotiation.participant.clone()),
         RecordKind::NegotiationAgreed,
         Category::Service,
@@ -326,10 +356,7 @@ pub(super) fn agree(
     })
     .digest("agreement", agreement.sha256.clone())
     .put(Key::Agreement(id), agreement);
-    if let Some(owed) = owed {
-        record = record.put(owed.key, owed.entity).message(owed.text);
-    }
-    Ok(vec![record])
+    Ok(with_owed(record, owed))
 }
 
 /// Puts the agreement in force after the consumer verified it.
@@ -338,7 +365,7 @@ pub(super) fn finalize(
     context: &Context,
     fresh: &Fresh,
     negotiation: &mut Negotiation,
-) -> Result<Vec<RecordDraft>, Stop> {
+) -> Result<RecordDraft, Stop> {
     let (kind, id) = (MessageKind::Finalized, fresh.message_id());
     let owed = send(view, context, fresh, negotiation, kind, id.clone(), |pids| {
         let event = NegotiationEvent::Finalized;
@@ -359,10 +386,7 @@ pub(super) fn finalize(
         record = record.put(Key::Agreement(agreement_id.clone()), agreement);
     }
     record = record.account(account);
-    if let Some(owed) = owed {
-        record = record.put(owed.key, owed.entity).message(owed.text);
-    }
-    Ok(vec![record])
+    Ok(with_owed(record, owed))
 }
 
 /// The entity of an agreement.
@@ -413,28 +437,4 @@ fn rules_only(terms: &Value) -> Value {
         }
     }
     Value::Object(rules)
-}
-
-fn fresh_agreement_id(fresh: &Fresh) -> AgreementId {
-    AgreementId::from_uuid(fresh.agreement)
-}
-
-fn agreement_json(
-    terms: &Value,
-    id: &AgreementId,
-    provider: &ParticipantId,
-    partner: &Partner,
-    dataset: &Dataset,
-    now: Timestamp,
-) -> Value {
-    policy::terms::agreement(
-        terms,
-        &policy::terms::Parties {
-            id: id.as_str(),
-            assigner: provider.as_str(),
-            assignee: partner.participant.as_str(),
-            target: dataset.id.as_str(),
-            timestamp: now,
-        },
-    )
 }

@@ -12,7 +12,11 @@ use crate::entity::{Agreement, ClockRefusal, Dataset, Partner, PartnerState, Sit
 use crate::{Entity, Key, Kind, RecordKind, Refusal, RefusalKind, negotiation, transfer};
 
 /// The consumer's first message.
-fn request(consumer: &mut World, provider: &World, purpose: Option<&str>) -> (Pid, Value) {
+pub(super) fn request(
+    consumer: &mut World,
+    provider: &World,
+    purpose: Option<&str>,
+) -> (Pid, Value) {
     let chosen = choice(provider, purpose).unwrap();
     begin(consumer, "p", Some(&chosen), purpose).unwrap();
     let pid = consumer.only(Kind::Negotiation);
@@ -321,23 +325,6 @@ fn messages_are_taken_in_the_states_of_the_protocol_only() {
 
 fn draft() -> crate::RecordDraft {
     crate::RecordDraft::new(crate::LogId::Site, RecordKind::SiteStarted, crate::Category::Service)
-}
-
-#[test]
-fn counter_messages_are_answered_by_an_end() {
-    let (mut consumer, mut provider) = pair("");
-    let (own, _) = request(&mut consumer, &provider, None);
-    send(&mut consumer, &mut provider, &own, Fate::Arrives);
-    let theirs = provider.only(Kind::Negotiation);
-    let offer = consumer.negotiation(&own).terms;
-    let text = json!({
-        "@context": [protocol::message::CONTEXT], "@type": "ContractOfferMessage", "@id": "urn:o",
-        "consumerPid": own.as_str(), "providerPid": theirs.as_str(), "offer": offer,
-    });
-    consumer.receive(&provider.peer(), &text).unwrap();
-    let (_, answer) = consumer.due(&own).unwrap();
-    assert_eq!(answer["@type"], "ContractNegotiationTerminationMessage");
-    assert_eq!(answer["code"], "offer-stands");
 }
 
 #[test]

@@ -304,6 +304,9 @@ impl World {
             "ContractRequestMessage" if text.get("callbackAddress").is_some() => {
                 self.take_request(peer, text).map(|status| status.provider_pid)
             }
+            "ContractOfferMessage" if text.get("callbackAddress").is_some() => {
+                self.take_offer(peer, text).map(|status| status.consumer_pid)
+            }
             "TransferRequestMessage" => {
                 self.take_transfer_request(peer, text).map(|status| status.provider_pid)
             }
@@ -320,6 +323,18 @@ impl World {
         let (context, fresh) = (self.context.clone(), self.fresh());
         self.decide(|view| {
             negotiation::receive_request(view, &context, &fresh, peer, &request, &inbound)
+        })
+    }
+
+    pub(super) fn take_offer(
+        &mut self,
+        peer: &Peer,
+        text: &Value,
+    ) -> Result<negotiation::Status, Refusal> {
+        let (offered, inbound) = parse::<message::ContractOfferMessage>(text, false);
+        let (context, fresh) = (self.context.clone(), self.fresh());
+        self.decide(|view| {
+            negotiation::receive_offer(view, &context, &fresh, peer, &offered, &inbound)
         })
     }
 
@@ -383,10 +398,12 @@ impl World {
                 Some(N::Termination(read.0.explanation))
             }
             ("ContractOfferMessage", _) => {
-                Some(N::Counter(protocol::negotiation::MessageKind::Offer))
+                let read = parse::<message::ContractOfferMessage>(text, attempted).0;
+                Some(N::CounterOffer(Box::new(read.offer)))
             }
             ("ContractRequestMessage", _) => {
-                Some(N::Counter(protocol::negotiation::MessageKind::Request))
+                let read = parse::<message::ContractRequestMessage>(text, attempted).0;
+                Some(N::CounterRequest(Box::new(read)))
             }
             _ => None,
         };

@@ -6,7 +6,9 @@ use engine::{Peer, negotiation};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use protocol::id::Pid;
-use protocol::message::{self, ContractNegotiation, ContractRequestMessage, Pids};
+use protocol::message::{
+    self, ContractNegotiation, ContractOfferMessage, ContractRequestMessage, Pids,
+};
 
 use super::{Outcome, STATUS_WAIT, boxed, failed, inbound, not_found, pids_of, read};
 use crate::net::Body;
@@ -32,6 +34,29 @@ pub(super) async fn negotiation_request(
         .await
         .map_err(|trouble| boxed(trouble, &shape))?;
     crate::witness::later(node, &peer.participant);
+    Ok(negotiation_answer(StatusCode::CREATED, status))
+}
+
+/// An offer that begins a negotiation: nobody here asked for it.
+pub(super) async fn negotiation_offer(
+    node: &Arc<Node>,
+    request: Request<Incoming>,
+    peer: &Peer,
+) -> Outcome {
+    let incoming: message::Incoming<ContractOfferMessage> =
+        read(node, request, &Shape::Negotiation(None)).await?;
+    let provider = incoming.message.provider_pid.clone();
+    let shape = Shape::Negotiation(Some(Pids { consumer: provider.clone(), provider }));
+    node.check_owing(&peer.participant).map_err(|refusal| failed(refusal, shape.clone()))?;
+    let inbound = inbound(&incoming, false);
+    let (context, fresh, asking) = (Arc::clone(&node.context), node.fresh(), peer.clone());
+    let offered = incoming.message;
+    let status = node
+        .decide(move |view| {
+            negotiation::receive_offer(view, &context, &fresh, &asking, &offered, &inbound)
+        })
+        .await
+        .map_err(|trouble| boxed(trouble, &shape))?;
     Ok(negotiation_answer(StatusCode::CREATED, status))
 }
 

@@ -1,0 +1,48 @@
+//! `sekisho approvals`.
+
+use serde_json::{Value, json};
+
+use super::arguments::Approvals;
+use super::client::{Client, path};
+use super::failure::Failure;
+use super::output::{Output, cell, rows, table};
+
+pub(super) async fn run(
+    command: Approvals,
+    client: &Client,
+    output: Output,
+) -> Result<(), Failure> {
+    let (verb, id, reason) = match command {
+        Approvals::List => return list(client, output).await,
+        Approvals::Approve { id, reason } => ("approve", id, reason),
+        Approvals::Deny { id, reason } => ("deny", id, reason),
+    };
+    let body = json!({ "reason": reason });
+    let decided = client.post(&path(&["v1", "approvals", &id, verb], &[]), &body).await?;
+    output.result(&decided, super::negotiation::told);
+    Ok(())
+}
+
+async fn list(client: &Client, output: Output) -> Result<(), Failure> {
+    let list = client.get("/v1/approvals").await?;
+    output.result(&list, |list| {
+        if list.get("approvals").and_then(Value::as_array).is_none_or(Vec::is_empty) {
+            return "Nothing waits for a decision.".to_owned();
+        }
+        let members =
+            ["kind", "partner", "dataset", "purpose", "state", "approving", "deadline", "id"];
+        let headings =
+            ["KIND", "PARTNER", "DATASET", "PURPOSE", "STATE", "APPROVING WOULD", "UNTIL", "ID"];
+        let mut text = table(&headings, &rows(list.get("approvals"), &members));
+        text.push_str(
+            "\n\nThe terms: `sekisho negotiation show ID` or `sekisho transfer show ID`.",
+        );
+        let first = list.pointer("/approvals/0/id");
+        text.push_str(&format!(
+            "\nTo decide: `sekisho approvals approve {} --reason '…'`, or deny.",
+            cell(first)
+        ));
+        text
+    });
+    Ok(())
+}
