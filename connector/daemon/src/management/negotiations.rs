@@ -188,7 +188,9 @@ impl ShownNegotiation {
 async fn list(call: Call) -> Result<Json<Value>, ApiError> {
     let scope = call.caller.scope.clone();
     newest(call, Kind::Negotiation, "negotiations", |node, entity| match entity {
-        Entity::Negotiation(found) if scope.has(&found.participant, &found.dataset) => {
+        Entity::Negotiation(found)
+            if scope.sees(&found.participant, &found.dataset, found.purpose.as_deref()) =>
+        {
             let shown = serde_json::to_value(ShownNegotiation::of(node, found)).ok()?;
             Some((found.created, shown))
         }
@@ -202,6 +204,11 @@ async fn show(call: Call) -> Result<Json<ShownNegotiation>, ApiError> {
     Ok(Json(ShownNegotiation::of(call.node(), &negotiation)))
 }
 
+fn sees(call: &Call, negotiation: &Negotiation) -> bool {
+    let purpose = negotiation.purpose.as_deref();
+    call.caller.scope.sees(&negotiation.participant, &negotiation.dataset, purpose)
+}
+
 /// A negotiation that the caller may see.
 pub(super) async fn found(call: &Call, pid: &str) -> Result<Negotiation, ApiError> {
     let unknown = || {
@@ -213,9 +220,7 @@ pub(super) async fn found(call: &Call, pid: &str) -> Result<Negotiation, ApiErro
         Ok(engine::Decision::answer(view.entity(&engine::Key::Negotiation(pid.clone()))?))
     });
     match looked_up.await?.as_deref() {
-        Some(Entity::Negotiation(negotiation))
-            if call.caller.scope.has(&negotiation.participant, &negotiation.dataset) =>
-        {
+        Some(Entity::Negotiation(negotiation)) if sees(call, negotiation) => {
             Ok(negotiation.clone())
         }
         _ => Err(unknown()),
@@ -280,7 +285,7 @@ async fn begin(call: Call, asked: Begin) -> Result<Created<ShownNegotiation>, Ap
     let node = Arc::clone(call.node());
     let participant =
         node.partner_id(&asked.partner).ok_or_else(|| partners::unknown(&asked.partner))?;
-    call.caller.scope.check(&participant, &asked.dataset, asked.purpose.as_deref())?;
+    call.caller.check(&participant, &asked.dataset, asked.purpose.as_deref())?;
     node.check_owing(&participant)?;
     let beginning = Beginning {
         participant: participant.clone(),
