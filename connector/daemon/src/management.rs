@@ -14,12 +14,14 @@ mod caller;
 mod catalog;
 mod clock;
 mod content;
+mod data;
 mod datasets;
 mod denials;
 mod epoch;
 mod events;
 mod input;
 mod keys;
+mod list;
 mod negotiations;
 mod openapi;
 mod partners;
@@ -64,6 +66,8 @@ fn table() -> Vec<Route> {
         agreements::routes(),
         transfers::routes(),
         events::routes(),
+        list::routes(),
+        data::routes(),
         audit::routes(),
         verify::routes(),
         epoch::routes(),

@@ -6,14 +6,15 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use http::Method;
+use integration_tests::files;
 use integration_tests::peer::Peer;
 use integration_tests::ports;
 use integration_tests::scene::Scene;
 use integration_tests::site::Site;
 use integration_tests::wait;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::stage::{Pair, note, word};
+use crate::stage::{OPEN, Pair, note, word};
 
 /// How long something may take that happens by itself.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -183,6 +184,133 @@ fn a_key_that_is_revoked_ends_what_runs_under_it_and_never_comes_back() -> Resul
         assert!(!journal.to_string().contains(&text), "the journal has no key");
         Ok(())
     })
+}
+
+#[test]
+fn one_call_gives_an_application_its_data_and_nothing_else() -> Result<()> {
+    Scene::play(|scene| {
+        let address = ports::free()?;
+        let customer = scene.plan("a").setting("management", "bind", &address.to_string());
+        let mut customer = customer.make()?;
+        customer.start()?;
+        let pair = Pair::of(scene.site("b")?, customer)?;
+        let source = note(scene, "one.txt", "0123456789")?;
+        pair.supplier.publish(&source, "one", "reporting")?;
+        pair.supplier.publish(&source, "two", "open")?;
+        pair.supplier.publish(&source, "three", "reporting")?;
+        let limits =
+            ["--role", "application", "--partner", "b", "--purpose", "audit", "--dataset", "one"];
+        let bearer = format!("Bearer {}", key(&pair.customer, "reports", &limits)?);
+        let peer = Peer::new(None, address)?;
+        let get = |path: &str, more: &[(&str, &str)]| {
+            let mut head = vec![("authorization", bearer.as_str())];
+            head.extend(more);
+            peer.get(path, &head)
+        };
+        let path = "/v1/data/b/one?purpose=audit";
+        let first = get(path, &[])?;
+        assert_eq!(
+            (first.status, first.body.as_ref()),
+            (200, b"0123456789".as_slice()),
+            "{first:?}"
+        );
+        let digest = files::sha256(&source)?;
+        let tag = format!("\"{digest}\"");
+        assert_eq!(first.header("etag"), tag);
+        assert!(first.header("repr-digest").starts_with("sha-256=:"));
+        let range = get(path, &[("range", "bytes=4-5"), ("if-range", &tag)])?;
+        assert_eq!((range.status, range.body.as_ref()), (206, b"45".as_slice()));
+        let changed = get(path, &[("range", "bytes=4-5"), ("if-range", "\"other\"")])?;
+        assert_eq!(changed.status, 200, "a range of other bytes is none");
+        assert_eq!(get(path, &[("if-none-match", &tag)])?.status, 304);
+        let link = first.header("link");
+        let evidence = link.split(['<', '>']).nth(1).context("a link to the evidence")?;
+        assert_eq!(get(evidence, &[])?.status, 200);
+        // All that was one use, of one agreement.
+        assert_eq!(pair.customer.ask(&["agreement", "list"])?["total"], 1);
+        assert_eq!(pair.supplier.ask(&["transfer", "list"])?["total"], 1);
+
+        for outside in [
+            "/v1/data/b/one",
+            "/v1/data/b/one?purpose=cfp-reporting",
+            "/v1/data/b/three?purpose=audit",
+        ] {
+            assert_eq!(get(outside, &[])?.status, 403, "{outside}");
+        }
+        pair.customer.ask(&["pull", "b", "two", "-o", word(&scene.file("two"))?])?;
+        let query = |name: &str, more: &Value| -> Result<Value> {
+            let path = format!("/v1/{name}/query");
+            let head = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+            let body = Bytes::from(more.to_string());
+            peer.send(Method::POST, &path, &head, body)?.json()
+        };
+        for list in ["agreements", "transfers", "pulls"] {
+            let seen = query(list, &json!({}))?;
+            assert_eq!(
+                seen["total"], 1,
+                "{list}: what is outside of the scope is not seen: {seen}"
+            );
+            assert_eq!(seen["items"][0]["dataset"], "one");
+        }
+        let told = get("/v1/events?from=start&follow=false", &[])?;
+        let told = String::from_utf8(told.body.to_vec())?;
+        assert!(
+            told.contains("\"dataset\":\"one\"") && !told.contains("\"dataset\":\"two\""),
+            "{told}"
+        );
+
+        // The copy is not given any more when its agreement is over.
+        let agreement = query("agreements", &json!({}))?["items"][0]["id"].clone();
+        let id = agreement.as_str().context("an agreement")?;
+        pair.customer.ask(&["agreement", "end", id, "--reason", "the project is over"])?;
+        let over = get(path, &[])?;
+        assert_eq!(over.status, 403);
+        assert_eq!(over.json()?["error"]["kind"], "policy");
+        Ok(())
+    })
+}
+
+#[test]
+fn pages_of_a_query_neither_lose_nor_repeat_what_stays() -> Result<()> {
+    Scene::play(|scene| {
+        let (site, address) = remote(scene)?;
+        site.activate(&[("open", OPEN)])?;
+        let source = note(scene, "x", "x")?;
+        for number in 0..7 {
+            site.publish(&source, &format!("d{number}"), "open")?;
+        }
+        let peer = Peer::new(None, address)?;
+        let bearer = format!("Bearer {}", key(&site, "auditor", &["--role", "auditor"])?);
+        let query = |body: Value| -> Result<(u16, Value)> {
+            let head = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+            let body = Bytes::from(body.to_string());
+            let reply = peer.send(Method::POST, "/v1/datasets/query", &head, body)?;
+            Ok((reply.status, reply.json()?))
+        };
+        let filter = json!({ "not": { "field": "id", "operator": "in", "value": ["d3", "d4"] } });
+        let (_, page) = query(json!({ "filter": filter, "order": "-id", "limit": 2 }))?;
+        assert_eq!(ids(&page), ["d6", "d5"]);
+        assert_eq!(page["total"], 5);
+        // What comes in between moves nothing that is still to be shown.
+        site.publish(&source, "d9", "open")?;
+        let (_, page) =
+            query(json!({ "filter": filter, "order": "-id", "limit": 2, "cursor": page["next"] }))?;
+        assert_eq!(ids(&page), ["d2", "d1"]);
+        let (_, last) =
+            query(json!({ "filter": filter, "order": "-id", "limit": 2, "cursor": page["next"] }))?;
+        assert_eq!(ids(&last), ["d0"]);
+        assert_eq!(last["next"], Value::Null);
+        let (status, _) = query(json!({ "order": "id", "cursor": page["next"] }))?;
+        assert_eq!(status, 400, "a cursor belongs to its order");
+        let (status, refused) = query(json!({ "filter": { "xor": [] } }))?;
+        assert_eq!(status, 400);
+        assert!(refused["error"]["help"].as_str().context("help")?.contains("and"));
+        Ok(())
+    })
+}
+
+fn ids(page: &Value) -> Vec<&str> {
+    page["items"].as_array().into_iter().flatten().filter_map(|item| item["id"].as_str()).collect()
 }
 
 /// A site with the management listener on TCP.

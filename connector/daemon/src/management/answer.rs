@@ -307,6 +307,14 @@ impl<E: Into<ApiError>> From<E> for Stop {
 }
 
 impl Events {
+    /// Events that nobody reads, for work whose outcome alone is wanted.
+    pub(super) fn unheard() -> Self {
+        let (sender, mut receiver) = mpsc::channel(EVENTS_WAITING);
+        // It ends with the last sender.
+        tokio::spawn(async move { while receiver.recv().await.is_some() {} });
+        Self(sender)
+    }
+
     /// Sends an event; waits while the reader is slow.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ use super::caller::APPLICATIONS;
 use super::input::Nothing;
 use super::pulls::{lost, not_received, visible};
 use super::route::{Bytes, Call, Json, Route};
-use crate::net::{BodyFailure, empty, full};
+use crate::net::{Body, BodyFailure, empty, full};
 use crate::node::Node;
 use crate::objects::PullName;
 
@@ -56,15 +56,28 @@ pub(super) fn routes() -> Vec<Route> {
 
 /// The bytes, from where the command line has them.
 async fn bytes(call: Call) -> Result<Bytes, ApiError> {
-    let (node, id, headers) = (call.node(), call.segment("id"), call.headers());
-    let (name, digests) = received(&call, id).await?;
-    let Some(received) = node.objects.received(&name, &digests) else {
+    let id = call.segment("id");
+    let digests = received(&call, id).await?;
+    Ok(Bytes(open(call.node(), id, &digests, call.headers()).await?))
+}
+
+/// The bytes of a pull that is received, or the range that is asked for.
+///
+/// # Errors
+/// When they are gone, or cannot be read.
+pub(super) async fn open(
+    node: &Arc<Node>,
+    id: &str,
+    digests: &Digests,
+    headers: &HeaderMap,
+) -> Result<Response<Body>, ApiError> {
+    let Some(received) = node.objects.received(&pull_name(id)?, digests) else {
         return Err(gone(node, id).await);
     };
-    let range = match range(headers, digests.size) {
+    let range = match range(headers, digests) {
         Asked::Whole => 0..digests.size,
         Asked::Part(range) => range,
-        Asked::Unsatisfiable => return Ok(Bytes(unsatisfiable(digests.size))),
+        Asked::Unsatisfiable => return Ok(unsatisfiable(digests.size)),
     };
     let unreadable = |error: std::io::Error| {
         let text = format!("`{}` cannot be read: {error}", received.path.display());
@@ -90,7 +103,7 @@ async fn bytes(call: Call) -> Result<Bytes, ApiError> {
         }
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
     }
-    Ok(Bytes(response))
+    Ok(response)
 }
 
 /// The evidence, as `FILE.prov` holds it.
@@ -137,12 +150,13 @@ fn pull_name(id: &str) -> Result<PullName, ApiError> {
     id.parse().map_err(|_| ApiError::not_found(format!("there is no pull `{id}`")))
 }
 
-/// The name and digests of a pull that is received.
-async fn received(call: &Call, id: &str) -> Result<(PullName, Digests), ApiError> {
-    let name = pull_name(id)?;
+/// The digests of a pull that is received.
+async fn received(call: &Call, id: &str) -> Result<Digests, ApiError> {
+    // The id names a file: only what is a pull's name may.
+    pull_name(id)?;
     let pull = visible(call, id).await?;
     match pull.step {
-        PullStep::Received { digests, .. } => Ok((name, digests)),
+        PullStep::Received { digests, .. } => Ok(digests),
         _ => Err(not_received(&pull)),
     }
 }
@@ -161,6 +175,11 @@ async fn gone(node: &Arc<Node>, id: &str) -> ApiError {
     }
 }
 
+/// The strong entity tag of bytes: their SHA-256.
+pub(super) fn etag(digests: &Digests) -> String {
+    format!("\"{}\"", digests.sha256)
+}
+
 #[derive(Debug, PartialEq, Eq)]
 enum Asked {
     Whole,
@@ -168,8 +187,14 @@ enum Asked {
     Unsatisfiable,
 }
 
-/// The one range that is asked for. What is none, and several of them, are ignored (RFC 9110 section 14.2).
-fn range(headers: &HeaderMap, size: u64) -> Asked {
+/// The one range that is asked for. What is none, and several of them, are ignored (RFC 9110 section 14.2), and so is one of
+/// other bytes (section 13.1.5).
+fn range(headers: &HeaderMap, digests: &Digests) -> Asked {
+    let same = |value: &HeaderValue| value.as_bytes() == etag(digests).as_bytes();
+    if headers.get(header::IF_RANGE).is_some_and(|value| !same(value)) {
+        return Asked::Whole;
+    }
+    let size = digests.size;
     let parsed = headers
         .get(header::RANGE)
         .and_then(|value| value.to_str().ok())
@@ -192,7 +217,7 @@ fn range(headers: &HeaderMap, size: u64) -> Asked {
     if start < end { Asked::Part(start..end) } else { Asked::Unsatisfiable }
 }
 
-fn unsatisfiable(size: u64) -> Response<crate::net::Body> {
+fn unsatisfiable(size: u64) -> Response<Body> {
     let mut response = Response::new(empty());
     *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
     if let Ok(value) = HeaderValue::try_from(format!("bytes */{size}")) {

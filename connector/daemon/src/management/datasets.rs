@@ -328,7 +328,7 @@ async fn existing(node: &Node, id: &DatasetId) -> Result<Option<Dataset>, ApiErr
     })
 }
 
-async fn rules(node: &Node) -> Result<Arc<Rules>, ApiError> {
+pub(super) async fn rules(node: &Node) -> Result<Arc<Rules>, ApiError> {
     Ok(node.commit(|view| engine::catalog::rules(view).map(Decision::answer)).await?)
 }
 
@@ -354,7 +354,7 @@ fn visible_to(node: &Node, rules: &Rules, dataset: &Dataset) -> Vec<Value> {
         .collect()
 }
 
-fn summary(dataset: &Dataset, rules: &Rules) -> Value {
+pub(super) fn summary(dataset: &Dataset, rules: &Rules) -> Value {
     let policies = rules.set.policies_for(
         dataset.id.as_str(),
         dataset.tags.iter().map(String::as_str),

@@ -438,7 +438,7 @@ fn changed(changes: &Changes) -> Vec<Value> {
     changes.partners.iter().map(|(name, kind)| json!({ "partner": name, "what": kind })).collect()
 }
 
-fn summary(file: &PartnerFile) -> Value {
+pub(super) fn summary(file: &PartnerFile) -> Value {
     json!({
         "name": file.name(),
         "state": file.partner.state,

@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::answer::{self, ApiError, ErrorKind, Events, Stop, Throttle};
-use super::caller::APPLICATIONS;
+use super::caller::{APPLICATIONS, READERS_AND_APPLICATIONS};
 use super::catalog::unsent;
-use super::partners;
-use super::route::{Call, Lines, Route};
+use super::route::{Call, Json, Lines, Route};
+use super::{list, partners};
 use crate::net::Phase;
 use crate::node::Node;
 use crate::pulls::{self, PullError, State};
@@ -36,22 +36,29 @@ pub(super) fn routes() -> Vec<Route> {
             pull,
         )
         .for_roles(APPLICATIONS),
+        Route::get("pulls.show", "/v1/pulls/{id}", "One pull", show)
+            .for_roles(READERS_AND_APPLICATIONS),
     ]
+}
+
+async fn show(call: Call) -> Result<Json<Value>, ApiError> {
+    let pull = visible(&call, call.segment("id")).await?;
+    Ok(Json(list::pull(call.node(), &pull)))
 }
 
 /// What to pull, and for what.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Wanted {
+pub(super) struct Wanted {
     /// The partner's short name or participant id.
-    partner: String,
+    pub(super) partner: String,
     /// The dataset's id.
     #[schemars(with = "String")]
-    dataset: DatasetId,
+    pub(super) dataset: DatasetId,
     /// What it is used for, where the policy asks.
-    purpose: Option<String>,
+    pub(super) purpose: Option<String>,
     /// How long to wait for a partner that is away.
-    wait_seconds: u64,
+    pub(super) wait_seconds: u64,
 }
 
 /// Pulls a dataset; the events end with `received` or an error.
@@ -61,13 +68,42 @@ async fn pull(call: Call, wanted: Wanted) -> Result<Lines<Value>, ApiError> {
         node.partner_id(&wanted.partner).ok_or_else(|| partners::unknown(&wanted.partner))?;
     call.caller.check(&participant, &wanted.dataset, wanted.purpose.as_deref())?;
     Ok(answer::stream(move |events| async move {
-        // One attempt is always made to its end.
-        let patience =
-            Duration::from_secs(wanted.wait_seconds).max(node.config.outbound.connect_timeout());
-        let watcher = Watcher { node, wanted, participant, patience, events };
+        let watcher = Watcher::new(node, wanted, participant, events);
         let pull = watcher.begin(&person).await?;
         watcher.follow(&pull).await
     }))
+}
+
+/// Pulls for one who wants the outcome alone: received, or an error. At once, it may still be open.
+///
+/// # Errors
+/// As the events of a pull end.
+pub(super) async fn obtain(
+    node: &Arc<Node>,
+    wanted: Wanted,
+    participant: ParticipantId,
+    person: &str,
+    at_once: bool,
+) -> Result<Pull, ApiError> {
+    let watcher = Watcher::new(Arc::clone(node), wanted, participant, Events::unheard());
+    let away = || {
+        ApiError::new(ErrorKind::TryAgain, "the daemon is stopping; the pull stays open")
+            .help("the same request goes on with it")
+    };
+    let failed = |stop| match stop {
+        Stop::Failed(error) => error,
+        Stop::Gone => away(),
+    };
+    let pull = watcher.begin(person).await.map_err(failed)?;
+    if matches!(pull.step, PullStep::Received { .. }) {
+        return Ok(pull);
+    }
+    if at_once {
+        pulls::drive(node, &pull.id);
+        return Ok(pull);
+    }
+    watcher.follow(&pull).await.map_err(failed)?;
+    existing(node, &pull.id).await
 }
 
 /// One who waits for a pull.
@@ -80,6 +116,13 @@ struct Watcher {
 }
 
 impl Watcher {
+    fn new(node: Arc<Node>, wanted: Wanted, participant: ParticipantId, events: Events) -> Self {
+        // One attempt is always made to its end.
+        let patience =
+            Duration::from_secs(wanted.wait_seconds).max(node.config.outbound.connect_timeout());
+        Self { node, wanted, participant, patience, events }
+    }
+
     /// Begins the pull, as soon as the partner is there.
     async fn begin(&self, person: &str) -> Result<Pull, Stop> {
         let outbound = &self.node.config.outbound;

@@ -2,6 +2,10 @@
 
 use super::*;
 
+fn digests(size: u64) -> Digests {
+    Digests { sha256: "5a".repeat(32), blake3: String::new(), size }
+}
+
 #[test]
 fn a_range_is_resolved_or_ignored() {
     let cases = [
@@ -23,7 +27,7 @@ fn a_range_is_resolved_or_ignored() {
         if let Some(text) = text {
             headers.insert(header::RANGE, HeaderValue::from_static(text));
         }
-        assert_eq!(range(&headers, 10), expected, "{text:?}");
+        assert_eq!(range(&headers, &digests(10)), expected, "{text:?}");
     }
 }
 
@@ -31,5 +35,18 @@ fn a_range_is_resolved_or_ignored() {
 fn nothing_of_an_empty_file_can_be_a_part() {
     let mut headers = HeaderMap::new();
     headers.insert(header::RANGE, HeaderValue::from_static("bytes=0-"));
-    assert_eq!(range(&headers, 0), Asked::Unsatisfiable);
+    assert_eq!(range(&headers, &digests(0)), Asked::Unsatisfiable);
+}
+
+#[test]
+fn a_range_of_other_bytes_is_ignored() {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::RANGE, HeaderValue::from_static("bytes=4-"));
+    let tag = etag(&digests(10));
+    headers.insert(header::IF_RANGE, HeaderValue::try_from(tag.clone()).unwrap());
+    assert_eq!(range(&headers, &digests(10)), Asked::Part(4..10));
+    for other in ["\"other\"".to_owned(), format!("W/{tag}"), "yesterday".to_owned()] {
+        headers.insert(header::IF_RANGE, HeaderValue::try_from(other).unwrap());
+        assert_eq!(range(&headers, &digests(10)), Asked::Whole);
+    }
 }
