@@ -14,7 +14,7 @@ use integration_tests::site::Site;
 use integration_tests::wait;
 use serde_json::{Value, json};
 
-use crate::stage::{OPEN, Pair, note, word};
+use crate::stage::{HIDDEN, Pair, note, word};
 
 /// How long something may take that happens by itself.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -71,25 +71,48 @@ fn events_go_on_after_a_restart_exactly_where_the_reader_was() -> Result<()> {
 }
 
 /// Who may call what, beside administrators. A change here is a change of who may do what.
-const OTHERS: [(&str, &[&str]); 28] = [
+const OTHERS: [(&str, &[&str]); 57] = [
+    ("agreements.end", POLICY),
+    ("agreements.import", POLICY),
     ("agreements.list", READERS_AND_APPLICATIONS),
+    ("agreements.query", READERS_AND_APPLICATIONS),
+    ("agreements.show", READERS_AND_APPLICATIONS),
+    ("approvals.approve", POLICY),
+    ("approvals.deny", POLICY),
+    ("approvals.list", READERS),
+    ("audit.newEpoch", NOBODY),
     ("audit.records", READERS),
     ("audit.tail", READERS),
     ("audit.verify", READERS),
     ("catalog.ask", APPLICATIONS),
     ("clock.accept", NOBODY),
+    ("data.get", APPLICATIONS),
     ("datasets.list", READERS),
     ("datasets.preview", POLICY),
     ("datasets.publish", POLICY),
+    ("datasets.query", READERS),
     ("datasets.show", READERS),
     ("datasets.withdraw", POLICY),
     ("events.follow", READERS_AND_APPLICATIONS),
     ("keys.create", NOBODY),
     ("keys.list", NOBODY),
     ("keys.revoke", NOBODY),
+    ("negotiations.accept", POLICY_AND_APPLICATIONS),
+    ("negotiations.agree", POLICY_AND_APPLICATIONS),
+    ("negotiations.begin", POLICY_AND_APPLICATIONS),
+    ("negotiations.finalize", POLICY_AND_APPLICATIONS),
+    ("negotiations.list", READERS_AND_APPLICATIONS),
+    ("negotiations.offer", POLICY_AND_APPLICATIONS),
+    ("negotiations.request", POLICY_AND_APPLICATIONS),
+    ("negotiations.show", READERS_AND_APPLICATIONS),
+    ("negotiations.terminate", POLICY_AND_APPLICATIONS),
+    ("negotiations.verify", POLICY_AND_APPLICATIONS),
     ("partners.add", NOBODY),
+    ("partners.holdings", READERS),
     ("partners.list", READERS_AND_APPLICATIONS),
+    ("partners.offboard", NOBODY),
     ("partners.preview", NOBODY),
+    ("partners.query", READERS_AND_APPLICATIONS),
     ("partners.remove", NOBODY),
     ("partners.resume", NOBODY),
     ("partners.show", READERS),
@@ -98,12 +121,19 @@ const OTHERS: [(&str, &[&str]); 28] = [
     ("pulls.content", APPLICATIONS),
     ("pulls.delivered", APPLICATIONS),
     ("pulls.provenance", APPLICATIONS),
+    ("pulls.query", READERS_AND_APPLICATIONS),
+    ("pulls.show", READERS_AND_APPLICATIONS),
     ("status.show", READERS),
+    ("transfers.begin", POLICY_AND_APPLICATIONS),
     ("transfers.list", READERS_AND_APPLICATIONS),
+    ("transfers.query", READERS_AND_APPLICATIONS),
+    ("transfers.show", READERS_AND_APPLICATIONS),
+    ("transfers.step", POLICY_AND_APPLICATIONS),
 ];
 const NOBODY: &[&str] = &[];
 const READERS: &[&str] = &["policy-administrator", "auditor"];
 const READERS_AND_APPLICATIONS: &[&str] = &["policy-administrator", "auditor", "application"];
+const POLICY_AND_APPLICATIONS: &[&str] = &["policy-administrator", "application"];
 const POLICY: &[&str] = &["policy-administrator"];
 const APPLICATIONS: &[&str] = &["application"];
 
@@ -274,10 +304,10 @@ fn one_call_gives_an_application_its_data_and_nothing_else() -> Result<()> {
 fn pages_of_a_query_neither_lose_nor_repeat_what_stays() -> Result<()> {
     Scene::play(|scene| {
         let (site, address) = remote(scene)?;
-        site.activate(&[("open", OPEN)])?;
+        site.activate(&[("hidden", HIDDEN)])?;
         let source = note(scene, "x", "x")?;
         for number in 0..7 {
-            site.publish(&source, &format!("d{number}"), "open")?;
+            site.publish(&source, &format!("d{number}"), "hidden")?;
         }
         let peer = Peer::new(None, address)?;
         let bearer = format!("Bearer {}", key(&site, "auditor", &["--role", "auditor"])?);
@@ -292,7 +322,7 @@ fn pages_of_a_query_neither_lose_nor_repeat_what_stays() -> Result<()> {
         assert_eq!(ids(&page), ["d6", "d5"]);
         assert_eq!(page["total"], 5);
         // What comes in between moves nothing that is still to be shown.
-        site.publish(&source, "d9", "open")?;
+        site.publish(&source, "d9", "hidden")?;
         let (_, page) =
             query(json!({ "filter": filter, "order": "-id", "limit": 2, "cursor": page["next"] }))?;
         assert_eq!(ids(&page), ["d2", "d1"]);
