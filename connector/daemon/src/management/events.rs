@@ -300,7 +300,7 @@ impl Event {
                 let process = &found.process;
                 self.transfer = Some(found.pid.to_string());
                 self.take_process(process.role(), &found.pid, found.peer_pid.as_ref());
-                self.state = process.state().map(|state| state.to_string());
+                self.state = process.state().map(|state| state.on_wire().as_str().to_owned());
                 self.pending =
                     process.pending().map(|pending| pending.message.message_type().to_owned());
                 self.agreement = Some(found.agreement.to_string());

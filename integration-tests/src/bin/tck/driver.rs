@@ -139,8 +139,6 @@ impl Driver {
         self.gateway.note(&format!("EVENT {} {}", event.kind, event.data));
         let Ok((process, part)) = part_of(&event.data) else { return };
         let Ok(state) = text(&event.data, "state") else { return };
-        // `SUSPENDED (by the provider)` is said to people.
-        let state = state.split(' ').next().unwrap_or_default();
         let key = process.path();
         let watched = watched.entry(key.clone()).or_insert_with(|| Watched {
             part,

@@ -53,7 +53,7 @@ pub(crate) fn run(libraries: &Path, runner: &Path, settings: &Path) -> Result<Ru
 }
 
 /// The result of each test. A test that is reported twice passed only if it passed both times.
-fn results(output: &str) -> BTreeMap<String, bool> {
+pub(crate) fn results(output: &str) -> BTreeMap<String, bool> {
     let mut results = BTreeMap::new();
     for line in output.lines() {
         for (mark, passed) in [(PASSED, true), (FAILED, false)] {

@@ -202,3 +202,45 @@ fn keep(order: &Order, number: usize, output: &str, seen: &Seen) -> Result<()> {
     write(format!("run-{number}.kit.log"), output)?;
     write(format!("run-{number}.messages.log"), &seen.transcript)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong(output: &str) -> Vec<(String, &'static str)> {
+        let expected = ["CN:01-01", "CN:01-02"].map(str::to_owned).into();
+        judge(&expected, &kit::results(output)).into_iter().collect()
+    }
+
+    #[test]
+    fn only_a_run_in_which_exactly_the_expected_tests_passed_is_right() {
+        let passed = "[time] SUCCESSFUL: CN:01-01\n[time] SUCCESSFUL: CN:01-02\n";
+        assert_eq!(wrong(passed), []);
+        let named = |name: &str, why| vec![(name.to_owned(), why)];
+        let missing = "[time] SUCCESSFUL: CN:01-01\n";
+        assert_eq!(wrong(missing), named("CN:01-02", "did not run"));
+        let failed = "[time] SUCCESSFUL: CN:01-01\n[time] FAILED: CN:01-02\n";
+        assert_eq!(wrong(failed), named("CN:01-02", "failed"));
+        let both = format!("{passed}[time] FAILED: CN:01-02\n[time] SUCCESSFUL: CN:01-02\n");
+        assert_eq!(wrong(&both), named("CN:01-02", "failed"));
+        let unknown = format!("{passed}[time] SUCCESSFUL: CN:09-09\n");
+        assert_eq!(wrong(&unknown).len(), 1);
+    }
+
+    #[test]
+    fn the_script_has_a_part_for_every_test_that_needs_one() {
+        let parts = script::PROVIDER_NEGOTIATIONS
+            .iter()
+            .chain(&script::CONSUMER_NEGOTIATIONS)
+            .chain(&script::PROVIDER_TRANSFERS)
+            .chain(&script::CONSUMER_TRANSFERS);
+        let played = parts.map(|part| part.test.to_owned());
+        let asked = ["CAT:01-01", "CAT:01-02", "CAT:01-03", "MET:01-01"].map(str::to_owned);
+        let all = played.chain(asked).collect::<Vec<_>>();
+        assert_eq!(all.len(), 65);
+        assert_eq!(
+            all.into_iter().collect::<BTreeSet<_>>(),
+            EXPECTED.lines().map(str::to_owned).collect()
+        );
+    }
+}
