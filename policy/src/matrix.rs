@@ -279,3 +279,16 @@ fn field(value: &str) -> String {
     }
     value
 }
+
+/// The restriction that stops a running agreement on a dataset at an instant; none where it goes on.
+#[must_use]
+pub fn stopped(
+    site: &Site,
+    partner: &Partner,
+    dataset: &Dataset,
+    purpose: Option<&str>,
+    at: Timestamp,
+) -> Option<String> {
+    let question = Question { purpose: purpose.map(str::to_owned), ..Question::at(at) };
+    inquiry::restriction(&site.rules, partner, dataset, &question).map(|ground| ground.to_string())
+}

@@ -169,6 +169,17 @@ impl RuleSet {
         Ok(Self { inner: Arc::new(Inner::new(sources, policies, restrictions)) })
     }
 
+    /// The same policies under other groups.
+    ///
+    /// # Errors
+    /// Every finding: a policy may name a group that is gone.
+    pub fn regrouped(&self, groups: &Groups) -> Result<Self, Vec<Diagnostic>> {
+        let sources: Vec<_> = (self.files())
+            .map(|(name, text)| Source { name: name.to_owned(), bytes: text.as_bytes().to_vec() })
+            .collect();
+        Self::compile(&sources, groups, self.purposes())
+    }
+
     /// A set without policies: nothing is offered.
     #[must_use]
     pub fn empty() -> Self {

@@ -1,6 +1,6 @@
 //! The command line.
 //!
-//! `init`, `check`, `serve`, `rebuild`, `pki`, `partner card`, `policy check` and `provenance` work on the site's files; every other command asks the running
+//! `init`, `check`, `serve`, `rebuild`, `pki`, `partner card`, `policy` and `provenance` work on the site's files; every other command asks the running
 //! daemon over its management socket, so that one process writes the journal.
 
 use std::path::Path;
@@ -30,7 +30,7 @@ mod negotiation;
 mod output;
 mod partner;
 mod pki;
-mod policy_check;
+mod policy;
 mod provenance;
 mod pull;
 mod serve;
@@ -76,7 +76,8 @@ fn command(arguments: Arguments, output: Output) -> Result<(), Failure> {
         Command::Partner(Partner::Card { output: file }) => {
             partner::card(site, file.as_deref(), output, now)
         }
-        Command::Policy(command) => policy_check::run(site, &command, output),
+        Command::Policy(command) => policy::run(site, command, output, now),
+        Command::Terms(command) => policy::terms::run(site, &command, output, now),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "sekisho", &mut script);

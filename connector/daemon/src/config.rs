@@ -20,7 +20,7 @@ mod sections;
 pub(crate) use problem::nearest;
 pub use problem::{Place, Problem, Problems};
 pub use sections::{
-    AddressError, ClockSection, CollectorUrl, DataSection, JournalSection, LogFormat,
+    Activation, AddressError, ClockSection, CollectorUrl, DataSection, JournalSection, LogFormat,
     ManagementSection, OutboundSection, PartnerListenerSection, PolicySection, ProcessesSection,
     PublicUrl, SiteSection, SocketMode, StatusListenerSection, TelemetrySection,
 };

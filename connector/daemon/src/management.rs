@@ -26,6 +26,7 @@ mod negotiations;
 mod openapi;
 mod partners;
 mod person;
+mod policies;
 mod processes;
 mod pulls;
 mod route;
@@ -56,6 +57,7 @@ fn table() -> Vec<Route> {
     let modules = [
         status::routes(),
         partners::routes(),
+        policies::routes(),
         datasets::routes(),
         catalog::routes(),
         pulls::routes(),

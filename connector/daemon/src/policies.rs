@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
+use policy::cases;
 use policy::diagnostic::Diagnostic;
 use policy::set::{Purpose, Purposes, RuleSet, Source};
 
 use crate::config::{Place, Problem, Problems};
 use crate::partners::Registry;
 use crate::site::Paths;
+
+pub mod facts;
 
 /// The endings of policy files: our TOML form, and ODRL as it is.
 const ENDINGS: [&str; 3] = ["toml", "json", "jsonld"];
@@ -53,19 +56,33 @@ pub fn load(paths: &Paths, registry: &Registry) -> Result<RuleSet, PoliciesError
     RuleSet::compile(&sources, &registry.groups(), &purposes).map_err(PoliciesError::Policies)
 }
 
-/// Reads the policy files of a directory, in the order of their names.
+/// Reads the policy files of a directory, in the order of their names. Cases for `sekisho policy test` are none.
 ///
 /// # Errors
 /// When the directory or a file cannot be read, or a file is too large to be a policy.
 pub fn sources(directory: &Path) -> Result<Vec<Source>, Problem> {
+    files(directory, |name| {
+        let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
+        ENDINGS.contains(&ending) && !name.ends_with(cases::ENDING)
+    })
+}
+
+/// Reads the files of cases of a directory, in the order of their names.
+///
+/// # Errors
+/// As [`sources`].
+pub fn case_files(directory: &Path) -> Result<Vec<Source>, Problem> {
+    files(directory, |name| name.ends_with(cases::ENDING))
+}
+
+fn files(directory: &Path, is_wanted: impl Fn(&str) -> bool) -> Result<Vec<Source>, Problem> {
     let unreadable = |error| Problem::unreadable(directory, &error);
     let mut sources = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
-        let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
         // Editors leave dotfiles beside the file.
-        if ENDINGS.contains(&ending) && !name.starts_with('.') {
+        if is_wanted(name) && !name.starts_with('.') {
             sources.push(source(&path, name)?);
         }
     }
@@ -85,6 +102,65 @@ pub fn source(path: &Path, name: &str) -> Result<Source, Problem> {
         return Err(Problem::new(Place::File(path.to_owned()), "", message, "move it elsewhere"));
     }
     Ok(Source { name: name.to_owned(), bytes: std::fs::read(path).map_err(unreadable)? })
+}
+
+/// Writes a set over the policy files and purposes of a site, and removes the files that it does not have.
+///
+/// # Errors
+/// When a file cannot be read, written or removed. What was written by then stays.
+pub fn write(paths: &Paths, rules: &RuleSet) -> Result<(), Problem> {
+    for (name, text) in rules.files() {
+        replace(&paths.policies.join(name), text)?;
+    }
+    for source in sources(&paths.policies)? {
+        if !rules.files().any(|(name, _)| name == source.name) {
+            let path = paths.policies.join(&source.name);
+            std::fs::remove_file(&path).map_err(|error| unwritable(&path, &error))?;
+        }
+    }
+    if purposes(&paths.purposes)? == *rules.purposes() {
+        return Ok(());
+    }
+    let listed: BTreeMap<String, Purpose> = rules.purposes().clone().into();
+    let text = toml::to_string(&listed).map_err(|error| {
+        Problem::new(Place::File(paths.purposes.clone()), "", error.to_string(), "")
+    })?;
+    replace(&paths.purposes, &text)
+}
+
+/// Whether the files of a site are those of a set. Files that cannot be read are not.
+pub fn are_filed(paths: &Paths, rules: &RuleSet) -> bool {
+    let (Ok(filed), Ok(purposes)) = (sources(&paths.policies), purposes(&paths.purposes)) else {
+        return false;
+    };
+    let same = |source: &Source| {
+        let mut files = rules.files();
+        files.any(|(name, text)| name == source.name && text.as_bytes() == source.bytes)
+    };
+    purposes == *rules.purposes() && filed.len() == rules.files().count() && filed.iter().all(same)
+}
+
+/// Replaces a file as a whole.
+fn replace(path: &Path, text: &str) -> Result<(), Problem> {
+    use std::io::Write as _;
+    let failed = |error: std::io::Error| unwritable(path, &error);
+    if std::fs::read(path).is_ok_and(|found| found == text.as_bytes()) {
+        return Ok(());
+    }
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".").tempfile_in(directory).map_err(failed)?;
+    file.write_all(text.as_bytes()).map_err(failed)?;
+    // As any file that an administrator makes: a policy is no secret.
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    file.as_file().set_permissions(mode).map_err(failed)?;
+    file.as_file().sync_all().map_err(failed)?;
+    file.persist(path).map_err(|error| failed(error.error))?;
+    Ok(())
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> Problem {
+    let message = format!("cannot be written: {error}");
+    Problem::new(Place::File(path.to_owned()), "", message, "see who may write there")
 }
 
 /// Reads the purposes of a site; none when the file does not exist.

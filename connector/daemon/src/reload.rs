@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use engine::entity::Rules;
 use engine::registry::{self, Author, Changes};
-use engine::{Entity, Kind, Store as _};
+use engine::{Decision, Entity, Kind, Store as _};
 use notify::{RecursiveMode, Watcher as _};
+use policy::set::RuleSet;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
+use crate::config::Activation;
 use crate::node::Node;
 use crate::partners::Registry;
 use crate::{policies, site};
@@ -37,6 +39,23 @@ pub enum ReloadError {
     /// It could not be stored.
     #[error(transparent)]
     Store(#[from] engine::StoreError),
+    /// The files are not those that were looked at.
+    #[error("the policy files changed after they were looked at")]
+    Changed,
+    /// The files hold changes that are not in force and would be lost.
+    #[error("the policy files have changes that are not in force, and would be overwritten")]
+    Unfiled,
+}
+
+/// Which policies come into force.
+#[derive(Debug, Clone)]
+pub enum Wanted {
+    /// Those that the configuration says: of the files, or those in force ([`Activation::Command`]).
+    Configured,
+    /// Those of the files; where a hash is given, only a set of this hash.
+    Filed(Option<String>),
+    /// Those of an earlier set, under the purposes of that set and the groups of now.
+    Earlier(RuleSet),
 }
 
 /// Reads partners and policies and puts them in force.
@@ -44,17 +63,72 @@ pub enum ReloadError {
 /// # Errors
 /// [`ReloadError`]; then what was in force still is.
 pub async fn reload(node: &Arc<Node>, author: Author) -> Result<Changes, ReloadError> {
+    put_in_force(node, author, Wanted::Configured).await
+}
+
+/// Puts partners, and the policies that are wanted, in force.
+///
+/// # Errors
+/// [`ReloadError`]; then what was in force still is.
+pub async fn put_in_force(
+    node: &Arc<Node>,
+    author: Author,
+    wanted: Wanted,
+) -> Result<Changes, ReloadError> {
     let _turn = node.reloading.lock().await;
-    let outcome = activate(node, author).await;
+    let outcome = activate(node, author, wanted).await;
     node.metrics.reload(outcome.is_ok());
     outcome
 }
 
-async fn activate(node: &Arc<Node>, author: Author) -> Result<Changes, ReloadError> {
+/// The policies that are wanted, under the groups of the partners' files.
+async fn wanted_rules(
+    node: &Arc<Node>,
+    registry: &Registry,
+    wanted: Wanted,
+) -> Result<RuleSet, ReloadError> {
+    let in_force = || async {
+        let rules = node.commit(|view| engine::catalog::rules(view).map(Decision::answer)).await?;
+        Ok::<_, engine::StoreError>(rules.set.as_ref().clone())
+    };
+    let is_filed = node.config.policy.activation == Activation::File;
+    let regrouped = |rules: &RuleSet| {
+        rules.regrouped(&registry.groups()).map_err(policies::PoliciesError::Policies)
+    };
+    match wanted {
+        Wanted::Configured if is_filed => Ok(policies::load(&node.paths, registry)?),
+        Wanted::Configured => Ok(regrouped(&in_force().await?)?),
+        Wanted::Filed(expected) => {
+            let rules = policies::load(&node.paths, registry)?;
+            match expected {
+                Some(expected) if expected != hex::encode(rules.hash()) => {
+                    Err(ReloadError::Changed)
+                }
+                _ => Ok(rules),
+            }
+        }
+        Wanted::Earlier(earlier) => {
+            let rules = regrouped(&earlier)?;
+            if is_filed {
+                if !policies::are_filed(&node.paths, &in_force().await?) {
+                    return Err(ReloadError::Unfiled);
+                }
+                policies::write(&node.paths, &rules).map_err(policies::PoliciesError::from)?;
+            }
+            Ok(rules)
+        }
+    }
+}
+
+async fn activate(
+    node: &Arc<Node>,
+    author: Author,
+    wanted: Wanted,
+) -> Result<Changes, ReloadError> {
     let registry = Registry::load(&node.paths.partners)?;
     let generation = node.identity.trust.load().generation().saturating_add(1);
     let trust = registry.trust_store(generation)?;
-    let rules = policies::load(&node.paths, &registry)?;
+    let rules = wanted_rules(node, &registry, wanted).await?;
     let partners = registry.entities();
     let mut digest = Sha256::new();
     digest.update(rules.hash());

@@ -7,7 +7,7 @@ use certs::pki::SitePki;
 use jiff::Timestamp;
 use policy::set::RuleSet;
 
-use crate::config::{Config, FILE_NAME, Place, Problem};
+use crate::config::{Activation, Config, FILE_NAME, Place, Problem};
 use crate::partners::Registry;
 use crate::policies::{self, PoliciesError};
 
@@ -61,8 +61,10 @@ pub struct Site {
     pub pki: SitePki,
     /// Its partners.
     pub partners: Registry,
-    /// Its policies.
+    /// Its policies, as the files say.
     pub rules: RuleSet,
+    /// What is wrong with the policy files where they are only a draft; then [`Self::rules`] has none.
+    pub draft: Option<PoliciesError>,
 }
 
 /// Why a site cannot be used: everything that is wrong in its files.
@@ -109,9 +111,16 @@ impl Site {
             Err(PoliciesError::Policies(_)) if !partners_hold => Err(None),
             Err(error) => Err(Some(error)),
         };
+        // A draft that is not right yet stops nothing: what is in force is in the journal.
+        let (rules, draft) = match rules {
+            Err(error) if config.policy.activation == Activation::Command => {
+                (Ok(RuleSet::empty()), error)
+            }
+            rules => (rules, None),
+        };
         match (pki, rules) {
             (Some(pki), Ok(rules)) if problems.is_empty() => {
-                Ok(Self { paths, config, pki, partners, rules })
+                Ok(Self { paths, config, pki, partners, rules, draft })
             }
             (_, rules) => Err(SiteError { problems, policies: rules.err().flatten() }),
         }

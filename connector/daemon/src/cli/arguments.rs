@@ -8,6 +8,7 @@ use clap_complete::Shell;
 use ipnet::IpNet;
 use protocol::id::{DatasetId, ParticipantId};
 
+pub use super::policy::arguments::{Policy, Terms};
 use crate::config::PublicUrl;
 
 const FIRST_STEPS: &str = "\
@@ -103,12 +104,14 @@ Examples:
     /// Evidence of what was received: verified offline.
     #[command(subcommand)]
     Provenance(Provenance),
-    /// Usage policies.
+    /// Usage policies: what rules, what it means, and changing it.
     #[command(subcommand)]
     Policy(Policy),
     /// Keys with which applications and remote administrators use the management API (`management.bind`).
     #[command(subcommand)]
     Key(Key),
+    /// Say what may be done with a received file: for which purposes, until when, and what must be done by when.
+    Terms(Terms),
     /// Show the running daemon's state.
     Status,
     /// The wall clock.
@@ -709,17 +712,6 @@ Example:
         /// Although no partner has shown yet that a log is behind: after a restore while partners are away.
         #[arg(long)]
         anyway: bool,
-    },
-}
-
-/// `policy`.
-#[derive(Debug, Subcommand)]
-pub enum Policy {
-    /// Check policy files and say what each means. Nothing is activated.
-    Check {
-        /// The files; else those of the site. A file replaces the site's of the same name.
-        #[arg(value_hint = ValueHint::FilePath)]
-        files: Vec<PathBuf>,
     },
 }
 

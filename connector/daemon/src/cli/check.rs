@@ -48,6 +48,9 @@ fn summary(site: &Site, now: Timestamp) -> Value {
             warnings.push(format!("the {role} certificate ends at {until}: renew it"));
         }
     }
+    if let Some(problem) = &site.draft {
+        warnings.push(format!("the policy files are a draft that could not be activated\n{problem}"));
+    }
     if site.pki.trial {
         warnings
             .push("the certificates come from a trial authority, for evaluation only".to_owned());
@@ -92,7 +95,7 @@ fn report(error: &SiteError) -> Value {
         None => {}
         Some(PoliciesError::Files(found)) => problems.extend(found.0.iter().map(problem)),
         Some(PoliciesError::Policies(found)) => {
-            problems.extend(found.iter().map(super::policy_check::finding));
+            problems.extend(found.iter().map(super::policy::finding));
         }
     }
     json!({ "ok": false, "problems": problems })

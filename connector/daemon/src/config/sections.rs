@@ -166,6 +166,18 @@ pub struct JournalSection {
 pub struct PolicySection {
     /// The purposes of the site.
     pub purposes_file: PathBuf,
+    /// How a change of the files comes into force.
+    pub activation: Activation,
+}
+
+/// How a change of the policy files comes into force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Activation {
+    /// At once, when everything is right.
+    File,
+    /// By `sekisho policy activate`; until then the files are a draft.
+    Command,
 }
 
 /// `[data]`: what is received and served.

@@ -101,7 +101,10 @@ pub async fn start(
     telemetry: Arc<Telemetry>,
     shutdown: Shutdown,
 ) -> Result<Running, ServeError> {
-    let Site { paths, config, pki, partners, rules: _ } = site;
+    let Site { paths, config, pki, partners, rules: _, draft } = site;
+    if let Some(problem) = draft {
+        tracing::warn!(event = "policies.draft_refused", problem = %problem);
+    }
     let trust = partners.trust_store(1).map_err(reload::ReloadError::from)?;
     let identity = NodeIdentity {
         site: SharedSite::new(pki),

@@ -1,0 +1,118 @@
+//! `sekisho policy check`.
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use policy::diagnostic::Severity;
+use policy::explain::{Language, plain};
+use policy::inquiry::Site;
+use policy::lint::{Finding, Options, lint};
+use policy::set::{CompiledPolicy, RuleSet};
+use serde_json::{Value, json};
+
+use super::super::failure::Failure;
+use super::super::output::Output;
+use super::{Desk, finding, refused};
+use crate::policies;
+use crate::policies::facts;
+
+pub(super) fn run(
+    desk: &Desk,
+    files: &[PathBuf],
+    strict: bool,
+    output: Output,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let registry = desk.registry()?;
+    let mut sources = policies::sources(&desk.paths.policies)?;
+    let mut names = Vec::new();
+    for file in files {
+        let name = file_name(file)?;
+        sources.retain(|source| source.name != name);
+        sources.push(policies::source(file, &name)?);
+        names.push(name);
+    }
+    let purposes = policies::purposes(&desk.paths.purposes)?;
+    let rules = RuleSet::compile(&sources, &registry.groups(), &purposes)
+        .map_err(|found| refused(&found, output))?;
+    let known = desk.facts(&[])?.map(|facts| facts.into_site().datasets);
+    let options = Options { now, knows_datasets: known.is_some() };
+    let site = Site { rules, partners: facts::partners(&registry), datasets: known.unwrap_or_default() };
+    let is_asked = |file: &str| names.is_empty() || names.iter().any(|name| name == file);
+    let findings: Vec<Finding> = (lint(&site, options).into_iter())
+        .filter(|finding| is_asked(&finding.diagnostic.file))
+        .collect();
+    let shown = site.rules.policies().filter(|policy| is_asked(&policy.file)).collect::<Vec<_>>();
+    let warnings =
+        findings.iter().filter(|finding| finding.diagnostic.severity >= Severity::Warning).count();
+    let result = json!({
+        "ok": warnings == 0 || !strict,
+        "set": hex::encode(site.rules.hash()),
+        "policies": shown.iter().map(|policy| described(policy)).collect::<Vec<_>>(),
+        "restrictions": site.rules.restrictions().list.len(),
+        "findings": findings.iter().map(linted).collect::<Vec<_>>(),
+        "datasets_known": options.knows_datasets,
+    });
+    output.result(&result, |_| {
+        let mut parts = shown.iter().map(|policy| text(policy)).collect::<Vec<_>>();
+        if shown.is_empty() {
+            parts.push("There are no policies: no dataset is offered to anybody.".to_owned());
+        }
+        parts.extend(findings.iter().map(|finding| finding.diagnostic.to_string()));
+        parts.push(match findings.len() {
+            0 => "Nothing was found that is most likely a mistake.".to_owned(),
+            all => format!("{warnings} of {all} findings are warnings."),
+        });
+        parts.join("\n\n")
+    });
+    if strict && warnings > 0 {
+        return Err(Failure::misuse(format!("there are warnings ({warnings}), and --strict was given")));
+    }
+    Ok(())
+}
+
+fn linted(linted: &Finding) -> Value {
+    let mut shown = finding(&linted.diagnostic);
+    if let Some(members) = shown.as_object_mut() {
+        members.insert("code".to_owned(), json!(linted.code));
+    }
+    shown
+}
+
+fn file_name(file: &Path) -> Result<String, Failure> {
+    let name = file.file_name().and_then(|name| name.to_str());
+    name.map(str::to_owned).ok_or_else(|| {
+        Failure::misuse(format!("`{}` is not the name of a policy file", file.display()))
+    })
+}
+
+fn described(policy: &CompiledPolicy) -> Value {
+    let clauses = policy.clauses.iter().map(|clause| {
+        json!({
+            "place": clause.place, "clause": clause.clause,
+            "class": clause.class.to_string(), "note": clause.note,
+        })
+    });
+    json!({
+        "name": policy.name,
+        "title": policy.title,
+        "hash": hex::encode(policy.hash),
+        "text": plain(&policy.template, Language::English),
+        "clauses": clauses.collect::<Vec<_>>(),
+    })
+}
+
+fn text(policy: &CompiledPolicy) -> String {
+    let mut text = format!("{}: {}\n", policy.name, policy.title);
+    for line in plain(&policy.template, Language::English).lines() {
+        text.push_str(&format!("  {line}\n"));
+    }
+    text.push_str("How far each clause is honoured:\n");
+    for clause in &policy.clauses {
+        text.push_str(&format!(
+            "  {}: {} ({}; {})\n",
+            clause.place, clause.clause, clause.class, clause.note
+        ));
+    }
+    text.trim_end().to_owned()
+}

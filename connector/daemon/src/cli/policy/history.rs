@@ -1,0 +1,56 @@
+//! `sekisho policy list` and `history`.
+
+use serde_json::json;
+
+use super::super::client::path;
+use super::super::failure::Failure;
+use super::super::output::{Output, cell, rows, table};
+use super::Desk;
+
+pub(super) fn list(desk: &Desk, output: Output) -> Result<(), Failure> {
+    let (site, origin) = desk.in_force(None, output)?;
+    let policies: Vec<_> = (site.rules.policies())
+        .map(|policy| {
+            json!({
+                "name": policy.name,
+                "title": policy.title,
+                "priority": policy.priority,
+                "sha256": hex::encode(policy.hash),
+                "datasets": (site.all_datasets().iter())
+                    .filter(|dataset| site.policies_of(dataset).iter().any(|one| one.name == policy.name))
+                    .map(|dataset| dataset.id.clone())
+                    .collect::<Vec<_>>(),
+            })
+        })
+        .collect();
+    let result = json!({ "from": origin, "set": hex::encode(site.rules.hash()), "policies": policies });
+    output.result(&result, |result| {
+        let members = ["name", "priority", "datasets", "title"];
+        let listed = rows(result.get("policies"), &members);
+        format!("From {origin}.\n{}", table(&["NAME", "PRIORITY", "DATASETS", "TITLE"], &listed))
+    });
+    Ok(())
+}
+
+pub(super) fn history(desk: &Desk, limit: Option<usize>, output: Output) -> Result<(), Failure> {
+    let query = [("limit", limit.map(|limit| limit.to_string()))];
+    let answer = desk.get(&path(&["v1", "policies", "history"], &query))?;
+    output.result(&answer, |answer| {
+        let members = ["time", "set", "person", "place", "reason"];
+        let mut listed = rows(answer.get("activations"), &members);
+        for row in &mut listed {
+            if let Some(hash) = row.get_mut(1) {
+                hash.truncate(12);
+            }
+        }
+        let mut text = table(&["SINCE", "SET", "BY", "THROUGH", "WHY"], &listed);
+        if answer.get("filed") == Some(&json!(false)) {
+            text.push_str("\nThe policy files have changes that are not in force: `sekisho policy diff` shows them.");
+        }
+        if answer.get("whole") == Some(&json!(false)) {
+            text.push_str(&format!("\nThe journal is long; {} was not looked at.", cell(Some(&json!("what is older")))));
+        }
+        text
+    });
+    Ok(())
+}
