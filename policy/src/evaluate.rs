@@ -34,6 +34,7 @@ use crate::set::Purposes;
 use crate::vocabulary;
 use jiff::Timestamp;
 
+pub(crate) use constraint::after;
 pub use report::{Activation, Attempt, Concept, Deontic, Performance, deontic};
 pub use world::{Behaviour, Facts, Link, Performed, PreviousUse, Proof, Subject, World};
 

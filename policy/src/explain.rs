@@ -8,10 +8,12 @@ use crate::evaluate::{ConstraintReport, Evaluation, Ground, RuleKind, Status};
 use crate::odrl::Policy;
 use std::fmt::Write as _;
 
+mod recipient;
 #[cfg(test)]
 mod tests;
 mod words;
 
+pub use recipient::{Allowed, Due, Terms, terms};
 pub use words::{Language, document};
 pub(crate) use words::{action, condition, duty, prohibition};
 

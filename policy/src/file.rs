@@ -16,6 +16,7 @@ pub mod places;
 mod reader;
 pub mod restrictions;
 mod rules;
+pub mod schema;
 #[cfg(test)]
 mod tests;
 

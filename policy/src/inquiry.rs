@@ -14,6 +14,7 @@ use crate::evaluate::{
     World, evaluate,
 };
 use crate::file::expression;
+use crate::odrl::Policy;
 use crate::restrict::restrict;
 use crate::set::{CompiledPolicy, RuleSet};
 use crate::terms;
@@ -292,9 +293,31 @@ pub(crate) fn judge(
     policy: &CompiledPolicy,
     question: &Question,
 ) -> Evaluation {
+    judge_terms(rules, partner, dataset, &policy.template, question)
+}
+
+/// The restriction of the site that stands against a question, whatever a policy says.
+pub(crate) fn restriction(
+    rules: &RuleSet,
+    partner: &Partner,
+    dataset: &Dataset,
+    question: &Question,
+) -> Option<Ground> {
+    let everything = serde_json::json!({ "permission": [{ "action": question.action }] });
+    let everything = Policy::from_json(&everything).ok()?;
+    judge_terms(rules, partner, dataset, &everything, question).ground
+}
+
+fn judge_terms(
+    rules: &RuleSet,
+    partner: &Partner,
+    dataset: &Dataset,
+    policy: &Policy,
+    question: &Question,
+) -> Evaluation {
     let purposes = match &question.purpose {
         Some(purpose) => vec![purpose.clone()],
-        None => terms::named_purposes(&policy.template),
+        None => terms::named_purposes(policy),
     };
     let performed: Vec<_> = (question.done.iter())
         .map(|action| Performed {
@@ -319,7 +342,7 @@ pub(crate) fn judge(
         purposes: &purposes,
         phase: Phase::Data,
     };
-    let evaluation = evaluate(&policy.template, &request, &world);
+    let evaluation = evaluate(policy, &request, &world);
     restrict(rules, &dataset.tags, &request, &world, evaluation)
 }
 

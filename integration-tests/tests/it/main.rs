@@ -7,6 +7,8 @@ mod identity;
 mod limits;
 mod management;
 mod policies;
+mod policy_guide;
+mod policy_tools;
 mod protocol;
 mod service;
 mod stage;

@@ -536,7 +536,7 @@ pub(super) fn holds(operator: Operator, order: Ordering) -> bool {
 }
 
 /// The instant a period after another, by the calendar in UTC.
-pub(super) fn after(anchor: Timestamp, span: Span) -> Option<Timestamp> {
+pub(crate) fn after(anchor: Timestamp, span: Span) -> Option<Timestamp> {
     let end = anchor.to_zoned(TimeZone::UTC).checked_add(span).ok()?;
     Some(end.timestamp())
 }

@@ -52,7 +52,7 @@ pub(super) fn policy(policy: &Policy, language: Language) -> String {
     lines.join("\n")
 }
 
-fn permission(rule: &Rule, language: Language) -> String {
+pub(crate) fn permission(rule: &Rule, language: Language) -> String {
     let (what, conditions) =
         (actions(&rule.actions, language), conditions(&rule.constraints, language));
     let before: Vec<_> = rule.duties.iter().map(|item| duty(item, language)).collect();
@@ -224,10 +224,16 @@ fn atomic(atomic: &Atomic, language: Language) -> String {
     }
 }
 
-const fn subject(left: LeftOperand, language: Language) -> &'static str {
-    match (language, left) {
-        (English, LeftOperand::Other(operand)) => operand.term,
-        (Japanese, LeftOperand::Other(operand)) => operand.term,
+fn subject(left: LeftOperand, language: Language) -> std::borrow::Cow<'static, str> {
+    if let LeftOperand::Other(operand) = left {
+        return match language {
+            English => format!("{} is", operand.term).into(),
+            Japanese => operand.term.into(),
+        };
+    }
+    let text = match (language, left) {
+        // Answered above.
+        (_, LeftOperand::Other(operand)) => operand.term,
         (English, LeftOperand::DateTime) => "the time is",
         (English, LeftOperand::Count) => "the number of uses is",
         (English, LeftOperand::Purpose) => "the declared purpose is",
@@ -244,7 +250,8 @@ const fn subject(left: LeftOperand, language: Language) -> &'static str {
         (Japanese, LeftOperand::Recipient) => "受領者",
         (Japanese, LeftOperand::ElapsedTime | LeftOperand::DelayPeriod) => "合意からの経過時間",
         (Japanese, LeftOperand::TimeInterval) => "前回の利用からの経過時間",
-    }
+    };
+    text.into()
 }
 
 /// What an operator means for an operand: `eq` on a period states the period itself.

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-const COMPLETE: &str = r#"
+pub(super) const COMPLETE: &str = r#"
 title = "部品Bのカーボンフットプリント"
 description = "For reporting to the authorities."
 conflict = "prohibit"

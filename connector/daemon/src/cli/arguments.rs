@@ -8,7 +8,7 @@ use clap_complete::Shell;
 use ipnet::IpNet;
 use protocol::id::{DatasetId, ParticipantId};
 
-pub use super::policy::arguments::{Policy, Terms};
+pub(super) use super::policy::arguments::{Policy, Terms};
 use crate::config::PublicUrl;
 
 const FIRST_STEPS: &str = "\

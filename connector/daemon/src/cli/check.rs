@@ -49,7 +49,8 @@ fn summary(site: &Site, now: Timestamp) -> Value {
         }
     }
     if let Some(problem) = &site.draft {
-        warnings.push(format!("the policy files are a draft that could not be activated\n{problem}"));
+        warnings
+            .push(format!("the policy files are a draft that could not be activated\n{problem}"));
     }
     if site.pki.trial {
         warnings

@@ -3,8 +3,8 @@
 //! `check`, `test` and `schema` work on files alone. The others ask the running daemon what is in force, and make do with the
 //! files when it is away.
 
-pub(super) mod arguments;
 mod activate;
+pub(super) mod arguments;
 mod check;
 mod diff;
 mod explain;
@@ -39,7 +39,9 @@ pub(super) fn run(
     now: Timestamp,
 ) -> Result<(), Failure> {
     match command {
-        Policy::Check { files, strict } => check::run(&Desk::open(site)?, &files, strict, output, now),
+        Policy::Check { files, strict } => {
+            check::run(&Desk::open(site)?, &files, strict, output, now)
+        }
         Policy::Explain(arguments) => explain::run(&Desk::open(site)?, &arguments, output, now),
         Policy::Test { files } => test::run(&Desk::open(site)?, &files, output),
         Policy::Diff { old, new, at } => {

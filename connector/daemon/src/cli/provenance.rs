@@ -128,7 +128,12 @@ fn anchors(
     Ok(anchors)
 }
 
-fn show(file: &Path, output: Output) -> Result<(), Failure> {
+/// What the evidence of a file says, its signature checked by the certificate that it carries and no more.
+pub(super) fn claims(file: &Path) -> Result<provenance::Claims, Failure> {
+    Ok(open(file)?.2)
+}
+
+fn open(file: &Path) -> Result<(Bundle, Vec<Certificate>, provenance::Claims), Failure> {
     let path = if file.extension().is_some_and(|ending| ending == "prov") {
         file.to_owned()
     } else {
@@ -137,19 +142,23 @@ fn show(file: &Path, output: Output) -> Result<(), Failure> {
     let bundle = read_bundle(&path)?;
     let token = provenance::Token::parse(bundle.token())
         .map_err(|error| Failure::new(Exit::NotVerified, site::chain(&error)))?;
-    let chain: Vec<Value> = token
-        .chain()
+    let chain = token.chain().to_vec();
+    let key = chain.first().and_then(|leaf| leaf.verifying_key().ok()).ok_or_else(|| {
+        Failure::new(Exit::NotVerified, "the token carries no usable certificate")
+    })?;
+    let claims =
+        token.verify(&key).map_err(|error| Failure::new(Exit::NotVerified, site::chain(&error)))?;
+    Ok((bundle, chain, claims))
+}
+
+fn show(file: &Path, output: Output) -> Result<(), Failure> {
+    let (bundle, chain, claims) = open(file)?;
+    let chain: Vec<Value> = chain
         .iter()
         .map(|certificate| {
             json!({ "subject": certificate.subject(), "issuer": certificate.issuer(), "until": certificate.not_after() })
         })
         .collect();
-    let key =
-        token.chain().first().and_then(|leaf| leaf.verifying_key().ok()).ok_or_else(|| {
-            Failure::new(Exit::NotVerified, "the token carries no usable certificate")
-        })?;
-    let claims =
-        token.verify(&key).map_err(|error| Failure::new(Exit::NotVerified, site::chain(&error)))?;
     let leaf: Value = serde_json::from_str(bundle.leaf()).unwrap_or_default();
     let value = json!({
         "claims": claims,

@@ -104,9 +104,9 @@ fn the_example_policy_is_a_policy() {
     let example = site.join("policies/customers.toml.example");
     let source = crate::policies::source(&example, "customers.toml").unwrap();
     // The group that it names comes from partners' files.
-    let groups = policy::set::Groups::from([("customers".to_owned(), BTreeSet::new())]);
+    let groups = ::policy::set::Groups::from([("customers".to_owned(), BTreeSet::new())]);
     let rules =
-        policy::set::RuleSet::compile(&[source], &groups, &policy::set::Purposes::default());
+        ::policy::set::RuleSet::compile(&[source], &groups, &::policy::set::Purposes::default());
     assert_eq!(rules.unwrap().policies().count(), 1);
 }
 

@@ -49,6 +49,13 @@ pub(super) fn routes() -> Vec<Route> {
         )
         .for_roles(READERS)
         .query::<usize>("limit", "how many at most"),
+        Route::get(
+            "policies.terms",
+            "/v1/policies/terms/{agreement}",
+            "The terms of one agreement, as they were agreed",
+            terms,
+        )
+        .for_roles(READERS),
         Route::post(
             "policies.activate",
             "/v1/policies/activate",
@@ -148,6 +155,38 @@ async fn history(mut call: Call) -> Result<Json<PolicyHistory>, ApiError> {
         filed: policies::are_filed(&node.paths, &rules.set),
         whole,
     }))
+}
+
+/// The terms of an agreement.
+#[derive(Debug, Serialize, JsonSchema)]
+struct AgreedTerms {
+    /// The agreement as it was sent.
+    terms: serde_json::Value,
+    /// SHA-256 of its RFC 8785 form, hexadecimal.
+    sha256: String,
+    /// When it was made.
+    created: String,
+    /// When and why it ended.
+    ended: Option<(String, String)>,
+}
+
+async fn terms(call: Call) -> Result<Json<AgreedTerms>, ApiError> {
+    let id = call.segment("agreement").to_owned();
+    let unknown = || {
+        ApiError::not_found(format!("this site has no agreement `{id}`"))
+            .help("`sekisho agreement list` shows all")
+    };
+    let key = Key::Agreement(id.parse().map_err(|_| unknown())?);
+    let found = call.node().commit(move |view| view.entity(&key).map(Decision::answer)).await?;
+    match found.as_deref() {
+        Some(Entity::Agreement(agreement)) => Ok(Json(AgreedTerms {
+            terms: agreement.terms.clone(),
+            sha256: agreement.sha256.clone(),
+            created: agreement.created.to_string(),
+            ended: agreement.ended.as_ref().map(|(when, why)| (when.to_string(), why.clone())),
+        })),
+        _ => Err(unknown()),
+    }
 }
 
 async fn activate(call: Call, body: PolicyActivation) -> Result<Json<PolicyActivated>, ApiError> {

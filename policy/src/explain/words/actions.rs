@@ -6,6 +6,7 @@ use crate::odrl::Action;
 /// ODRL's actions in Japanese, by their term.
 const JAPANESE: &[(&str, &str)] = &[
     ("acceptTracking", "追跡の受諾"),
+    ("access", "アクセス"),
     ("aggregate", "集約"),
     ("annotate", "注釈の付与"),
     ("anonymize", "匿名化"),
@@ -27,6 +28,7 @@ const JAPANESE: &[(&str, &str)] = &[
     ("index", "索引付け"),
     ("inform", "通知"),
     ("install", "インストール"),
+    ("log", "記録"),
     ("modify", "変更"),
     ("move", "移動"),
     ("nextPolicy", "後続ポリシーの適用"),

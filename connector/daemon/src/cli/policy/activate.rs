@@ -34,10 +34,8 @@ pub(super) fn rollback(
 ) -> Result<(), Failure> {
     let facts = desk.facts(&[("set", Some(hash.to_owned()))])?.ok_or_else(away)?;
     // An earlier set is judged by the groups of now, as the daemon will.
-    let new = facts
-        .set
-        .regrouped(&desk.registry()?.groups())
-        .map_err(|found| refused(&found, output))?;
+    let new =
+        facts.set.regrouped(&desk.registry()?.groups()).map_err(|found| refused(&found, output))?;
     let body = json!({ "set": facts.hash, "reason": reason });
     put_in_force(desk, &new, "/v1/policies/rollback", &body, yes, output, now)
 }
@@ -74,6 +72,9 @@ fn put_in_force(
 }
 
 fn away() -> Failure {
-    Failure::new(Exit::NotReachable, "the daemon is not running, and it alone puts policies in force")
-        .help("start it with `sekisho serve`")
+    Failure::new(
+        Exit::NotReachable,
+        "the daemon is not running, and it alone puts policies in force",
+    )
+    .help("start it with `sekisho serve`")
 }

@@ -37,7 +37,8 @@ pub(super) fn run(
         .map_err(|found| refused(&found, output))?;
     let known = desk.facts(&[])?.map(|facts| facts.into_site().datasets);
     let options = Options { now, knows_datasets: known.is_some() };
-    let site = Site { rules, partners: facts::partners(&registry), datasets: known.unwrap_or_default() };
+    let site =
+        Site { rules, partners: facts::partners(&registry), datasets: known.unwrap_or_default() };
     let is_asked = |file: &str| names.is_empty() || names.iter().any(|name| name == file);
     let findings: Vec<Finding> = (lint(&site, options).into_iter())
         .filter(|finding| is_asked(&finding.diagnostic.file))
@@ -66,7 +67,9 @@ pub(super) fn run(
         parts.join("\n\n")
     });
     if strict && warnings > 0 {
-        return Err(Failure::misuse(format!("there are warnings ({warnings}), and --strict was given")));
+        return Err(Failure::misuse(format!(
+            "there are warnings ({warnings}), and --strict was given"
+        )));
     }
     Ok(())
 }

@@ -31,7 +31,8 @@ pub(super) fn run(
 fn named(desk: &Desk, name: &str, output: Output) -> Result<RuleSet, Failure> {
     let away = || {
         let text = format!("`{name}` is known to the daemon, and it is not running");
-        Failure::new(Exit::NotReachable, text).help("start it with `sekisho serve`, or name a directory of policy files")
+        Failure::new(Exit::NotReachable, text)
+            .help("start it with `sekisho serve`, or name a directory of policy files")
     };
     match name {
         "draft" => desk.filed(output),
@@ -155,13 +156,14 @@ impl Agreements {
 
 fn shown(outcome: &policy::matrix::Outcome) -> String {
     if !outcome.permitted {
-        return outcome.ground.as_ref().map_or_else(
-            || "not offered".to_owned(),
-            |ground| format!("denied: {ground}"),
-        );
+        return outcome
+            .ground
+            .as_ref()
+            .map_or_else(|| "not offered".to_owned(), |ground| format!("denied: {ground}"));
     }
     let purposes: Vec<&str> = outcome.purposes.iter().map(String::as_str).collect();
     let purposes = if purposes.is_empty() { "any purpose".to_owned() } else { purposes.join(", ") };
-    let terms = if outcome.terms.is_empty() { "no terms".to_owned() } else { outcome.terms.join("; ") };
+    let terms =
+        if outcome.terms.is_empty() { "no terms".to_owned() } else { outcome.terms.join("; ") };
     format!("permitted by {} for {purposes}; {terms}", outcome.policies.join(", "))
 }

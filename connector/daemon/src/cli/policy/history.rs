@@ -23,7 +23,8 @@ pub(super) fn list(desk: &Desk, output: Output) -> Result<(), Failure> {
             })
         })
         .collect();
-    let result = json!({ "from": origin, "set": hex::encode(site.rules.hash()), "policies": policies });
+    let result =
+        json!({ "from": origin, "set": hex::encode(site.rules.hash()), "policies": policies });
     output.result(&result, |result| {
         let members = ["name", "priority", "datasets", "title"];
         let listed = rows(result.get("policies"), &members);

@@ -20,8 +20,11 @@ pub(super) struct Wanted {
 
 pub(super) fn run(desk: &Desk, wanted: Wanted, output: Output) -> Result<(), Failure> {
     let site = if wanted.draft { desk.draft(output)?.0 } else { desk.in_force(None, output)?.0 };
-    let chosen: BTreeSet<String> =
-        if wanted.actions.is_empty() { actions(&site) } else { wanted.actions.into_iter().collect() };
+    let chosen: BTreeSet<String> = if wanted.actions.is_empty() {
+        actions(&site)
+    } else {
+        wanted.actions.into_iter().collect()
+    };
     let entries = matrix(&site, &chosen, wanted.at);
     if wanted.csv && !output.is_json() {
         raw(csv(&entries).as_bytes());
@@ -33,7 +36,8 @@ pub(super) fn run(desk: &Desk, wanted: Wanted, output: Output) -> Result<(), Fai
     });
     output.result(&result, |_| {
         if entries.is_empty() {
-            return "There are no partners, or no datasets that a policy or publication names.".to_owned();
+            return "There are no partners, or no datasets that a policy or publication names."
+                .to_owned();
         }
         let rows: Vec<Vec<String>> = entries.iter().map(row).collect();
         table(&["PARTNER", "DATASET", "ACTION", "MAY", "PURPOSES", "TERMS"], &rows)

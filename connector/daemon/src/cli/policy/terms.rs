@@ -1,0 +1,103 @@
+//! `sekisho terms`: what may be done with a received file.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use policy::explain::terms;
+use policy::odrl::{self, Policy};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::super::client::path;
+use super::super::failure::Failure;
+use super::super::output::{Output, printable};
+use super::super::provenance;
+use super::arguments::Terms;
+use super::{Desk, read};
+use crate::exit::Exit;
+
+/// What the daemon keeps of an agreement.
+#[derive(Debug, Deserialize)]
+struct Kept {
+    terms: Value,
+    created: Timestamp,
+    ended: Option<(Timestamp, String)>,
+}
+
+/// Reads the agreement that the evidence of a file names, and says what it means for whoever holds the file.
+pub(in super::super) fn run(
+    site: &Path,
+    arguments: &Terms,
+    output: Output,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let claims = provenance::claims(&arguments.file)?;
+    let desk = Desk::open(site)?;
+    let kept: Kept =
+        read(desk.get(&path(&["v1", "policies", "terms", &claims.agreement.id], &[]))?)?;
+    let unreadable = |what: String| {
+        Failure::new(Exit::NotVerified, format!("the agreement `{}` {what}", claims.agreement.id))
+            .help("ask the provider; do not use the file before you know its terms")
+    };
+    let digest = odrl::canonical_hash(&kept.terms)
+        .map_err(|error| unreadable(format!("cannot be hashed: {error}")))?;
+    if claims.agreement.sha256.to_string() != hex::encode(digest) {
+        return Err(unreadable(
+            "that this site keeps is not the one that the evidence names".to_owned(),
+        ));
+    }
+    let policy = Policy::from_json(&kept.terms)
+        .map_err(|error| unreadable(format!("cannot be read: {error}")))?;
+    let found = terms(&policy, kept.created, now, arguments.lang);
+    let text = found.text(arguments.lang);
+    let instant = |at: Option<Timestamp>| at.map(|at| at.to_string());
+    let result = json!({
+        "dataset": claims.subject,
+        "version": claims.dataset.version,
+        "provider": claims.issuer,
+        "recipient": claims.audience,
+        "agreement": claims.agreement.id,
+        "agreed": kept.created.to_string(),
+        "ended": kept.ended.as_ref().map(|(when, why)| json!({ "when": when.to_string(), "why": why })),
+        "purpose": claims.purpose,
+        "purposes": found.purposes,
+        "permitted": found.permitted.iter().map(|allowed| json!({
+            "actions": allowed.actions, "until": instant(allowed.until), "over": allowed.is_over,
+            "text": allowed.text,
+        })).collect::<Vec<_>>(),
+        "prohibited": found.prohibited,
+        "duties": found.duties.iter().map(|due| json!({
+            "actions": due.actions, "by": instant(due.by), "over": due.is_over,
+            "before_use": due.is_condition, "text": due.text,
+        })).collect::<Vec<_>>(),
+        "text": text,
+    });
+    output.result(&result, |_| {
+        let mut lines = vec![
+            format!(
+                "{}, version {}",
+                printable(&claims.subject),
+                printable(&claims.dataset.version)
+            ),
+            format!(
+                "  from {} under agreement {} of {}",
+                printable(&claims.issuer),
+                printable(&claims.agreement.id),
+                kept.created
+            ),
+        ];
+        if let Some(purpose) = &claims.purpose {
+            lines.push(format!("  for the purpose {}", printable(purpose)));
+        }
+        if let Some((when, why)) = &kept.ended {
+            lines.push(format!("  The agreement ended at {when}: {}", printable(why)));
+        }
+        lines.extend(text.lines().map(printable));
+        lines.push(
+            "The evidence itself was not verified: `sekisho provenance verify` does that."
+                .to_owned(),
+        );
+        lines.join("\n")
+    });
+    Ok(())
+}

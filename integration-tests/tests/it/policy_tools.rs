@@ -1,0 +1,264 @@
+//! The administrator's tools: what they say is what the node does, and what they put in force is recorded.
+
+use anyhow::Result;
+use integration_tests::scene::Scene;
+use integration_tests::site::befriend;
+use integration_tests::wait;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+use crate::stage::{OPEN, Pair, REPORTING, note, word};
+
+const LIMITED: &str = r#"title = "Limited"
+[who]
+groups = ["partners"]
+[[permit]]
+actions = ["use"]
+when = ["purpose isAnyOf [audit]", "count lteq 1"]
+[[duty]]
+action = "delete"
+within = "P30D"
+"#;
+
+const RESTRICTION: &str = r#"title = "Hold"
+
+[[prohibit]]
+actions = ["use"]
+reason = "export hold"
+"#;
+
+const CASES: &str = r#"
+[[dataset]]
+id = "one"
+policies = ["limited"]
+
+[[case]]
+name = "audits may use it"
+partner = "a"
+dataset = "one"
+purpose = "audit"
+at = 2026-06-01T00:00:00+09:00
+expect = "permit"
+
+[[case]]
+name = "once"
+partner = "a"
+dataset = "one"
+purpose = "audit"
+at = 2026-06-01T00:00:00+09:00
+uses = 1
+expect = "deny"
+clause = "count lteq 1"
+"#;
+
+fn text(value: &Value, pointer: &str) -> String {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+#[test]
+fn what_is_explained_is_what_happens() -> Result<()> {
+    Scene::play(|scene| {
+        let pair = Pair::new(scene)?;
+        pair.supplier.activate(&[("limited", LIMITED)])?;
+        pair.supplier.publish(&note(scene, "one.txt", "one")?, "one", "limited")?;
+        let explain = |more: &[&str]| {
+            let words = ["policy", "explain", "--partner", "a", "--dataset", "one"];
+            pair.supplier.ask(&[&words, more].concat())
+        };
+        // The words of the question, whether it is permitted, the line of the deciding clause.
+        let cases: [(&[&str], bool, u64); 4] = [
+            (&["--purpose", "audit"], true, 4),
+            (&["--purpose", "marketing"], false, 6),
+            (&["--purpose", "audit", "--uses", "1"], false, 6),
+            (&["--purpose", "audit", "--action", "distribute"], true, 4),
+        ];
+        for (words, permitted, line) in cases {
+            let answer = explain(words)?;
+            assert_eq!(answer["permitted"], permitted, "{words:?}: {answer}");
+            assert_eq!(answer["clause"]["file"], "limited.toml", "{words:?}: {answer}");
+            assert_eq!(answer["clause"]["line"], line, "{words:?}: {answer}");
+        }
+        let refused = explain(&["--purpose", "marketing"])?;
+        assert_eq!(refused["changes"], json!([{ "purpose": "audit" }]));
+        let japanese = explain(&["--purpose", "marketing", "--lang", "ja"])?;
+        assert!(text(&japanese, "/text").contains("利用目的「audit」を申告する"), "{japanese}");
+
+        // The node does what was said, and the recipient reads its terms.
+        let target = scene.file("got");
+        let pull = |purpose: &str| {
+            pair.customer.run(&[
+                "pull",
+                "b",
+                "one",
+                "-o",
+                word(&target)?,
+                "--purpose",
+                purpose,
+                "--force",
+            ])
+        };
+        pull("marketing")?.expect(77)?;
+        pull("audit")?.expect(0)?;
+        let terms = pair.customer.ask(&["terms", word(&target)?])?;
+        assert_eq!(terms["purpose"], "audit", "{terms}");
+        assert_eq!(terms["duties"][0]["actions"], json!(["delete"]));
+        assert!(terms["duties"][0]["by"].is_string(), "{terms}");
+        assert_eq!(terms["permitted"][0]["over"], false);
+        pull("audit")?.expect(77)?;
+        Ok(())
+    })
+}
+
+#[test]
+fn the_tools_show_compare_and_test_what_the_files_say() -> Result<()> {
+    Scene::play(|scene| {
+        let pair = Pair::new(scene)?;
+        let site = &pair.supplier;
+        site.activate(&[("limited", LIMITED)])?;
+        site.publish(&note(scene, "one.txt", "one")?, "one", "limited")?;
+
+        let matrix = site.ask(&["policy", "matrix", "--action", "use"])?;
+        assert_eq!(matrix["entries"][0]["outcome"]["purposes"], json!(["audit"]), "{matrix}");
+        let shown = site.ask(&["policy", "show", "limited", "--lang", "ja"])?;
+        assert!(text(&shown, "/text").contains("合意から30日以内に削除(delete)"), "{shown}");
+        assert_eq!(shown["odrl"]["permission"][0]["action"], "use");
+        // What is exported is taken back.
+        std::fs::write(scene.file("export.jsonld"), shown["odrl"].to_string())?;
+        site.ask(&["policy", "check", word(&scene.file("export.jsonld"))?])?;
+        let schema = site.ask(&["policy", "schema"])?;
+        assert!(schema["properties"]["permit"].is_object(), "{schema}");
+
+        site.policy("limited.test", CASES)?;
+        let tested = site.ask(&["policy", "test"])?;
+        assert_eq!((&tested["passed"], &tested["failed"]), (&json!(2), &json!(0)), "{tested}");
+        site.policy("limited.test", &CASES.replace("\"permit\"", "\"deny\""))?;
+        let failed = site.run(&["policy", "test"])?.expect(65)?;
+        assert!(failed.stdout.contains("limited.test.toml"), "{}", failed.stdout);
+
+        let draft = scene.file("draft");
+        std::fs::create_dir(&draft)?;
+        std::fs::write(draft.join("limited.toml"), LIMITED.replace("lteq 1\"", "lteq 2\""))?;
+        let diff = site.ask(&["policy", "diff", "active", word(&draft)?])?;
+        let of_one: Vec<_> = diff["changes"].as_array().into_iter().flatten().collect();
+        assert_eq!(of_one.len(), 1, "{diff}");
+        assert_eq!(text(of_one[0], "/what"), "terms");
+        assert_eq!(text(of_one[0], "/partner"), "a");
+
+        let odd = LIMITED.replace("count lteq 1", "count lt 1");
+        std::fs::write(scene.file("limited.toml"), odd)?;
+        let file = scene.file("limited.toml");
+        let checked = site.ask(&["policy", "check", word(&file)?])?;
+        assert_eq!(checked["findings"][0]["code"], "never-holds", "{checked}");
+        assert_eq!(checked["findings"][0]["line"], 6, "{checked}");
+        site.run(&["policy", "check", "--strict", word(&file)?])?.expect(64)?;
+        site.run(&["policy", "show", "missing"])?.expect(66)?;
+        site.run(&["policy", "diff", "00000000", "active"])?.expect(66)?;
+        Ok(())
+    })
+}
+
+#[test]
+fn with_activation_by_command_a_change_is_a_draft_until_somebody_activates_it() -> Result<()> {
+    Scene::play(|scene| {
+        let mut supplier = scene.plan("b").setting("policy", "activation", "command").make()?;
+        std::fs::remove_file(supplier.path("policies/customers.toml")).ok();
+        supplier.policy("reporting", REPORTING)?;
+        supplier.start()?;
+        let customer = scene.site("a")?;
+        befriend(&supplier, &customer)?;
+        assert_eq!(supplier.ask(&["policy", "list"])?["policies"], json!([]));
+
+        let diff = supplier.ask(&["policy", "diff"])?;
+        assert_eq!(diff["agreements"]["keep_their_terms"], 0, "{diff}");
+        // Nobody is there to confirm.
+        supplier.run(&["policy", "activate"])?.expect(79)?;
+        let activate = ["policy", "activate", "--yes", "--reason", "approved by legal"];
+        let first = supplier.ask(&activate)?;
+        assert_eq!(first["changed"], true, "{first}");
+        supplier.publish(&note(scene, "one.txt", "one")?, "one", "reporting")?;
+        let before = jiff::Timestamp::now().to_string();
+        let target = scene.file("got");
+        let pull = |code: u8| {
+            let words = ["pull", "b", "one", "-o", word(&target)?, "--purpose", "audit", "--force"];
+            customer.run(&words)?.expect(i32::from(code))
+        };
+        pull(0)?;
+
+        // A draft changes nothing, even one that is wrong, and even over a restart.
+        supplier.policy("reporting", &REPORTING.replace(", audit", ""))?;
+        supplier.policy("wrong", "title = 3\n")?;
+        supplier.restart()?;
+        pull(0)?;
+        supplier.run(&["policy", "activate", "--yes"])?.expect(64)?;
+        std::fs::remove_file(supplier.path("policies/wrong.toml"))?;
+        let diff = supplier.ask(&["policy", "diff"])?;
+        assert_eq!(diff["changes"][0]["what"], "purposes", "{diff}");
+        assert_eq!(diff["agreements"]["keep_their_terms"], 2, "{diff}");
+        supplier.ask(&["policy", "activate", "--yes", "--reason", "no audits"])?;
+        pull(77)?;
+
+        let history = supplier.ask(&["policy", "history"])?;
+        let reasons: Vec<String> = (history["activations"].as_array().into_iter().flatten())
+            .map(|activation| text(activation, "/reason"))
+            .filter(|reason| !reason.is_empty())
+            .collect();
+        assert_eq!(reasons, ["no audits", "approved by legal"], "{history}");
+        assert!(history["activations"][0]["person"].is_string(), "{history}");
+        assert_eq!(history["filed"], true);
+
+        // The past is answered by what ruled then, today by what rules now.
+        let ask = ["policy", "explain", "--partner", "a", "--dataset", "one", "--purpose", "audit"];
+        assert_eq!(supplier.ask(&ask)?["permitted"], false);
+        let then = supplier.ask(&[&ask[..], &["--at", &before]].concat())?;
+        assert_eq!(then["permitted"], true, "{then}");
+        let long_ago = [&ask[..], &["--at", "2001-01-01T00:00:00Z"]].concat();
+        supplier.run(&long_ago)?.expect(66)?;
+
+        let set = text(&first, "/set");
+        let back = ["policy", "rollback", &set[..12], "--yes", "--reason", "audits again"];
+        assert_eq!(supplier.ask(&back)?["changed"], true);
+        pull(0)?;
+        assert_eq!(supplier.ask(&["policy", "history"])?["filed"], false);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_restriction_stops_what_was_agreed_and_a_rollback_brings_the_files_back() -> Result<()> {
+    Scene::play(|scene| {
+        let Pair { supplier, customer } = Pair::new(scene)?;
+        supplier.publish(&note(scene, "one.txt", "one")?, "one", "open")?;
+        let target = scene.file("got");
+        customer.ask(&["pull", "b", "one", "-o", word(&target)?, "--force"])?;
+        let history = supplier.ask(&["policy", "history"])?;
+        let before = text(&history, "/activations/0/set");
+
+        let draft = scene.file("draft");
+        std::fs::create_dir(&draft)?;
+        std::fs::write(draft.join("open.toml"), OPEN)?;
+        std::fs::write(draft.join("restrictions.toml"), RESTRICTION)?;
+        let diff = supplier.ask(&["policy", "diff", "active", word(&draft)?])?;
+        let stopped = text(&diff, "/agreements/stopped/0/restriction");
+        assert!(stopped.contains("export hold"), "{diff}");
+
+        supplier.activate(&[("restrictions", RESTRICTION)])?;
+        let refused = customer.run(&["pull", "b", "one", "-o", word(&target)?, "--force"])?;
+        assert_ne!(refused.code, Some(0), "{}", refused.stdout);
+        assert!(!refused.stdout.contains("export hold"), "{}", refused.stdout);
+        let explained =
+            supplier.ask(&["policy", "explain", "--partner", "a", "--dataset", "one"])?;
+        assert_eq!(explained["clause"]["file"], "restrictions.toml", "{explained}");
+
+        // A draft that is not in force would be lost.
+        supplier.policy("wrong", "title = 3\n")?;
+        supplier.run(&["policy", "rollback", &before, "--yes"])?.expect(77)?;
+        std::fs::remove_file(supplier.path("policies/wrong.toml"))?;
+        wait::until("the rollback is taken", Duration::from_secs(10), || {
+            let outcome = supplier.run(&["policy", "rollback", &before, "--yes"])?;
+            Ok((outcome.code == Some(0)).then_some(()))
+        })?;
+        assert!(!supplier.path("policies/restrictions.toml").exists());
+        customer.ask(&["pull", "b", "one", "-o", word(&target)?, "--force"])?;
+        Ok(())
+    })
+}

@@ -1,0 +1,166 @@
+//! Terms as their recipient needs them: what may I do, until when, and what must I do by when.
+
+use super::Language::{self, English, Japanese};
+use super::words::{self, action};
+use crate::evaluate;
+use crate::odrl::{Constraint, Duty, LeftOperand, Operator, Policy, RightOperand, Rule};
+use crate::terms::named_purposes;
+use jiff::Timestamp;
+
+/// What an agreement lets its recipient do, and asks of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Terms {
+    /// The purposes that permissions name; none where any will do.
+    pub purposes: Vec<String>,
+    /// What is permitted.
+    pub permitted: Vec<Allowed>,
+    /// What is prohibited, a sentence each.
+    pub prohibited: Vec<String>,
+    /// What must be done.
+    pub duties: Vec<Due>,
+}
+
+/// Something that is permitted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Allowed {
+    /// The actions, ODRL terms.
+    pub actions: Vec<String>,
+    /// Until when, where its conditions set an end.
+    pub until: Option<Timestamp>,
+    /// Whether that time is over.
+    pub is_over: bool,
+    /// The permission as a sentence.
+    pub text: String,
+}
+
+/// Something that must be done.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Due {
+    /// The actions, ODRL terms.
+    pub actions: Vec<String>,
+    /// By when, where it has a deadline.
+    pub by: Option<Timestamp>,
+    /// Whether that time is over.
+    pub is_over: bool,
+    /// Whether it comes before the use.
+    pub is_condition: bool,
+    /// The duty as a sentence.
+    pub text: String,
+}
+
+/// Reads agreed terms as of `now`; periods count from `agreed_at`.
+#[must_use]
+pub fn terms(policy: &Policy, agreed_at: Timestamp, now: Timestamp, language: Language) -> Terms {
+    let end = |constraints: &[Constraint]| {
+        constraints.iter().filter_map(|constraint| end_of(constraint, agreed_at)).min()
+    };
+    let allowed = |rule: &Rule| {
+        let until = end(&rule.constraints);
+        Allowed {
+            actions: rule.actions.iter().map(|action| action.name.clone()).collect(),
+            until,
+            is_over: until.is_some_and(|until| until < now),
+            text: words::permission(rule, language),
+        }
+    };
+    let due = |duty: &Duty, is_condition| {
+        let by = end(&duty.constraints);
+        Due {
+            actions: duty.actions.iter().map(|action| action.name.clone()).collect(),
+            by,
+            is_over: by.is_some_and(|by| by < now),
+            is_condition,
+            text: words::duty(duty, language),
+        }
+    };
+    let before = policy.permissions.iter().flat_map(|rule| &rule.duties);
+    let mut duties: Vec<Due> = Vec::new();
+    for item in before
+        .map(|duty| due(duty, true))
+        .chain(policy.obligations.iter().map(|duty| due(duty, false)))
+    {
+        if !duties.contains(&item) {
+            duties.push(item);
+        }
+    }
+    Terms {
+        purposes: named_purposes(policy),
+        permitted: policy.permissions.iter().map(allowed).collect(),
+        prohibited: (policy.prohibitions.iter())
+            .map(|rule| words::prohibition(rule, language))
+            .collect(),
+        duties,
+    }
+}
+
+/// The instant at which a condition that must hold ceases to.
+fn end_of(constraint: &Constraint, agreed_at: Timestamp) -> Option<Timestamp> {
+    let Constraint::Atomic(atomic) = constraint else { return None };
+    let is_end = matches!(atomic.operator, Operator::Lt | Operator::Lteq | Operator::Eq);
+    match (&atomic.right, atomic.left) {
+        (RightOperand::Instant(end), _) if is_end => Some(*end),
+        (RightOperand::Duration(span), LeftOperand::ElapsedTime) if is_end => {
+            evaluate::after(agreed_at, span.0)
+        }
+        _ => None,
+    }
+}
+
+impl Terms {
+    /// For people.
+    #[must_use]
+    pub fn text(&self, language: Language) -> String {
+        let mut lines = Vec::new();
+        lines.push(match language {
+            English => "What you may do:".to_owned(),
+            Japanese => "許可されていること:".to_owned(),
+        });
+        for allowed in &self.permitted {
+            lines.push(format!("  {}", allowed.text));
+            lines.extend(when(allowed.until, allowed.is_over, ("until", "期限"), language));
+        }
+        lines.extend(self.prohibited.iter().map(|sentence| format!("  {sentence}")));
+        lines.push(match language {
+            English => "  Whatever is not permitted above is denied.".to_owned(),
+            Japanese => "  上記で許可されていない行為は、すべて認められません。".to_owned(),
+        });
+        if !self.duties.is_empty() {
+            lines.push(match language {
+                English => "What you must do:".to_owned(),
+                Japanese => "義務:".to_owned(),
+            });
+        }
+        for due in &self.duties {
+            let before = match (due.is_condition, language) {
+                (false, _) => "",
+                (true, English) => " (before use)",
+                (true, Japanese) => "(利用の前に)",
+            };
+            lines.push(format!("  {}{before}", due.text));
+            let name: Vec<_> = due.actions.iter().map(|term| action(term, language)).collect();
+            let name = name.join(", ");
+            lines.extend(when(
+                due.by,
+                due.is_over,
+                (&format!("{name} by"), &format!("{name}の期限")),
+                language,
+            ));
+        }
+        lines.join("\n")
+    }
+}
+
+fn when(
+    at: Option<Timestamp>,
+    is_over: bool,
+    (english, japanese): (&str, &str),
+    language: Language,
+) -> Option<String> {
+    let at = at?;
+    Some(match (language, is_over) {
+        (English, false) => format!("    {english}: {at}"),
+        (English, true) => format!("    {english}: {at} (that time is over)"),
+        (Japanese, false) => format!("    {japanese}: {at}"),
+        (Japanese, true) => format!("    {japanese}: {at}(期限切れ)"),
+    })
+}
