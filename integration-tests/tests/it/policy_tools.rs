@@ -175,27 +175,32 @@ fn with_activation_by_command_a_change_is_a_draft_until_somebody_activates_it() 
         let activate = ["policy", "activate", "--yes", "--reason", "approved by legal"];
         let first = supplier.ask(&activate)?;
         assert_eq!(first["changed"], true, "{first}");
-        supplier.publish(&note(scene, "one.txt", "one")?, "one", "reporting")?;
+        for dataset in ["one", "two"] {
+            supplier.publish(&note(scene, "file.txt", dataset)?, dataset, "reporting")?;
+        }
         let before = jiff::Timestamp::now().to_string();
         let target = scene.file("got");
-        let pull = |code: u8| {
-            let words = ["pull", "b", "one", "-o", word(&target)?, "--purpose", "audit", "--force"];
+        let pull = |dataset: &str, code: u8| {
+            let words =
+                ["pull", "b", dataset, "-o", word(&target)?, "--purpose", "audit", "--force"];
             customer.run(&words)?.expect(i32::from(code))
         };
-        pull(0)?;
+        pull("one", 0)?;
 
         // A draft changes nothing, even one that is wrong, and even over a restart.
         supplier.policy("reporting", &REPORTING.replace(", audit", ""))?;
         supplier.policy("wrong", "title = 3\n")?;
         supplier.restart()?;
-        pull(0)?;
+        pull("one", 0)?;
         supplier.run(&["policy", "activate", "--yes"])?.expect(64)?;
         std::fs::remove_file(supplier.path("policies/wrong.toml"))?;
         let diff = supplier.ask(&["policy", "diff"])?;
         assert_eq!(diff["changes"][0]["what"], "purposes", "{diff}");
-        assert_eq!(diff["agreements"]["keep_their_terms"], 2, "{diff}");
+        assert_eq!(diff["agreements"]["keep_their_terms"], 1, "{diff}");
         supplier.ask(&["policy", "activate", "--yes", "--reason", "no audits"])?;
-        pull(77)?;
+        // What was agreed goes on; nothing new is agreed.
+        pull("one", 0)?;
+        pull("two", 77)?;
 
         let history = supplier.ask(&["policy", "history"])?;
         let reasons: Vec<String> = (history["activations"].as_array().into_iter().flatten())
@@ -217,7 +222,7 @@ fn with_activation_by_command_a_change_is_a_draft_until_somebody_activates_it() 
         let set = text(&first, "/set");
         let back = ["policy", "rollback", &set[..12], "--yes", "--reason", "audits again"];
         assert_eq!(supplier.ask(&back)?["changed"], true);
-        pull(0)?;
+        pull("two", 0)?;
         assert_eq!(supplier.ask(&["policy", "history"])?["filed"], false);
         Ok(())
     })
