@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use engine::entity::Rules;
 use engine::registry::Author;
-use engine::{Decision, Entity, Key, Kind, LogId, RecordKind, Store as _};
+use engine::{Decision, Entity, Key, Kind, LogId, RecordKind, Store as _, TreeId};
 use jiff::Timestamp;
 use policy::set::RuleSet;
 use schemars::JsonSchema;
@@ -300,7 +300,8 @@ async fn past(node: &Arc<Node>, at: Timestamp) -> Result<Facts, ApiError> {
         return Err(no_set(at, whole));
     };
     let mut partners = Vec::new();
-    for log in node.store.logs() {
+    let logs: BTreeSet<LogId> = node.store.trees().into_iter().map(|tree| tree.log).collect();
+    for log in logs {
         let LogId::Relation(participant) = &log else { continue };
         let key = Key::Partner(participant.clone());
         let mut found = None;
@@ -401,35 +402,43 @@ async fn look_back(
     at: Option<Timestamp>,
     mut visit: impl FnMut(&StoredRecord) -> bool,
 ) -> Result<bool, ApiError> {
-    let (size, _) = node.store.tree_head(log.clone()).await?;
-    let mut end = match at {
-        Some(at) => first_after(node, &log, size, at).await?,
-        None => size,
-    };
     let mut left = LOOK_MAX;
-    while end > 0 {
-        if left == 0 {
-            return Ok(false);
-        }
-        let start = end.saturating_sub(STEP.min(left));
-        let page = node.store.records(log.clone(), start..end).await?;
-        for record in page.iter().rev() {
-            if !visit(record) {
-                return Ok(true);
+    // Older epochs come before newer ones, and are looked through after them.
+    for tree in node.store.trees().into_iter().rev().filter(|tree| tree.log == log) {
+        let (size, _) = node.store.tree_head(tree.clone()).await?;
+        let mut end = match at {
+            Some(at) => first_after(node, &tree, size, at).await?,
+            None => size,
+        };
+        while end > 0 {
+            if left == 0 {
+                return Ok(false);
             }
+            let start = end.saturating_sub(STEP.min(left));
+            let page = node.store.records(tree.clone(), start..end).await?;
+            for record in page.iter().rev() {
+                if !visit(record) {
+                    return Ok(true);
+                }
+            }
+            left = left.saturating_sub(end - start);
+            end = start;
         }
-        left = left.saturating_sub(end - start);
-        end = start;
     }
     Ok(true)
 }
 
 /// The index of the first record later than an instant. The times of a log never go back.
-async fn first_after(node: &Node, log: &LogId, size: u64, at: Timestamp) -> Result<u64, ApiError> {
+async fn first_after(
+    node: &Node,
+    tree: &TreeId,
+    size: u64,
+    at: Timestamp,
+) -> Result<u64, ApiError> {
     let (mut low, mut high) = (0, size);
     while low < high {
         let middle = low + (high - low) / 2;
-        let page = node.store.records(log.clone(), middle..middle + 1).await?;
+        let page = node.store.records(tree.clone(), middle..middle + 1).await?;
         if page.first().is_some_and(|record| record.time <= at) {
             low = middle + 1;
         } else {
