@@ -257,6 +257,21 @@ pub struct DutyReport {
     pub consequences: Vec<DutyReport>,
 }
 
+/// A duty of a policy: where it stands, who bears it, and how far it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrackedDuty {
+    /// Its place, such as `obligation 1` or `permission 1, duty 2`, counted from 1.
+    pub place: String,
+    /// Whom it binds, when the policy says so; otherwise its assignee.
+    pub bearer: Option<String>,
+    /// What it must be done to, when that is not the policy's target.
+    pub target: Option<String>,
+    /// Whether something must be done besides once it was not done in time.
+    pub has_consequences: bool,
+    /// How far it is.
+    pub report: DutyReport,
+}
+
 /// The state of a duty (formal semantics: *fulfilled*, *violated*, *not set*).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DutyState {
@@ -339,6 +354,26 @@ fn for_purposes(
         (answer.until, answer.obligations) = (until, all);
     }
     answer
+}
+
+/// Every duty of a policy, of permissions that do not concern the request as well, in the order of the policy. The
+/// consequences of one follow it once it is violated.
+#[must_use]
+pub fn duties(policy: &Policy, request: &Request<'_>, world: &World<'_>) -> Vec<TrackedDuty> {
+    let purpose = request.purposes.first().map(String::as_str);
+    let mut scope = constraint::Scope::new(request, world, purpose);
+    let mut found = Vec::new();
+    for (index, duty) in policy.obligations.iter().enumerate() {
+        let place = format!("obligation {}", index + 1);
+        rule::track(&mut scope, place, duty, false, &mut found);
+    }
+    for (index, permission) in policy.permissions.iter().enumerate() {
+        for (number, duty) in permission.duties.iter().enumerate() {
+            let place = format!("permission {}, duty {}", index + 1, number + 1);
+            rule::track(&mut scope, place, duty, true, &mut found);
+        }
+    }
+    found
 }
 
 /// Whether a policy may say anything about a request at all; what is not known may.

@@ -23,13 +23,13 @@ mod tests;
 use crate::classify::{Class, classify};
 use crate::diagnostic::Diagnostic;
 use crate::evaluate::Subject;
-use crate::odrl::{Kind, Policy};
+use crate::odrl::{Constraint, Kind, Policy};
 use crate::set::{Groups, Purposes};
 use places::Places;
 use reader::Reader;
 pub use restrictions::{Restriction, Restrictions};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How large a policy file may be, in bytes.
 pub const MAX_BYTES: usize = 1 << 20;
@@ -44,6 +44,8 @@ pub struct Words<'a> {
     pub groups: &'a Groups,
     /// Purposes.
     pub purposes: &'a Purposes,
+    /// Policies that others may inherit from, by identifier.
+    pub parents: &'a BTreeMap<String, Policy>,
 }
 
 /// A policy file, checked.
@@ -116,7 +118,7 @@ pub fn read(name: &str, bytes: &[u8], words: &Words<'_>) -> Result<PolicyFile, V
     let text = decode(name, bytes).map_err(|finding| vec![finding])?;
     match name.rsplit_once('.').map(|(_, extension)| extension) {
         Some("toml") => toml_file(name, text, words),
-        Some("json" | "jsonld") => json_file(name, text),
+        Some("json" | "jsonld") => json_file(name, text, words),
         _ => {
             let message = format!("`{name}` is no kind of policy file");
             let help = "name it .toml, or .jsonld when it is ODRL";
@@ -192,14 +194,17 @@ fn toml_root<'t>(
     })
 }
 
-fn json_file(name: &str, text: &str) -> Result<PolicyFile, Vec<Diagnostic>> {
+fn json_file(name: &str, text: &str, words: &Words<'_>) -> Result<PolicyFile, Vec<Diagnostic>> {
     let one =
         |span, message: String, help: &str| vec![Diagnostic::at(name, text, span, message, help)];
     let value: serde_json::Value = serde_json::from_str(text).map_err(|error| {
         let start = offset(text, error.line(), error.column());
         one(start..start, format!("the file is not JSON: {error}"), "")
     })?;
-    let mut terms = Policy::from_json(&value).map_err(|error| one(0..0, error.to_string(), ""))?;
+    let terms = Policy::from_json(&value).map_err(|error| one(0..0, error.to_string(), ""))?;
+    let mut terms = (terms.inherited(|parent| words.parents.get(parent))).map_err(|error| {
+        one(0..0, error.to_string(), "name a policy of another file by its `@id`")
+    })?;
     let help =
         "this node refuses what it cannot honour; remove the clause or write it with known terms";
     let refused: Vec<_> = (classify(&terms).into_iter())
@@ -222,7 +227,17 @@ fn json_file(name: &str, text: &str) -> Result<PolicyFile, Vec<Diagnostic>> {
     }
     let title = ["title", "dct:title", "dcterms:title"];
     let title = title.iter().find_map(|key| value.get(*key)?.as_str()).unwrap_or(stem(name));
-    let assignee = terms.assignee.take().map(|party| party.id);
+    let assignee = terms.assignee.take();
+    let target = terms.target.take();
+    // Who may know of an offer, and of which dataset, is decided by name; what members must satisfy besides becomes a
+    // condition of every rule, so that it is judged with it.
+    let refinements = assignee.iter().flat_map(|party| &party.refinements);
+    let refinements = refinements.chain(target.iter().flat_map(|asset| &asset.refinements));
+    let refinements: Vec<Constraint> = refinements.cloned().collect();
+    for rule in terms.permissions.iter_mut().chain(&mut terms.prohibitions) {
+        rule.constraints.extend_from_slice(&refinements);
+    }
+    let assignee = assignee.map(|party| party.id);
     let audience = Audience {
         anyone_registered: assignee.is_none(),
         // An assignee may be a partner or a group of ours; it is looked up as both.
@@ -230,14 +245,16 @@ fn json_file(name: &str, text: &str) -> Result<PolicyFile, Vec<Diagnostic>> {
         groups: assignee.into_iter().collect(),
         ..Audience::default()
     };
-    let datasets = terms.target.take().into_iter().map(|asset| asset.id).collect();
+    // A target may be a dataset or one of our tags; it is looked up as both.
+    let datasets: BTreeSet<String> = target.into_iter().map(|asset| asset.id).collect();
+    let tags = datasets.clone();
     (terms.uid, terms.kind, terms.assigner) = (String::new(), Kind::Set, None);
     Ok(PolicyFile {
         title: title.to_owned(),
         description: String::new(),
         audience,
         datasets,
-        tags: BTreeSet::new(),
+        tags,
         priority: 0,
         terms,
         places: Places::default(),

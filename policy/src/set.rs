@@ -1,10 +1,11 @@
 //! The set of policies that rules at a time: immutable, hashed, rebuilt from its sources.
 
+mod index;
 mod purposes;
 #[cfg(test)]
 mod tests;
 
-use crate::classify::ClauseReport;
+use crate::classify::{Class, ClauseReport};
 use crate::diagnostic::Diagnostic;
 use crate::evaluate::Subject;
 use crate::file::places::Places;
@@ -46,6 +47,7 @@ struct Inner {
     restrictions: Restrictions,
     by_dataset: BTreeMap<String, BTreeSet<String>>,
     by_tag: BTreeMap<String, BTreeSet<String>>,
+    index: index::Index,
 }
 
 /// What a set is stored as: everything to rebuild it, and nothing else.
@@ -122,7 +124,8 @@ impl RuleSet {
         groups: &Groups,
         purposes: &Purposes,
     ) -> Result<Self, Vec<Diagnostic>> {
-        let words = file::Words { groups, purposes };
+        let parents = parents(sources);
+        let words = file::Words { groups, purposes, parents: &parents };
         let mut findings = Vec::new();
         let mut files = BTreeMap::new();
         let mut policies = BTreeMap::new();
@@ -253,6 +256,28 @@ impl RuleSet {
         found
     }
 
+    /// The policies among [`Self::policies_for`] that a subject may see and that permit an action, in the same order.
+    /// However many policies there are, it looks only at those for the subject.
+    pub fn offered_to<'t>(
+        &self,
+        subject: &Subject,
+        dataset: &str,
+        tags: impl IntoIterator<Item = &'t str>,
+        assigned: impl IntoIterator<Item = &'t str>,
+        action: &str,
+    ) -> Vec<&Arc<CompiledPolicy>> {
+        let mut found = Vec::new();
+        self.inner.index.find(dataset, tags, subject, action, &mut found);
+        let assigned = assigned.into_iter().filter_map(|name| self.inner.policies.get(name));
+        found.extend(assigned.filter(|policy| index::permits(policy, action)));
+        found.retain(|policy| policy.is_visible_to(subject));
+        found.sort_by(|one, other| {
+            (other.priority.cmp(&one.priority)).then_with(|| one.name.cmp(&other.name))
+        });
+        found.dedup_by(|one, other| one.name == other.name);
+        found
+    }
+
     /// What the site prohibits whatever its policies and agreements permit.
     #[must_use]
     pub fn restrictions(&self) -> &Restrictions {
@@ -272,6 +297,18 @@ impl RuleSet {
     }
 }
 
+/// The ODRL files by the identifiers of their policies, for those that inherit from them. What cannot be read is found
+/// where the file itself is compiled.
+fn parents(sources: &[Source]) -> BTreeMap<String, odrl::Policy> {
+    let is_odrl = |name: &str| name.ends_with(".json") || name.ends_with(".jsonld");
+    let read = |source: &Source| {
+        let bytes = source.bytes.strip_prefix(&[0xEF, 0xBB, 0xBF]).unwrap_or(&source.bytes);
+        let policy = odrl::Policy::from_json(&serde_json::from_slice(bytes).ok()?).ok()?;
+        (!policy.uid.is_empty()).then(|| (policy.uid.clone(), policy))
+    };
+    sources.iter().filter(|source| is_odrl(&source.name)).filter_map(read).collect()
+}
+
 impl Inner {
     fn new(
         sources: Sources,
@@ -288,7 +325,8 @@ impl Inner {
                 by_tag.entry(tag.clone()).or_default().insert(policy.name.clone());
             }
         }
-        Self { hash: sources.hash(), sources, policies, restrictions, by_dataset, by_tag }
+        let index = index::Index::new(&policies);
+        Self { hash: sources.hash(), sources, policies, restrictions, by_dataset, by_tag, index }
     }
 }
 
@@ -363,6 +401,17 @@ impl CompiledPolicy {
             vec![Diagnostic::at(file_name, "", 0..0, error.to_string(), help)]
         })?;
         let clauses = crate::classify::classify(&read.terms);
+        let refused = clauses.iter().filter(|clause| clause.class == Class::Refused);
+        let refused: Vec<Diagnostic> = refused
+            .map(|clause| {
+                let message = format!("{}: `{}`: {}", clause.place, clause.clause, clause.note);
+                let help = "this node refuses what it cannot honour; remove the clause";
+                Diagnostic::at(file_name, "", 0..0, message, help)
+            })
+            .collect();
+        if !refused.is_empty() {
+            return Err(refused);
+        }
         Ok(Self {
             name: file::stem(file_name).to_owned(),
             title: read.title,

@@ -10,7 +10,10 @@ use crate::vocabulary;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+pub use strictness::{Weaker, no_weaker};
+
 mod compare;
+mod strictness;
 #[cfg(test)]
 mod tests;
 

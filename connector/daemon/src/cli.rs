@@ -21,6 +21,7 @@ mod audit;
 mod check;
 pub mod client;
 mod dataset;
+mod duty;
 mod events;
 mod exchange;
 mod failure;
@@ -110,6 +111,7 @@ async fn ask(command: Command, client: &Client, output: Output) -> Result<(), Fa
         Command::Pull(command) => pull::run(&command, client, output).await,
         Command::Negotiation(command) => negotiation::run(command, client, output).await,
         Command::Approvals(command) => approvals::run(command, client, output).await,
+        Command::Duty(command) => duty::run(command, client, output).await,
         Command::Agreement(command) => agreement::run(command, client, output).await,
         Command::Transfer(command) => transfer::run(command, client, output).await,
         Command::Events(command) => events::run(&command, client, output).await,

@@ -17,6 +17,7 @@ mod content;
 mod data;
 mod datasets;
 mod denials;
+mod duties;
 mod epoch;
 mod events;
 mod input;
@@ -66,6 +67,7 @@ fn table() -> Vec<Route> {
         approvals::routes(),
         processes::routes(),
         agreements::routes(),
+        duties::routes(),
         transfers::routes(),
         events::routes(),
         list::routes(),

@@ -18,7 +18,7 @@ use crate::process::towards;
 use crate::refusal::RefusalKind;
 use crate::{
     Account, Category, Decider, Decision, Handling, Key, LogId, Need, RecordDraft, RecordKind,
-    View, judge, negotiation, transfer,
+    View, duties, judge, negotiation, transfer,
 };
 
 /// The code by which a partner is told that an agreement was ended.
@@ -114,6 +114,9 @@ fn try_import(
             Key::PeerProcess(participant.clone(), peer_pid.clone()),
             PeerProcess { v: 1, pid: behind.pid.clone(), transfer: false, closed: true },
         );
+    }
+    if let Some(duties) = duties::arising(view, &agreement)? {
+        record = record.put(Key::Duties(agreement.id.clone()), duties);
     }
     if import.side == Side::Consumer {
         let key = Key::Held(participant.clone(), agreement.dataset.clone());

@@ -150,6 +150,8 @@ typed! {
     transfer: Transfer(pid: &Pid) = Key::Transfer(pid.clone());
     /// An agreement.
     agreement: Agreement(id: &protocol::id::AgreementId) = Key::Agreement(id.clone());
+    /// The duties of an agreement.
+    duties: Duties(id: &protocol::id::AgreementId) = Key::Duties(id.clone());
     /// Our process id for a partner's.
     peer_process: PeerProcess(id: &ParticipantId, pid: &Pid) = Key::PeerProcess(id.clone(), pid.clone());
     /// The agreements we hold for a partner's dataset.

@@ -11,10 +11,10 @@ use protocol::transfer::State;
 use crate::context::{self, Context, Fresh};
 use crate::entity::{Failure, Negotiation, Transfer};
 use crate::handling::Awaiting;
-use crate::{Decision, Entity, Key, Kind, Need, View, negotiation, transfer};
+use crate::{Decision, Entity, Key, Kind, Need, View, duties, negotiation, transfer};
 
 /// The kinds of entities that have deadlines.
-pub const KINDS: &[Kind] = &[Kind::Negotiation, Kind::Transfer];
+pub const KINDS: &[Kind] = &[Kind::Negotiation, Kind::Transfer, Kind::Duties];
 
 /// How many processes of a partner may be open, and how long they may stand still.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +63,7 @@ pub fn of(entity: &Entity, limits: &ProcessLimits) -> Option<Timestamp> {
         Entity::Transfer(own) => {
             (own.awaiting, own.changed, transfer_patience(own, limits).map(|(time, _)| time))
         }
+        Entity::Duties(duties) => return duties.next_deadline(),
         _ => return None,
     };
     match awaiting {
@@ -117,6 +118,10 @@ pub fn expire(
     let trusted = context::site(view)?.is_none_or(|site| site.clock_refused.is_none());
     if deadline > view.now() || !trusted {
         return Ok(waits(Some(deadline)));
+    }
+    if let Key::Duties(agreement) = key {
+        let violated = duties::expire(view, agreement)?;
+        return Ok(violated.map(|reason| reason.map_or(Outcome::Waits(None), Outcome::Ended)));
     }
     let (ended, reason) = match (key, entity.as_ref()) {
         (Key::Negotiation(pid), Entity::Negotiation(negotiation)) => {

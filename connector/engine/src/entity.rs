@@ -2,7 +2,7 @@
 //!
 //! Each is stored as JSON with its variant's name and `v`, the version of its shape. Times are UTC.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -26,6 +26,7 @@ pub enum Entity {
     Dataset(Dataset),
     Negotiation(Negotiation),
     Agreement(Agreement),
+    Duties(Duties),
     Transfer(Transfer),
     PeerProcess(PeerProcess),
     Held(Held),
@@ -132,6 +133,10 @@ pub struct Partner {
     pub region: Option<String>,
     /// ODS operator id.
     pub operator_id: Option<String>,
+    /// What else our administrator declares of it, by the name of the operand that policies compare: `industry`,
+    /// `Membership`, `SECURITY_LEVEL`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, BTreeSet<String>>,
     /// The base URL of its DSP 2025-1 endpoints.
     pub dsp_endpoint: String,
     /// The origins (scheme, host, port) that we may dial.
@@ -347,6 +352,94 @@ pub struct Agreement {
     pub handling: Handling,
     /// When and why it ended.
     pub ended: Option<(Timestamp, String)>,
+}
+
+/// How far a duty is (formal semantics).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ObligationState {
+    /// It has to be done, and there is time.
+    NotSet,
+    /// It was done, in time or made good with its consequences.
+    Fulfilled,
+    /// It was not done in time.
+    Violated,
+}
+
+/// That a duty was done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fulfilment {
+    /// When it was recorded.
+    pub at: Timestamp,
+    /// Who says so; nobody where this node did it itself.
+    pub by: Option<String>,
+    /// How it was done.
+    pub how: String,
+    /// What the duty's refinements ask for, by the name of the operand.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub facts: BTreeMap<String, String>,
+}
+
+/// One duty of an agreement.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Duty {
+    /// Its number within the agreement, from 1.
+    pub number: u32,
+    /// Its place in the policy, such as `obligation 1` or `permission 1, duty 2`.
+    pub place: String,
+    /// The duty in the short form of policy files.
+    pub clause: String,
+    /// What must be done.
+    pub actions: Vec<String>,
+    /// Who must do it.
+    pub bearer: Side,
+    /// Whether it must be done before a permission holds.
+    pub is_condition: bool,
+    /// Until when.
+    pub deadline: Option<Timestamp>,
+    /// Whether something must be done besides once it was not done in time.
+    pub has_consequences: bool,
+    /// What it must be done to.
+    pub target: String,
+    /// How far it is.
+    pub state: ObligationState,
+    /// When it was found not to have been done in time; stays when it is made good.
+    pub violated: Option<Timestamp>,
+    /// That it was done.
+    pub fulfilled: Option<Fulfilment>,
+}
+
+impl Duty {
+    /// Whether new transfers under the agreement are refused because of it: it was not done in time, and neither was it
+    /// done late nor, where it has consequences, were they all fulfilled besides.
+    pub fn blocks(&self) -> bool {
+        let made_good = self.fulfilled.is_some() && !self.has_consequences;
+        self.state == ObligationState::Violated && !made_good
+    }
+}
+
+/// The duties of an agreement. One entity for all of them, so that a decision under the agreement loads one key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Duties {
+    /// The version of this shape.
+    pub v: u16,
+    /// The agreement.
+    pub agreement: AgreementId,
+    /// The other party.
+    pub participant: ParticipantId,
+    /// Its duties, in the order of their numbers.
+    pub list: Vec<Duty>,
+}
+
+impl Duties {
+    /// The earliest deadline of a duty that still has to be done.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        let open = self.list.iter().filter(|duty| duty.state == ObligationState::NotSet);
+        // The first instant at which it is over, whether or not the deadline itself is still in time.
+        open.filter_map(|duty| duty.deadline)
+            .min()
+            .map(|end| end.checked_add(jiff::Span::new().nanoseconds(1)).unwrap_or(end))
+    }
 }
 
 /// A transfer process.
@@ -672,6 +765,7 @@ into_entity!(
     Dataset,
     Negotiation,
     Agreement,
+    Duties,
     Transfer,
     PeerProcess,
     Held,

@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::context::{self, Fresh, Stop};
 use crate::entity::{Agreement, Dataset, Digests, Location, Partner, Rules, Side};
 use crate::refusal::RefusalKind;
-use crate::{Handling, Need, View};
+use crate::{Handling, Need, View, duties};
 
 /// The action that a pull is.
 pub const ACTION: &str = "use";
@@ -47,7 +47,9 @@ pub fn subject(partner: &Partner) -> Subject {
         groups: partner.groups.clone(),
         region: partner.region.clone(),
         locations: partner.origins.clone(),
-        attributes: partner.operator_id.iter().map(operator_id).collect(),
+        attributes: (partner.attributes.clone().into_iter())
+            .chain(partner.operator_id.iter().map(operator_id))
+            .collect(),
     }
 }
 
@@ -91,13 +93,14 @@ pub fn offers(
     };
     rules
         .set
-        .policies_for(
+        .offered_to(
+            &subject,
             dataset.id.as_str(),
             dataset.tags.iter().map(String::as_str),
             dataset.policies.iter().map(String::as_str),
+            ACTION,
         )
         .into_iter()
-        .filter(|policy| policy.is_visible_to(&subject))
         .filter(|policy| {
             let evaluation = decide(&policy.template, &request, &world);
             restrict(&rules.set, &dataset.tags, &request, &world, evaluation).is_permit()
@@ -215,10 +218,12 @@ pub(crate) fn agreed(
         Side::Consumer => None,
     };
     let facts = dataset.as_ref().map(facts).unwrap_or_default();
+    let performed = duties::performed(view, agreement)?;
     let world = World {
         earlier_uses: Some(uses.earlier),
         previous_use: uses.previous.map_or(PreviousUse::Never, PreviousUse::At),
         agreed_at: Some(agreement.created),
+        performed: &performed,
         facts: &facts,
         ..World::new(now, &subject, rules.set.purposes())
     };

@@ -39,6 +39,8 @@ pub enum Key {
     Witness(ParticipantId),
     /// A key of the management API, by its name.
     ManagementKey(String),
+    /// The duties of an agreement.
+    Duties(AgreementId),
 }
 
 /// The kind of an entity, for scans. Numbers are part of the stored format and never reused.
@@ -65,6 +67,7 @@ pub enum Kind {
     Head = 14,
     Witness = 15,
     ManagementKey = 16,
+    Duties = 17,
 }
 
 /// Separates the parts of a composite key. Identifiers cannot contain it (`protocol::id`).
@@ -80,6 +83,7 @@ impl Key {
             Self::Dataset(_) => Kind::Dataset,
             Self::Negotiation(_) => Kind::Negotiation,
             Self::Agreement(_) => Kind::Agreement,
+            Self::Duties(_) => Kind::Duties,
             Self::Transfer(_) => Kind::Transfer,
             Self::PeerProcess(..) => Kind::PeerProcess,
             Self::Held(..) => Kind::Held,
@@ -108,7 +112,7 @@ impl Key {
             Self::Partner(participant) | Self::Witness(participant) => part(participant.as_str()),
             Self::Dataset(dataset) => part(dataset.as_str()),
             Self::Negotiation(pid) | Self::Transfer(pid) => part(pid.as_str()),
-            Self::Agreement(agreement) => part(agreement.as_str()),
+            Self::Agreement(agreement) | Self::Duties(agreement) => part(agreement.as_str()),
             Self::PeerProcess(participant, pid) => {
                 part(participant.as_str());
                 part(pid.as_str());
@@ -165,6 +169,7 @@ impl Key {
             14 => Self::Head(part()?.to_owned()),
             15 => Self::Witness(part()?.parse().ok()?),
             16 => Self::ManagementKey(part()?.to_owned()),
+            17 => Self::Duties(part()?.parse().ok()?),
             _ => return None,
         };
         // A key has one stored form only.

@@ -11,6 +11,7 @@ pub mod context;
 pub mod data;
 pub mod datasets;
 pub mod deadline;
+pub mod duties;
 pub mod entity;
 pub mod epoch;
 pub mod evidence;

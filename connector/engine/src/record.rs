@@ -139,6 +139,8 @@ pub enum RecordKind {
     AgreementHeld,
     AgreementImported,
     AgreementEnded,
+    DutyFulfilled,
+    DutyViolated,
     TransferRequested,
     TransferStarted,
     TransferSuspended,

@@ -4,6 +4,7 @@ mod agreements;
 mod bargain;
 mod data;
 mod deadlines;
+mod duties;
 mod exchange;
 mod pulls;
 mod random;

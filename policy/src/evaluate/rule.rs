@@ -3,7 +3,7 @@
 use super::constraint::{Scope, after, conjunction, holds};
 use super::{
     DutyReport, DutyState, Ground, Performance, Performed, Phase, Request, RuleKind, RuleReport,
-    Status,
+    Status, TrackedDuty,
 };
 use crate::file::expression;
 use crate::odrl::{
@@ -207,6 +207,31 @@ fn judge_duty(scope: &mut Scope<'_>, duty: &Duty, is_condition: bool) -> DutyRep
         deadline: deadlines.iter().map(|deadline| deadline.end).min(),
         is_condition,
         consequences,
+    }
+}
+
+/// Reports a duty and, where it is violated, its consequences.
+pub(super) fn track(
+    scope: &mut Scope<'_>,
+    place: String,
+    duty: &Duty,
+    is_condition: bool,
+    found: &mut Vec<TrackedDuty>,
+) {
+    let mut pending = vec![(place, duty)];
+    while let Some((place, duty)) = pending.pop() {
+        let report = judge_duty(scope, duty, is_condition);
+        let due = duty.consequences.iter().zip(&report.consequences).enumerate();
+        pending.extend(due.rev().map(|(index, (consequence, _))| {
+            (format!("{place}, consequence {}", index + 1), consequence)
+        }));
+        found.push(TrackedDuty {
+            place,
+            bearer: duty.assignee.as_ref().map(|party| party.id.clone()),
+            target: duty.target.as_ref().map(|target| target.id.clone()),
+            has_consequences: !duty.consequences.is_empty(),
+            report,
+        });
     }
 }
 

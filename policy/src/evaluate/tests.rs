@@ -7,6 +7,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
+mod semantics;
+
 const TARGET: &str = "urn:example:dataset";
 const ME: &str = "did:web:a.example";
 

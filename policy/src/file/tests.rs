@@ -54,7 +54,7 @@ fn read_text(name: &str, bytes: &[u8]) -> Result<PolicyFile, Vec<Diagnostic>> {
         .map(|name| (name.to_owned(), Purpose::default()))
         .collect::<BTreeMap<_, _>>();
     let purposes = Purposes::new(purposes).unwrap();
-    read(name, bytes, &Words { groups: &groups, purposes: &purposes })
+    read(name, bytes, &Words { groups: &groups, purposes: &purposes, parents: &BTreeMap::new() })
 }
 
 #[test]
@@ -285,7 +285,10 @@ fn a_priority_is_a_number_within_bounds() {
 fn the_restrictions_of_the_documentation_compile() {
     let read = |text: &str| {
         let (groups, purposes) = (Groups::new(), Purposes::default());
-        super::read_restrictions(text.as_bytes(), &Words { groups: &groups, purposes: &purposes })
+        super::read_restrictions(
+            text.as_bytes(),
+            &Words { groups: &groups, purposes: &purposes, parents: &BTreeMap::new() },
+        )
     };
     let found = read(include_str!("restrictions.toml")).unwrap();
     assert_eq!(found.list.len(), 1);

@@ -3,6 +3,9 @@
 use super::{Conflict, Constraint, Duty, MAX_NODES, Policy, Rule};
 use std::collections::BTreeSet;
 
+#[cfg(test)]
+mod tests;
+
 /// Why a policy cannot take over what its parents say.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

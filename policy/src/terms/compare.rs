@@ -138,6 +138,23 @@ fn right(atomic: &Atomic) -> Value {
     }
 }
 
+/// Whether two conditions say the same.
+pub(super) fn same_constraint(one: &Constraint, other: &Constraint) -> bool {
+    canonical(&constraint(one)) == canonical(&constraint(other))
+}
+
+/// Whether two targets are the same.
+pub(super) fn same_asset(one: &Option<Asset>, other: &Option<Asset>) -> bool {
+    one.as_ref().map(|one| canonical(&asset(one)))
+        == other.as_ref().map(|other| canonical(&asset(other)))
+}
+
+/// Whether two parties are the same.
+pub(super) fn same_party(one: &Option<Party>, other: &Option<Party>) -> bool {
+    one.as_ref().map(|one| canonical(&party(one)))
+        == other.as_ref().map(|other| canonical(&party(other)))
+}
+
 fn set<T>(items: &[T], form: impl Fn(&T) -> Value) -> Value {
     let mut forms: Vec<Value> = items.iter().map(form).collect();
     forms.sort_by_cached_key(canonical);

@@ -85,6 +85,9 @@ Interrupted, the same command continues where it was.")]
     /// What waits for a decision of yours.
     #[command(subcommand)]
     Approvals(Approvals),
+    /// Duties of agreements: what has to be done until when, and that it was done.
+    #[command(subcommand)]
+    Duty(Duty),
     /// Agreements with partners.
     #[command(subcommand)]
     Agreement(Agreement),
@@ -578,6 +581,37 @@ pub enum Approvals {
         /// Why, for the journal. The partner is not told.
         #[arg(long)]
         reason: String,
+    },
+}
+
+/// `duty`.
+#[derive(Debug, Subcommand)]
+pub enum Duty {
+    /// List those that still have to be done, by deadline.
+    List {
+        /// Those that were done as well.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Record that one was fulfilled.
+    #[command(after_long_help = "\
+Example:
+  sekisho duty fulfil urn:uuid:… 1 --how 'erased with the backups of March, ticket 4711'
+
+Who recorded it, when and how goes into the journal. A duty that was not done in time refuses new transfers under its agreement
+until it is recorded as done, and what it must be made good with as well. Each node tracks duties by its own records: what the
+partner records is not asked.")]
+    Fulfil {
+        /// The agreement's id.
+        agreement: String,
+        /// The number of the duty, as `duty list` shows it.
+        number: u32,
+        /// How it was fulfilled: for the journal.
+        #[arg(long)]
+        how: String,
+        /// What its refinements ask for, such as `payAmount=500`; may be given several times.
+        #[arg(long = "fact", value_name = "NAME=VALUE")]
+        facts: Vec<String>,
     },
 }
 

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::answer::ApiError;
 use super::caller::{POLICY, READERS_AND_APPLICATIONS};
+use super::duties;
 use super::partners::unknown as unknown_partner;
 use super::route::{Call, Created, Json, Route};
 use crate::node::Node;
@@ -124,7 +125,12 @@ async fn show(call: Call) -> Result<Json<Value>, ApiError> {
         Some(Entity::Agreement(found))
             if call.caller.scope.has(&found.participant, &found.dataset) =>
         {
-            Ok(Json(whole(call.node(), found)))
+            let mut shown = whole(call.node(), found);
+            if let Some(members) = shown.as_object_mut() {
+                let duties = duties::of(call.node(), &found.id).await?;
+                members.insert("duties".to_owned(), Value::Array(duties));
+            }
+            Ok(Json(shown))
         }
         _ => Err(unknown()),
     }

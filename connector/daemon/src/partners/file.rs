@@ -1,6 +1,6 @@
 //! Reading one partner file.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -86,6 +86,9 @@ struct Written {
     #[serde(default)]
     groups: BTreeSet<String>,
     region: Option<Spanned<String>>,
+    /// Facts for policies, by the name of the operand.
+    #[serde(default)]
+    attributes: BTreeMap<String, BTreeSet<String>>,
     #[serde(default)]
     networks: Vec<IpNet>,
     #[serde(default)]
@@ -211,6 +214,7 @@ pub(super) fn parse(path: &Path, name: &str, text: &str) -> Result<PartnerFile, 
         groups: written.groups,
         region: written.region.map(Spanned::into_inner),
         operator_id: written.ods.operator_id,
+        attributes: written.attributes,
         dsp_endpoint: base.as_str().trim_end_matches('/').to_owned(),
         origins: origins.into_iter().map(String::from).collect(),
         signing_key: written

@@ -22,7 +22,7 @@ use crate::entity::{Agreement, Held, Negotiation, Partner, Side};
 use crate::handling::{self, Handling};
 use crate::process::{Inbound, remember, remembered, towards};
 use crate::refusal::RefusalKind;
-use crate::{Account, Category, Decision, Key, LogId, RecordDraft, RecordKind, View};
+use crate::{Account, Category, Decision, Key, LogId, RecordDraft, RecordKind, View, duties};
 
 /// The code by which a partner is told that nobody takes offers that were not asked for.
 const UNASKED: &str = "unasked";
@@ -402,16 +402,20 @@ pub(super) fn finalized(
     let Some(id) = negotiation.agreement.clone() else { return Ok(Vec::new()) };
     let Some(mut agreement) = context::agreement(view, &id)? else { return Ok(Vec::new()) };
     agreement.finalized = true;
+    let duties = duties::arising(view, &agreement)?;
     let mut held = context::held(view, &negotiation.participant, &negotiation.dataset)?
         .unwrap_or(Held { v: 1, agreements: Vec::new() });
     held.agreements.push((id.clone(), agreement.purpose.clone()));
-    let record = RecordDraft::new(
+    let mut record = RecordDraft::new(
         LogId::Relation(negotiation.participant.clone()),
         RecordKind::AgreementHeld,
         Category::Service,
     )
     .account(Account { agreement: Some(id.clone()), ..towards(&negotiation.participant) })
     .put(Key::Held(negotiation.participant.clone(), negotiation.dataset.clone()), held)
-    .put(Key::Agreement(id), agreement);
+    .put(Key::Agreement(id.clone()), agreement);
+    if let Some(duties) = duties {
+        record = record.put(Key::Duties(id), duties);
+    }
     Ok(vec![record])
 }

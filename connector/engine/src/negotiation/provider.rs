@@ -24,7 +24,7 @@ use crate::handling::{self, Handling};
 use crate::judge;
 use crate::process::{Inbound, POLICY_CODE, remember, remembered, towards};
 use crate::refusal::RefusalKind;
-use crate::{Account, Category, Decision, Key, LogId, RecordDraft, RecordKind, View};
+use crate::{Account, Category, Decision, Key, LogId, RecordDraft, RecordKind, View, duties};
 
 /// Takes the first message of a negotiation: a request for one of our offers.
 ///
@@ -382,6 +382,9 @@ pub(super) fn finalize(
         && let Some(mut agreement) = context::agreement(view, agreement_id)?
     {
         agreement.finalized = true;
+        if let Some(duties) = duties::arising(view, &agreement)? {
+            record = record.put(Key::Duties(agreement_id.clone()), duties);
+        }
         account.agreement = Some(agreement_id.clone());
         record = record.put(Key::Agreement(agreement_id.clone()), agreement);
     }

@@ -37,6 +37,7 @@ fn key() -> impl Strategy<Value = Key> {
         id().prop_map(Key::Pull),
         id().prop_map(Key::Head),
         id().prop_map(|a| Key::Witness(a.parse().unwrap())),
+        id().prop_map(|a| Key::Duties(a.parse().unwrap())),
     ]
 }
 
@@ -98,6 +99,7 @@ fn entities() -> BTreeMap<String, Entity> {
         revoked: None,
     };
     all.insert("managementkey".to_owned(), key.into());
+    all.insert("duties".to_owned(), super::duties::stored().into());
     all
 }
 

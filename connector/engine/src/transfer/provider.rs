@@ -19,8 +19,8 @@ use crate::judge::{self, Uses};
 use crate::process::{Inbound, by_peer, has_origin, remember, remembered};
 use crate::refusal::RefusalKind;
 use crate::{
-    Account, Category, Decision, Handling, Key, LogId, RecordDraft, RecordKind, View, handling,
-    negotiation,
+    Account, Category, Decision, Handling, Key, LogId, RecordDraft, RecordKind, View, duties,
+    handling, negotiation,
 };
 
 /// What has to be signed before a transfer can be granted.
@@ -234,6 +234,7 @@ fn judge_use(
 ) -> Result<Usage, Stop> {
     let usage = context::usage(view, &partner.participant, &agreement.offer, &agreement.dataset)?
         .unwrap_or(Usage { v: 1, uses: 0, latest: None });
+    duties::unblocked(view, fresh, agreement)?;
     let uses = Uses { earlier: usage.uses, previous: usage.latest };
     let evaluation = judge::agreed(view, partner, agreement, Phase::Transfer, uses, now)?;
     judge::permit_or_refuse(fresh, &judge::name(agreement), &evaluation)?;

@@ -27,6 +27,7 @@ fn partner(state: PartnerState) -> Entity {
         groups: Default::default(),
         region: None,
         operator_id: None,
+        attributes: Default::default(),
         dsp_endpoint: "https://partner.example/dsp".to_owned(),
         origins: Default::default(),
         signing_key: None,

@@ -6,6 +6,7 @@ mod commits;
 mod download;
 mod figures;
 mod node;
+mod policy;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -34,6 +35,8 @@ struct Extent {
     downloaded: u64,
     /// Downloads from each, in turn.
     downloads: usize,
+    /// Decisions by a policy.
+    decisions: usize,
 }
 
 const WHOLE: Extent = Extent {
@@ -45,6 +48,7 @@ const WHOLE: Extent = Extent {
     streamed: 10 << 30,
     downloaded: 1 << 30,
     downloads: 7,
+    decisions: 200_000,
 };
 
 const QUICK: Extent = Extent {
@@ -56,6 +60,7 @@ const QUICK: Extent = Extent {
     streamed: 2 << 30,
     downloaded: 256 << 20,
     downloads: 5,
+    decisions: 20_000,
 };
 
 fn main() -> ExitCode {
@@ -82,6 +87,8 @@ fn measure(extent: Extent) -> Result<()> {
     node::starts(&mut figures, extent)?;
     line("negotiations…");
     node::negotiations(&mut figures, extent)?;
+    line("decisions by policies…");
+    policy::decisions(&mut figures, extent)?;
     line("commits and a long journal…");
     commits::rates(&mut figures, extent)?;
     commits::long_journal(&mut figures, extent)?;

@@ -5,6 +5,7 @@ use crate::odrl::Action;
 
 /// ODRL's actions in Japanese, by their term.
 const JAPANESE: &[(&str, &str)] = &[
+    ("access", "オファーの閲覧"),
     ("acceptTracking", "追跡の受諾"),
     ("access", "アクセス"),
     ("aggregate", "集約"),

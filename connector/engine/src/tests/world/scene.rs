@@ -23,6 +23,7 @@ pub(in crate::tests) fn partner(participant: &str) -> Partner {
         groups: BTreeSet::new(),
         region: Some("JP".to_owned()),
         operator_id: None,
+        attributes: Default::default(),
         dsp_endpoint: format!("https://{name}.example/dsp"),
         origins: BTreeSet::from([format!("https://{name}.example")]),
         signing_key: None,

@@ -1,0 +1,457 @@
+//! The rules of ODRL and of its formal semantics one by one, and operands with the boundaries of their values.
+
+use super::*;
+use crate::odrl::Decimal;
+
+fn done(action: &str, when: &str, facts: &[(&str, &str)]) -> Performed {
+    Performed {
+        action: action.to_owned(),
+        target: TARGET.to_owned(),
+        at: at(when),
+        facts: facts
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+    }
+}
+
+/// A case whose dataset, partner and delivery are all known.
+fn known() -> Case {
+    let mut case = Case::new();
+    case.facts = Facts {
+        collections: BTreeSet::from(["parts".to_owned()]),
+        media_type: Some("text/csv".to_owned()),
+        size: Some(1_000_000),
+        version: Some("1.10".to_owned()),
+        language: Some("ja".to_owned()),
+        delivery_channels: BTreeSet::from(["https".to_owned()]),
+        metered_time: Some(jiff::SignedDuration::from_mins(30)),
+        paid: BTreeMap::from([("EUR".to_owned(), "5.00".parse::<Decimal>().unwrap())]),
+        references: BTreeMap::from([("urn:limit".to_owned(), json!("3"))]),
+    };
+    let names = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect();
+    case.subject.locations = names(&["https://a.example"]);
+    case.subject.attributes = BTreeMap::from([
+        ("industry".to_owned(), names(&["automotive"])),
+        ("event".to_owned(), names(&["urn:event:recall"])),
+        ("Membership".to_owned(), names(&["active"])),
+        ("FrameworkAgreement".to_owned(), names(&["DataExchangeGovernance:1.0"])),
+        ("SECURITY_LEVEL".to_owned(), names(&["trust-plus"])),
+        ("operatorId".to_owned(), names(&["b39e6248-c888-56ca-d9d0-89de1b1adc8e"])),
+    ]);
+    case
+}
+
+fn status(case: &Case, left: &str, operator: &str, right: Value, unit: Option<&str>) -> Status {
+    let mut one = json!({ "leftOperand": left, "operator": operator, "rightOperand": right });
+    if let Some(unit) = unit {
+        one["unit"] = json!(unit);
+    }
+    case.evaluate(&permit(&[one])).rules[0].constraints[0].status
+}
+
+const OPEN: Status = Status::Undecidable;
+const UNCLEAR: Status = Status::NotUnderstood;
+
+#[test]
+fn operands_of_the_dataset_and_the_delivery_at_their_boundaries() {
+    let table = [
+        ("fileFormat", "eq", json!("text/csv"), None, YES),
+        ("fileFormat", "eq", json!("TEXT/CSV"), None, YES),
+        (
+            "fileFormat",
+            "isAnyOf",
+            json!(["https://www.iana.org/assignments/media-types/text/csv"]),
+            None,
+            YES,
+        ),
+        ("fileFormat", "isNoneOf", json!(["text/csv"]), None, NO),
+        ("language", "eq", json!("ja"), None, YES),
+        ("absoluteSize", "lteq", json!("1000000"), None, YES),
+        ("absoluteSize", "lt", json!("1000000"), None, NO),
+        ("absoluteSize", "lteq", json!("1"), Some("MB"), YES),
+        ("absoluteSize", "lt", json!("1"), Some("http://qudt.org/vocab/unit/MegaBYTE"), NO),
+        ("absoluteSize", "lteq", json!(0.999_999_999), Some("unit:MegaBYTE"), NO),
+        ("absoluteSize", "lt", json!("1"), Some("MiB"), YES),
+        ("absoluteSize", "lt", json!("1"), Some("furlong"), UNCLEAR),
+        ("percentage", "lteq", json!("100"), None, YES),
+        ("percentage", "lteq", json!("99.999999999"), Some("percent"), NO),
+        ("percentage", "lteq", json!("99.9999999999"), None, UNCLEAR),
+        ("version", "eq", json!("1.10"), None, YES),
+        ("version", "eq", json!("1.10.0"), None, YES),
+        ("version", "gteq", json!("1.9"), None, YES),
+        ("version", "gt", json!("1.10"), None, NO),
+        ("version", "lt", json!("v2"), None, YES),
+        ("version", "lt", json!("next"), None, OPEN),
+        ("version", "isAnyOf", json!(["1.9", "1.10"]), None, YES),
+        ("deliveryChannel", "eq", json!("https"), None, YES),
+        ("deliveryChannel", "eq", json!("post"), None, NO),
+        ("meteredTime", "lteq", json!("PT30M"), None, YES),
+        ("meteredTime", "lteq", json!("PT29M59.999S"), None, NO),
+        ("meteredTime", "lt", json!("PT30M"), None, NO),
+        ("meteredTime", "lt", json!("PT30M0.001S"), None, YES),
+        ("unitOfCount", "eq", json!("transfer"), None, YES),
+        ("unitOfCount", "eq", json!("person"), None, NO),
+        ("payAmount", "gteq", json!("5"), Some("EUR"), YES),
+        ("payAmount", "gteq", json!("5.000000001"), Some("EUR"), NO),
+        ("payAmount", "gteq", json!("5"), Some("JPY"), OPEN),
+        ("payAmount", "gteq", json!("5"), None, UNCLEAR),
+        ("resolution", "lteq", json!("1"), None, OPEN),
+    ];
+    for (left, operator, right, unit, expected) in table {
+        let found = status(&known(), left, operator, right.clone(), unit);
+        assert_eq!(found, expected, "{left} {operator} {right} {unit:?}");
+    }
+    // Nothing of it is known: nothing of it grants.
+    for left in ["fileFormat", "language", "version"] {
+        assert_eq!(status(&Case::new(), left, "neq", json!("x"), None), OPEN, "{left}");
+    }
+}
+
+#[test]
+fn operands_of_the_partner_and_of_profiles() {
+    let table = [
+        ("industry", "eq", json!("automotive"), YES),
+        ("industry", "isNoneOf", json!(["automotive"]), NO),
+        ("event", "eq", json!("urn:event:recall"), YES),
+        ("virtualLocation", "eq", json!("https://a.example"), YES),
+        ("virtualLocation", "eq", json!("https://b.example"), NO),
+        ("systemDevice", "isAnyOf", json!([ME]), YES),
+        ("cx-policy:Membership", "eq", json!("active"), YES),
+        ("https://w3id.org/catenax/2025/9/policy/Membership", "eq", json!("active"), YES),
+        ("Membership", "neq", json!("active"), UNCLEAR),
+        ("FrameworkAgreement", "eq", json!("DataExchangeGovernance:1.0"), YES),
+        ("FrameworkAgreement", "eq", json!("DataExchangeGovernance:2.0"), NO),
+        ("BusinessPartnerNumber", "isAnyOf", json!([ME]), YES),
+        ("BusinessPartnerNumber", "isNoneOf", json!([ME]), NO),
+        ("BusinessPartnerNumber", "eq", json!(ME), UNCLEAR),
+        ("BusinessPartnerGroup", "isAnyOf", json!(["customers"]), YES),
+        ("UsagePurpose", "isAnyOf", json!(["quality"]), YES),
+        ("UsagePurpose", "isAnyOf", json!(["marketing"]), NO),
+        ("Liability", "eq", json!("cx.data.liability:1"), YES),
+        ("ContractReference", "isAllOf", json!(["C-1"]), YES),
+        ("ContractReference", "isAnyOf", json!(["C-1"]), UNCLEAR),
+        ("DataUsageEndDate", "eq", json!("2026-11-22T12:00:00Z"), YES),
+        ("DataUsageEndDate", "eq", json!("2026-11-22T11:59:59.999Z"), NO),
+        ("DataUsageEndDate", "lteq", json!("2027-01-01T00:00:00Z"), UNCLEAR),
+        ("DataUsageEndDurationDays", "eq", json!("22"), YES),
+        ("DataUsageEndDurationDays", "eq", json!("21"), NO),
+        ("edc:inForceDate", "lteq", json!("2026-11-22T21:00:00+09:00"), YES),
+        ("inForceDate", "lteq", json!("contractAgreement+22d"), YES),
+        ("inForceDate", "lteq", json!("contractAgreement+21d"), NO),
+        ("inForceDate", "gteq", json!("contractAgreement+0s"), YES),
+        ("inForceDate", "lteq", json!("contractAgreement+5y"), UNCLEAR),
+        ("idsc:SECURITY_LEVEL", "eq", json!("trust-plus"), YES),
+        ("idsc:CONNECTOR", "isAnyOf", json!([ME]), YES),
+        ("idsc:JSON_PATH", "eq", json!("$.a"), OPEN),
+        ("operatorId", "eq", json!("b39e6248-c888-56ca-d9d0-89de1b1adc8e"), YES),
+    ];
+    for (left, operator, right, expected) in table {
+        let found = status(&known(), left, operator, right.clone(), None);
+        assert_eq!(found, expected, "{left} {operator} {right}");
+    }
+    for left in ["industry", "event", "Membership", "operatorId", "virtualLocation"] {
+        assert_eq!(status(&Case::new(), left, "eq", json!("x"), None), OPEN, "{left} is not known");
+    }
+}
+
+#[test]
+fn every_operand_answers_every_operator_and_never_more_than_its_table_says() {
+    use crate::vocabulary::{LeftOperand, Operator, ValueType};
+    for left in LeftOperand::all() {
+        for term in Operator::terms() {
+            let operator = Operator::parse(term).unwrap();
+            let value = match left.value() {
+                ValueType::Instant | ValueType::InForce => json!("2026-11-22T12:00:00Z"),
+                ValueType::Duration => json!("P1D"),
+                ValueType::Days | ValueType::Decimal | ValueType::Bytes | ValueType::Money => {
+                    json!("1")
+                }
+                ValueType::Version => json!("1.0"),
+                ValueType::Terms => json!("JP"),
+            };
+            let unit = (left.value() == ValueType::Money).then_some("EUR");
+            let found = status(&known(), &left.written(), term, value, unit);
+            let takes = left.operators().include(operator);
+            assert_eq!(found == UNCLEAR, !takes, "{} {term}: {found:?}", left.term());
+        }
+    }
+}
+
+#[test]
+fn operators_of_named_values_by_set() {
+    // Known are `customers` and the participant itself.
+    let table = [
+        ("eq", json!("customers"), YES),
+        ("neq", json!("customers"), NO),
+        ("isA", json!("customers"), YES),
+        ("isPartOf", json!("customers"), YES),
+        ("hasPart", json!("customers"), YES),
+        ("hasPart", json!("suppliers"), NO),
+        ("isAnyOf", json!(["customers", "suppliers"]), YES),
+        ("isAllOf", json!(["customers", ME]), YES),
+        ("isAllOf", json!(["customers", "suppliers"]), NO),
+        ("isNoneOf", json!(["suppliers"]), YES),
+        ("isNoneOf", json!(["suppliers", "customers"]), NO),
+        ("lt", json!("customers"), UNCLEAR),
+    ];
+    for (operator, right, expected) in table {
+        let found = status(&Case::new(), "recipient", operator, right.clone(), None);
+        assert_eq!(found, expected, "{operator} {right}");
+    }
+}
+
+#[test]
+fn p1_an_unknown_profile_stops_processing() {
+    for (profile, granted) in [
+        ("http://www.w3.org/ns/odrl/2/core", true),
+        ("cx-policy:profile2405", true),
+        ("urn:other:profile", false),
+    ] {
+        let mut policy = permit(&[]);
+        policy["profile"] = json!(profile);
+        assert_eq!(Case::new().evaluate(&policy).is_permit(), granted, "{profile}");
+    }
+    let mut both = permit(&[]);
+    both["profile"] = json!(["http://www.w3.org/ns/odrl/2/core", "urn:other:profile"]);
+    assert!(!Case::new().evaluate(&both).is_permit());
+}
+
+#[test]
+fn p5_a_reference_is_what_it_stands_for_and_undecidable_otherwise() {
+    let policy = |reference: &str| {
+        permit(&[
+            json!({ "leftOperand": "count", "operator": "lteq", "rightOperandReference": reference }),
+        ])
+    };
+    let uses = |earlier_uses| Case { earlier_uses: Some(earlier_uses), ..known() };
+    assert!(uses(2).evaluate(&policy("urn:limit")).is_permit());
+    assert!(!uses(3).evaluate(&policy("urn:limit")).is_permit());
+    let unknown = uses(0).evaluate(&policy("urn:other"));
+    assert_eq!(unknown.rules[0].constraints[0].status, OPEN);
+}
+
+#[test]
+fn p6_the_order_of_a_sequence_is_kept_and_counts() {
+    let open = constraint("elapsedTime", "lteq", "P9000Y");
+    let no = constraint("count", "gt", "1");
+    let judged = |operands: [&Value; 2]| {
+        let policy = permit(&[json!({ "andSequence": { "@list": operands } })]);
+        Case::new().evaluate(&policy).rules[0].constraints[0].status
+    };
+    assert_eq!(judged([&open, &no]), OPEN, "what follows is not reached");
+    assert_eq!(judged([&no, &open]), NO);
+    let twice = permit(&[json!({ "xone": [no, no] })]);
+    assert_eq!(Case::new().evaluate(&twice).rules[0].constraints[0].status, UNCLEAR);
+}
+
+#[test]
+fn p8_a_collection_of_datasets_is_refined() {
+    let policy = |source: &str, format: &str| {
+        json!({
+            "target": {
+                "@type": "AssetCollection",
+                "source": source,
+                "refinement": [constraint("fileFormat", "eq", format)],
+            },
+            "permission": [{ "action": "use" }],
+        })
+    };
+    assert!(known().evaluate(&policy("parts", "text/csv")).is_permit());
+    assert!(!known().evaluate(&policy("parts", "application/json")).is_permit());
+    assert!(!known().evaluate(&policy("drawings", "text/csv")).is_permit());
+    assert!(
+        !Case::new().evaluate(&policy("parts", "text/csv")).is_permit(),
+        "not known to be a member"
+    );
+}
+
+#[test]
+fn p10_a_constraint_makes_inactive_and_a_refinement_does_not() {
+    let constrained = Case::new().evaluate(&permit(&[constraint("spatial", "eq", "DE")]));
+    let refined = Case::new().evaluate(&json!({ "permission": [{
+        "action": { "@id": "use", "refinement": [constraint("spatial", "eq", "DE")] },
+    }] }));
+    let states = |answer: &Evaluation| (answer.rules[0].activation(), answer.rules[0].attempt());
+    assert_eq!(states(&constrained), (Activation::Inactive, Attempt::Attempted));
+    assert_eq!(states(&refined), (Activation::Active, Attempt::NotAttempted));
+    assert!(!constrained.is_permit() && !refined.is_permit());
+}
+
+#[test]
+fn p11_and_p13_duties_with_refinements_and_consequences() {
+    let policy = json!({
+        "permission": [{ "action": "use", "duty": [{
+            "action": { "@id": "compensate", "refinement": [
+                { "leftOperand": "payAmount", "operator": "gteq", "rightOperand": "500", "unit": "EUR" },
+            ] },
+            "constraint": [constraint("dateTime", "lteq", "2026-11-20T00:00:00Z")],
+            "consequence": [{ "action": "inform" }],
+        }] }],
+    });
+    let judged = |performed: Vec<Performed>| {
+        let answer = Case { performed, ..Case::new() }.evaluate(&policy);
+        let report = answer.rules[0].duties[0].clone();
+        assert_eq!(answer.is_permit(), report.state == DutyState::Fulfilled, "{answer:?}");
+        (report.state, report.deontic())
+    };
+    let paid = |when, amount| done("compensate", when, &[("payAmount", amount)]);
+    let (early, late) = ("2026-11-19T00:00:00Z", "2026-11-21T00:00:00Z");
+    assert_eq!(judged(vec![]), (DutyState::Violated, Deontic::Violated));
+    assert_eq!(judged(vec![paid(early, "500")]), (DutyState::Fulfilled, Deontic::Fulfilled));
+    assert_eq!(judged(vec![paid(early, "499.99")]).0, DutyState::Violated, "too little");
+    assert_eq!(
+        judged(vec![done("compensate", early, &[])]).0,
+        DutyState::Violated,
+        "not said how much"
+    );
+    assert_eq!(judged(vec![paid(late, "500")]).0, DutyState::Violated, "too late");
+    let made_up = vec![paid(late, "500"), done("inform", late, &[])];
+    assert_eq!(judged(made_up).0, DutyState::Fulfilled, "late, with the consequence");
+}
+
+#[test]
+fn p12_an_infringed_prohibition_owes_its_remedy() {
+    let policy = json!({
+        "conflict": "prohibit",
+        "permission": [{ "action": "use" }],
+        "prohibition": [{ "action": "print", "remedy": [{ "action": "compensate" }] }],
+    });
+    let report = |performed| {
+        let answer = Case { performed, ..Case::new() }.evaluate(&policy);
+        answer.rules[1].clone()
+    };
+    let before = report(vec![]);
+    assert_eq!((before.deontic(), before.duties.len()), (Deontic::NotSet, 0));
+    let infringed = report(vec![done("print", "2026-11-21T00:00:00Z", &[])]);
+    assert_eq!(infringed.deontic(), Deontic::Violated);
+    assert_eq!(infringed.duties[0].state, DutyState::Pending);
+    let mut chained = policy.clone();
+    chained["prohibition"][0]["remedy"][0]["consequence"] = json!([{ "action": "inform" }]);
+    let answer = Case { action: "print", ..Case::new() }.evaluate(&chained);
+    assert!(
+        matches!(answer.ground, Some(Ground::NotUnderstood { .. })),
+        "a remedy has no consequence"
+    );
+}
+
+#[test]
+fn p14_an_open_world_permits_what_nothing_prohibits() {
+    let policy = json!({ "prohibition": [{ "action": "print" }] });
+    for (behaviour, action, granted) in [
+        (Behaviour::Open, "use", true),
+        (Behaviour::Open, "print", false),
+        (Behaviour::Closed, "use", false),
+        (Behaviour::Closed, "print", false),
+    ] {
+        let case = Case { behaviour, action, ..Case::new() };
+        assert_eq!(case.evaluate(&policy).is_permit(), granted, "{behaviour:?} {action}");
+    }
+    let mut elsewhere = policy.clone();
+    elsewhere["target"] = json!("urn:example:other");
+    let open = Case { behaviour: Behaviour::Open, action: "print", ..Case::new() };
+    assert!(open.evaluate(&elsewhere).is_permit(), "it is about another dataset");
+    let agreed = json!({ "prohibition": [{ "action": "use", "constraint": [
+        { "leftOperand": "UsageRestriction", "operator": "isAllOf", "rightOperand": ["r"] },
+    ] }] });
+    let open = Case { behaviour: Behaviour::Open, ..Case::new() };
+    assert!(!open.evaluate(&agreed).is_permit(), "nobody agreed to a restriction of the site");
+}
+
+#[test]
+fn p16_the_deontic_state_follows_its_table() {
+    use Activation::{Active, Inactive};
+    use Concept::{Duty, Permission, Prohibition};
+    use Deontic::{Fulfilled, NotSet, Violated};
+    use Performance::{Performed, Unknown, Unperformed};
+    let table = [
+        (Active, Performed, Permission, Fulfilled),
+        (Active, Performed, Prohibition, Violated),
+        (Active, Performed, Duty, Fulfilled),
+        (Active, Unperformed, Permission, NotSet),
+        (Active, Unperformed, Prohibition, Fulfilled),
+        (Active, Unperformed, Duty, Violated),
+        (Active, Unknown, Permission, NotSet),
+        (Active, Unknown, Prohibition, NotSet),
+        (Active, Unknown, Duty, NotSet),
+        (Inactive, Performed, Permission, Violated),
+        (Inactive, Performed, Prohibition, NotSet),
+        (Inactive, Performed, Duty, NotSet),
+        (Inactive, Unperformed, Permission, Fulfilled),
+        (Inactive, Unperformed, Prohibition, NotSet),
+        (Inactive, Unperformed, Duty, NotSet),
+        (Inactive, Unknown, Permission, NotSet),
+        (Inactive, Unknown, Prohibition, NotSet),
+        (Inactive, Unknown, Duty, NotSet),
+    ];
+    for (activation, performance, concept, expected) in table {
+        let found = deontic(activation, performance, concept);
+        assert_eq!(found, expected, "{activation:?} {performance:?} {concept:?}");
+    }
+}
+
+#[test]
+fn a_member_of_the_chain_that_is_only_declared_grants_nothing() {
+    let policy = permit(&[constraint("recipient", "eq", "urn:person:1")]);
+    let excludes = permit(&[constraint("recipient", "neq", "urn:person:1")]);
+    for (proof, granted) in [
+        (Proof::Connection, true),
+        (Proof::Credential, true),
+        (Proof::Attestation, true),
+        (Proof::Declared, false),
+    ] {
+        let mut case = Case::new();
+        case.subject.person = Some(Link { id: "urn:person:1".to_owned(), proof });
+        assert_eq!(case.evaluate(&policy).is_permit(), granted, "{proof:?}");
+        assert!(!case.evaluate(&excludes).is_permit(), "{proof:?} is enough to be left out");
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_decision_is_the_same_with_and_without_words(
+        case in case_strategy(),
+        conflict in prop_oneof![Just("perm"), Just("prohibit"), Just("invalid")],
+        permissions in prop::collection::vec(rule_strategy(), 1..4),
+        prohibitions in prop::collection::vec(rule_strategy(), 0..3),
+    ) {
+        let policy = Policy::from_json(&policy(conflict, &permissions, &prohibitions)).unwrap();
+        let (full, short) = (
+            evaluate(&policy, &case.request(), &case.world()),
+            decide(&policy, &case.request(), &case.world()),
+        );
+        prop_assert_eq!((full.decision, full.until), (short.decision, short.until));
+        let states = |answer: &Evaluation| -> Vec<_> {
+            answer.rules.iter().map(|report| (report.concerns, report.active)).collect()
+        };
+        prop_assert_eq!(states(&full), states(&short));
+    }
+
+    #[test]
+    fn connectives_obey_the_laws_of_logic(
+        case in case_strategy(),
+        one in prop_oneof![Just(("count", "lteq", "3")), Just(("spatial", "eq", "JP")), Just(("spatial", "eq", "DE"))],
+        other in prop_oneof![Just(("purpose", "eq", "quality")), Just(("count", "gt", "2"))],
+    ) {
+        let (a, b) = (constraint(one.0, one.1, one.2), constraint(other.0, other.1, other.2));
+        let judged = |condition: Value| {
+            case.evaluate(&permit(&[condition])).rules[0].constraints[0].status
+        };
+        for connective in ["and", "or", "xone"] {
+            prop_assert_eq!(
+                judged(json!({ connective: [a, b] })),
+                judged(json!({ connective: [b, a] })),
+                "{} commutes", connective
+            );
+            prop_assert_eq!(judged(json!({ connective: [a] })), judged(a.clone()));
+        }
+        let nested = json!({ "and": [{ "or": [a, b] }, b] });
+        if judged(b.clone()) == YES {
+            prop_assert_eq!(judged(nested), YES, "absorption");
+        }
+        if judged(json!({ "and": [a, b] })) == YES {
+            prop_assert_eq!(judged(json!({ "or": [a, b] })), YES);
+            prop_assert_eq!(judged(json!({ "xone": [a, b] })), NO);
+        }
+    }
+}
