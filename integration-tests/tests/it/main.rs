@@ -6,6 +6,7 @@ mod exchange;
 mod identity;
 mod limits;
 mod management;
+mod negotiations;
 mod policies;
 mod policy_guide;
 mod policy_tools;

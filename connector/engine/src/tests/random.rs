@@ -4,10 +4,12 @@ use proptest::prelude::*;
 use protocol::id::Pid;
 use serde_json::Value;
 
+use super::bargain::{act, handles, offer, terms};
 use super::pulls::{advance, begin, choice, fail, received};
 use super::world::*;
 use crate::entity::Failure;
-use crate::{Entity, Key, Kind, negotiation, pull::Next, transfer};
+use crate::negotiation::steps::Step as By;
+use crate::{Entity, Handling, Key, Kind, negotiation, pull::Next, transfer};
 
 /// How often the offer may be used.
 const LIMIT: u64 = 3;
@@ -18,12 +20,35 @@ enum Step {
     Advance(usize),
     Receive(usize),
     Fail(usize),
-    Send { by_consumer: bool, process: usize, fate: Fate },
+    Send {
+        by_consumer: bool,
+        process: usize,
+        fate: Fate,
+    },
     Repeat(usize),
-    Terminate { by_consumer: bool, transfer: bool, process: usize },
+    /// A partner's negotiations are handled by hand from now on, or not.
+    Handle {
+        by_consumer: bool,
+        manual: bool,
+    },
+    /// The provider offers what nobody asked for.
+    Offer,
+    /// A step by hand in a negotiation, legal or not.
+    Hand {
+        by_consumer: bool,
+        process: usize,
+        step: usize,
+    },
+    Terminate {
+        by_consumer: bool,
+        transfer: bool,
+        process: usize,
+    },
     Suspend(usize),
     Resume(usize),
-    Restart { by_consumer: bool },
+    Restart {
+        by_consumer: bool,
+    },
     Settle,
 }
 
@@ -47,6 +72,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         14 => send,
         3 => (0..64_usize).prop_map(Step::Repeat),
         1 => terminate,
+        1 => (any::<bool>(), any::<bool>())
+            .prop_map(|(by_consumer, manual)| Step::Handle { by_consumer, manual }),
+        1 => Just(Step::Offer),
+        5 => (any::<bool>(), 0..6_usize, 0..7_usize)
+            .prop_map(|(by_consumer, process, step)| Step::Hand { by_consumer, process, step }),
         1 => (0..4_usize).prop_map(Step::Suspend),
         1 => (0..4_usize).prop_map(Step::Resume),
         1 => any::<bool>().prop_map(|by_consumer| Step::Restart { by_consumer }),
@@ -118,6 +148,17 @@ impl Scene {
                 }
             }
             Step::Repeat(number) => self.repeat(*number),
+            Step::Handle { by_consumer, manual } => {
+                let handling = if *manual { Handling::Manual } else { Handling::Auto };
+                match by_consumer {
+                    true => handles(&mut self.consumer, PROVIDER, handling),
+                    false => handles(&mut self.provider, CONSUMER, handling),
+                }
+            }
+            Step::Offer if self.provider.of_kind(Kind::Negotiation).len() < 6 => {
+                let _ = offer(&mut self.provider, None, None);
+            }
+            Step::Hand { by_consumer, process, step } => self.hand(*by_consumer, *process, *step),
             Step::Terminate { by_consumer, transfer, process } => {
                 self.terminate(*by_consumer, *transfer, *process);
             }
@@ -128,8 +169,29 @@ impl Scene {
                 world.attempted = world.owing().into_iter().collect();
             }
             Step::Settle => settle(&mut self.consumer, &mut self.provider),
-            Step::Begin => {}
+            Step::Begin | Step::Offer => {}
         }
+    }
+
+    /// Somebody takes a step by hand: as it leaves nothing undone that is not allowed, it is refused or taken whole.
+    fn hand(&mut self, by_consumer: bool, process: usize, step: usize) {
+        let (world, _) = self.sides(by_consumer);
+        let keys = world.of_kind(Kind::Negotiation);
+        let Some(Key::Negotiation(pid)) = keys.get(process % keys.len().max(1)) else { return };
+        let records = world.records.len();
+        let possible = negotiation::steps::possible(&world.negotiation(pid));
+        let step = match step {
+            0 => By::Offer { terms: Some(terms(2)) },
+            1 => By::Request { terms: terms(1), offer: None },
+            2 => By::Accept,
+            3 => By::Agree { terms: None },
+            4 => By::Verify,
+            5 => By::Finalize,
+            _ => By::Offer { terms: None },
+        };
+        let taken = act(world, pid, &step);
+        assert!(taken.is_err() || possible.contains(&step.message()), "{step:?} is not possible");
+        assert_eq!(taken.is_ok(), world.records.len() > records, "{step:?}");
     }
 
     fn pull(&self, number: usize) -> Option<String> {
@@ -195,7 +257,13 @@ impl Scene {
         for key in self.provider.of_kind(Kind::Usage) {
             let Some(Entity::Usage(usage)) = self.provider.get(&key) else { panic!() };
             assert!(usage.uses <= LIMIT, "{usage:?}");
-            let granted = self.provider.of_kind(Kind::Transfer).len() as u64;
+            // What waits for a decision is not granted yet.
+            let transfers = self.provider.of_kind(Kind::Transfer).into_iter();
+            let is_granted = |key: &Key| match self.provider.get(key) {
+                Some(Entity::Transfer(transfer)) => transfer.grant.is_some(),
+                _ => false,
+            };
+            let granted = transfers.filter(is_granted).count() as u64;
             assert_eq!(usage.uses, granted);
         }
     }
@@ -242,8 +310,13 @@ impl Scene {
     }
 }
 
+/// How many random sequences are tried; `SEEDS` in the environment asks for more.
+fn seeds() -> u32 {
+    std::env::var("SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(400)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: seeds(), ..ProptestConfig::default() })]
 
     #[test]
     fn two_nodes_always_come_to_agree(steps in steps()) {
