@@ -3,7 +3,8 @@
 //! A [`scene::Scene`] is a temporary directory with sites in it. A [`site::Site`] was made by the real `sekisho init`, runs
 //! the real `sekisho serve`, and is spoken to through the real command line. What no honest partner would do is done by
 //! a [`peer::Peer`] (raw requests with certificates of one's choice), a [`connector::Connector`] (a partner's whole node,
-//! played by the test), an [`authority::Authority`] (certificates in anybody's name) and a [`proxy::Proxy`] (a bad line).
+//! played by the test), a [`line::Line`] (bytes that need not be HTTP), a [`villain::Villain`] (a partner's server that answers
+//! with any bytes), an [`authority::Authority`] (certificates in anybody's name) and a [`proxy::Proxy`] (a bad line).
 //!
 //! Everything that is started is bounded in time, listens on loopback only, and is ended by its process id.
 
@@ -13,6 +14,7 @@ pub mod clocked;
 pub mod command;
 pub mod connector;
 pub mod files;
+pub mod line;
 pub mod management;
 pub mod narration;
 pub mod peer;
@@ -22,4 +24,5 @@ pub mod proxy;
 pub mod scene;
 pub mod schemas;
 pub mod site;
+pub mod villain;
 pub mod wait;

@@ -236,21 +236,11 @@ impl Peer {
     }
 
     async fn handshake(&self) -> Result<TlsStream<TcpStream>> {
-        let provider = Arc::new(certs::tls::provider());
-        let verifier = Arc::new(Anybody(provider.signature_verification_algorithms));
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])?
-            .dangerous()
-            .with_custom_certificate_verifier(verifier);
-        let mut config = match &self.credential {
-            Some(credential) => builder
-                .with_client_auth_cert(credential.chain.clone(), credential.key.clone_key())?,
-            None => builder.with_no_client_auth(),
+        let protocol: &[u8] = match self.version {
+            Version::Http1 => b"http/1.1",
+            Version::Http2 => b"h2",
         };
-        config.alpn_protocols = vec![match self.version {
-            Version::Http1 => b"http/1.1".to_vec(),
-            Version::Http2 => b"h2".to_vec(),
-        }];
+        let config = client_config(self.credential.as_deref(), protocol)?;
         let stream = TcpStream::connect(self.to).await?;
         stream.set_nodelay(true)?;
         let name = ServerName::IpAddress(self.to.ip().into());
@@ -278,6 +268,27 @@ impl Peer {
             }
         }
     }
+}
+
+/// TLS as one who dials a node with this certificate, or with none, and takes whatever certificate it shows.
+pub(crate) fn client_config(
+    credential: Option<&Credential>,
+    protocol: &[u8],
+) -> Result<ClientConfig> {
+    let provider = Arc::new(certs::tls::provider());
+    let verifier = Arc::new(Anybody(provider.signature_verification_algorithms));
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier);
+    let mut config = match credential {
+        Some(credential) => {
+            builder.with_client_auth_cert(credential.chain.clone(), credential.key.clone_key())?
+        }
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = vec![protocol.to_vec()];
+    Ok(config)
 }
 
 /// The node's certificate is what some tests look at, so every one is taken; its signature must hold.

@@ -74,7 +74,7 @@ pub struct Diagnostic {
     /// What would be right.
     pub help: String,
     /// The line as it stands in the file, without its end.
-    pub excerpt: String,
+    pub excerpt: Box<str>,
 }
 
 impl Diagnostic {
@@ -108,7 +108,7 @@ impl Diagnostic {
             length: spot.length,
             message: message.into(),
             help: help.into(),
-            excerpt: excerpt.trim_end().to_owned(),
+            excerpt: excerpt.trim_end().into(),
         }
     }
 

@@ -16,6 +16,7 @@ use engine::{LogId, Store as _, StoreError, TreeId};
 use http::{HeaderValue, Method};
 use journal::tlog::{Checkpoint, Hash, sign_checkpoint, verify_checkpoint, verify_consistency};
 use protocol::id::ParticipantId;
+use protocol::json::{self, Limits};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{Notify, Semaphore};
@@ -468,10 +469,10 @@ pub async fn answer(
 }
 
 fn parse(body: &[u8]) -> Result<Exchange, WitnessError> {
-    if body.len() > EXCHANGE_BYTES_MAX {
-        return Err(WitnessError::Refused("it is too large".to_owned()));
-    }
-    serde_json::from_slice(body).map_err(|error| WitnessError::Refused(error.to_string()))
+    let limits = Limits { max_bytes: EXCHANGE_BYTES_MAX, ..Limits::default() };
+    let document = json::read(body, &limits);
+    let document = document.map_err(|error| WitnessError::Refused(error.to_string()))?;
+    serde_json::from_value(document).map_err(|error| WitnessError::Refused(error.to_string()))
 }
 
 /// Our part of an exchange: a checkpoint of ours, a proof from the size that the partner holds, and what we hold.

@@ -1,8 +1,10 @@
 //! The suites: real daemons on loopback, spoken to through the real command line and over real mutual TLS.
 
 mod commands;
+mod corpus;
 mod evidence;
 mod exchange;
+mod hostile;
 mod identity;
 mod limits;
 mod management;

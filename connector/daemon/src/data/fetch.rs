@@ -84,7 +84,9 @@ impl FetchError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Send(error) => error.is_transient(),
-            Self::Lost { .. } | Self::Short { .. } | Self::Busy { .. } => true,
+            // Too much is too much again.
+            Self::Lost { source, .. } => !matches!(source, BodyError::TooLarge { .. }),
+            Self::Short { .. } | Self::Busy { .. } => true,
             Self::Refused { .. } | Self::Inconsistent { .. } | Self::Local(_) => false,
         }
     }
