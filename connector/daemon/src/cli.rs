@@ -27,6 +27,7 @@ mod exchange;
 mod failure;
 mod init;
 mod key;
+mod list;
 mod negotiation;
 mod output;
 mod partner;

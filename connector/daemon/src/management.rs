@@ -28,7 +28,6 @@ mod openapi;
 mod partners;
 mod person;
 mod policies;
-mod processes;
 mod pulls;
 mod route;
 mod status;
@@ -65,7 +64,6 @@ fn table() -> Vec<Route> {
         content::routes(),
         negotiations::routes(),
         approvals::routes(),
-        processes::routes(),
         agreements::routes(),
         duties::routes(),
         transfers::routes(),

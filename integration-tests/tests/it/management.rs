@@ -71,7 +71,7 @@ fn events_go_on_after_a_restart_exactly_where_the_reader_was() -> Result<()> {
 }
 
 /// Who may call what, beside administrators. A change here is a change of who may do what.
-const OTHERS: [(&str, &[&str]); 57] = [
+const OTHERS: [(&str, &[&str]); 60] = [
     ("agreements.end", POLICY),
     ("agreements.import", POLICY),
     ("agreements.list", READERS_AND_APPLICATIONS),
@@ -80,6 +80,7 @@ const OTHERS: [(&str, &[&str]); 57] = [
     ("approvals.approve", POLICY),
     ("approvals.deny", POLICY),
     ("approvals.list", READERS),
+    ("approvals.query", READERS),
     ("audit.newEpoch", NOBODY),
     ("audit.records", READERS),
     ("audit.tail", READERS),
@@ -103,6 +104,7 @@ const OTHERS: [(&str, &[&str]); 57] = [
     ("negotiations.finalize", POLICY_AND_APPLICATIONS),
     ("negotiations.list", READERS_AND_APPLICATIONS),
     ("negotiations.offer", POLICY_AND_APPLICATIONS),
+    ("negotiations.query", READERS_AND_APPLICATIONS),
     ("negotiations.request", POLICY_AND_APPLICATIONS),
     ("negotiations.show", READERS_AND_APPLICATIONS),
     ("negotiations.terminate", POLICY_AND_APPLICATIONS),
@@ -120,6 +122,7 @@ const OTHERS: [(&str, &[&str]); 57] = [
     ("pulls.begin", APPLICATIONS),
     ("pulls.content", APPLICATIONS),
     ("pulls.delivered", APPLICATIONS),
+    ("pulls.list", READERS_AND_APPLICATIONS),
     ("pulls.provenance", APPLICATIONS),
     ("pulls.query", READERS_AND_APPLICATIONS),
     ("pulls.show", READERS_AND_APPLICATIONS),

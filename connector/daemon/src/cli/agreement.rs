@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::arguments::{Agreement, AgreementImport, Side};
 use super::client::{Client, path};
 use super::failure::Failure;
+use super::list::{self, Reading};
 use super::output::{Output, cell, fields, rows, table};
 use crate::config::Problem;
 
@@ -19,8 +20,9 @@ pub(super) async fn run(
     output: Output,
 ) -> Result<(), Failure> {
     match command {
-        Agreement::List => {
-            let list = client.get("/v1/agreements").await?;
+        Agreement::List(listing) => {
+            let list =
+                list::fetch("agreements", Reading::NewestLast, &listing, client, output).await?;
             output.result(&list, |list| {
                 let members = ["created", "partner", "side", "state", "dataset", "purpose", "id"];
                 table(

@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::arguments::Approvals;
+use super::arguments::{Approvals, Listing};
 use super::client::{Client, path};
 use super::failure::Failure;
+use super::list::{self, Reading};
 use super::output::{Output, cell, rows, table};
 
 pub(super) async fn run(
@@ -13,7 +14,7 @@ pub(super) async fn run(
     output: Output,
 ) -> Result<(), Failure> {
     let (verb, id, reason) = match command {
-        Approvals::List => return list(client, output).await,
+        Approvals::List(listing) => return list(&listing, client, output).await,
         Approvals::Approve { id, reason } => ("approve", id, reason),
         Approvals::Deny { id, reason } => ("deny", id, reason),
     };
@@ -23,8 +24,8 @@ pub(super) async fn run(
     Ok(())
 }
 
-async fn list(client: &Client, output: Output) -> Result<(), Failure> {
-    let list = client.get("/v1/approvals").await?;
+async fn list(listing: &Listing, client: &Client, output: Output) -> Result<(), Failure> {
+    let list = list::fetch("approvals", Reading::AsOrdered, listing, client, output).await?;
     output.result(&list, |list| {
         if list.get("approvals").and_then(Value::as_array).is_none_or(Vec::is_empty) {
             return "Nothing waits for a decision.".to_owned();

@@ -242,7 +242,7 @@ Compare the fingerprint with the partner over another channel, such as the telep
 the card on its way could change everything in it.")]
     Add(PartnerAdd),
     /// List partners.
-    List,
+    List(Listing),
     /// Show a partner.
     Show {
         /// Its short name.
@@ -326,7 +326,7 @@ You are shown who will see it before anything happens. The file is copied; with 
 changed there it is no longer served until it is published again.")]
     Publish(Box<Publish>),
     /// List datasets.
-    List,
+    List(Listing),
     /// Show a dataset.
     Show {
         /// Its id.
@@ -411,11 +411,26 @@ pub struct Pull {
     pub force: bool,
 }
 
+/// How much of a list is shown.
+#[derive(Debug, Clone, Args)]
+pub struct Listing {
+    /// Only what this holds of: a member of the list as `--json` shows it, a sign (= != < <= > >=, or ~ for contains) and
+    /// a value, such as `state=STARTED`; may be repeated, and all must hold.
+    #[arg(long = "where", value_name = "CRITERION")]
+    pub criteria: Vec<String>,
+    /// How many at most.
+    #[arg(long, default_value_t = 1000, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    pub limit: usize,
+    /// The member to order by, with `-` before it from the greatest down.
+    #[arg(long, value_name = "MEMBER", allow_hyphen_values = true)]
+    pub order: Option<String>,
+}
+
 /// `transfer`.
 #[derive(Debug, Subcommand)]
 pub enum Transfer {
     /// List them, with the steps that are possible now.
-    List,
+    List(Listing),
     /// Show one.
     Show {
         /// Its id.
@@ -463,7 +478,7 @@ pub struct TransferStep {
 #[derive(Debug, Subcommand)]
 pub enum Negotiation {
     /// List them.
-    List,
+    List(Listing),
     /// Show one: its terms, what waits, and the steps that are possible.
     Show {
         /// Its id.
@@ -565,7 +580,7 @@ pub struct NegotiationStep {
 #[derive(Debug, Subcommand)]
 pub enum Approvals {
     /// List what waits for a decision, the most urgent first.
-    List,
+    List(Listing),
     /// Approve: take the step that leads on.
     Approve {
         /// Its id.
@@ -619,7 +634,7 @@ partner records is not asked.")]
 #[derive(Debug, Subcommand)]
 pub enum Agreement {
     /// List them.
-    List,
+    List(Listing),
     /// Show one, with its terms.
     Show {
         /// Its id.

@@ -7,13 +7,15 @@ use serde_json::{Value, json};
 use super::arguments::{Dataset, Publish};
 use super::client::{Client, path};
 use super::failure::Failure;
+use super::list::{self, Reading};
 use super::output::{Output, bytes, cell, fields, rows, table};
 
 pub(super) async fn run(command: Dataset, client: &Client, output: Output) -> Result<(), Failure> {
     match command {
         Dataset::Publish(arguments) => publish(&arguments, client, output).await,
-        Dataset::List => {
-            let list = client.get("/v1/datasets").await?;
+        Dataset::List(listing) => {
+            let list =
+                list::fetch("datasets", Reading::AsOrdered, &listing, client, output).await?;
             output.result(&list, |list| {
                 let members = ["id", "version", "size", "media_type", "policies", "title"];
                 table(

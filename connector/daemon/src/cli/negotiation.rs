@@ -4,9 +4,10 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::arguments::{Negotiation, NegotiationBegin};
+use super::arguments::{Listing, Negotiation, NegotiationBegin};
 use super::client::{Client, path};
 use super::failure::Failure;
+use super::list::{self, Reading};
 use super::output::{Output, cell, fields, rows, table};
 use crate::exit::Exit;
 
@@ -19,7 +20,7 @@ pub(super) async fn run(
     output: Output,
 ) -> Result<(), Failure> {
     let (id, step, body) = match command {
-        Negotiation::List => return list(client, output).await,
+        Negotiation::List(listing) => return list(&listing, client, output).await,
         Negotiation::Show { id } => {
             let negotiation = client.get(&path(&["v1", "negotiations", &id], &[])).await?;
             output.result(&negotiation, fields);
@@ -60,8 +61,8 @@ pub(super) async fn run(
     Ok(())
 }
 
-async fn list(client: &Client, output: Output) -> Result<(), Failure> {
-    let list = client.get("/v1/negotiations").await?;
+async fn list(listing: &Listing, client: &Client, output: Output) -> Result<(), Failure> {
+    let list = list::fetch("negotiations", Reading::NewestLast, listing, client, output).await?;
     output.result(&list, |list| {
         let members = ["created", "partner", "role", "state", "dataset", "steps", "id"];
         table(

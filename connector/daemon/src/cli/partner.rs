@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::arguments::{NamedReason, Partner, PartnerAdd};
 use super::client::{Client, path};
 use super::failure::Failure;
+use super::list::{self, Reading};
 use super::output::{Output, cell, fields, rows, table};
 use crate::config::Config;
 use crate::exit::Exit;
@@ -96,8 +97,9 @@ fn next_number(paths: &Paths) -> Result<u64, Failure> {
 pub(super) async fn run(command: Partner, client: &Client, output: Output) -> Result<(), Failure> {
     match command {
         Partner::Add(arguments) => add(&arguments, client, output).await,
-        Partner::List => {
-            let list = client.get("/v1/partners").await?;
+        Partner::List(listing) => {
+            let list =
+                list::fetch("partners", Reading::AsOrdered, &listing, client, output).await?;
             output.result(&list, |list| {
                 let members = ["name", "state", "region", "groups", "participant", "title"];
                 table(

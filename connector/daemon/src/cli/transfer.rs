@@ -2,14 +2,15 @@
 
 use serde_json::{Value, json};
 
-use super::arguments::{Transfer, TransferStep};
+use super::arguments::{Listing, Transfer, TransferStep};
 use super::client::{Client, path};
 use super::failure::Failure;
+use super::list::{self, Reading};
 use super::output::{Output, cell, fields, rows, table};
 
 pub(super) async fn run(command: Transfer, client: &Client, output: Output) -> Result<(), Failure> {
     let (step, arguments) = match command {
-        Transfer::List => return list(client, output).await,
+        Transfer::List(listing) => return list(&listing, client, output).await,
         Transfer::Show { id } => {
             let transfer = client.get(&path(&["v1", "transfers", &id], &[])).await?;
             output.result(&transfer, fields);
@@ -35,8 +36,8 @@ pub(super) async fn run(command: Transfer, client: &Client, output: Output) -> R
     take(step, &arguments, client, output).await
 }
 
-async fn list(client: &Client, output: Output) -> Result<(), Failure> {
-    let list = client.get("/v1/transfers").await?;
+async fn list(listing: &Listing, client: &Client, output: Output) -> Result<(), Failure> {
+    let list = list::fetch("transfers", Reading::NewestLast, listing, client, output).await?;
     output.result(&list, |list| {
         let members = ["created", "partner", "side", "state", "dataset", "steps", "id"];
         table(

@@ -8,12 +8,13 @@ use engine::{Decider, Decision, Entity, Handling, Key};
 use protocol::id::{AgreementId, Pid};
 use protocol::message;
 use schemars::JsonSchema;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::answer::ApiError;
 use super::caller::{POLICY, READERS_AND_APPLICATIONS};
 use super::duties;
+use super::negotiations::Handled;
 use super::partners::unknown as unknown_partner;
 use super::route::{Call, Created, Json, Route};
 use crate::node::Node;
@@ -66,9 +67,9 @@ struct Imported {
 }
 
 /// Which side of an agreement we are.
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-enum OurSide {
+pub(super) enum OurSide {
     Provider,
     Consumer,
 }
@@ -80,7 +81,7 @@ struct Ending {
     reason: String,
 }
 
-async fn import(call: Call, imported: Imported) -> Result<Created<Value>, ApiError> {
+async fn import(call: Call, imported: Imported) -> Result<Created<WholeAgreement>, ApiError> {
     let node = call.node();
     let participant =
         node.partner_id(&imported.partner).ok_or_else(|| unknown_partner(&imported.partner))?;
@@ -110,10 +111,10 @@ async fn import(call: Call, imported: Imported) -> Result<Created<Value>, ApiErr
         })
         .await?;
     crate::witness::later(node, &taken.participant);
-    Ok(Created(whole(node, &taken)))
+    Ok(Created(WholeAgreement::of(node, &taken)))
 }
 
-async fn show(call: Call) -> Result<Json<Value>, ApiError> {
+async fn show(call: Call) -> Result<Json<AgreementWithDuties>, ApiError> {
     let id = call.segment("id");
     let unknown = || {
         ApiError::not_found(format!("there is no agreement `{id}`"))
@@ -125,61 +126,130 @@ async fn show(call: Call) -> Result<Json<Value>, ApiError> {
         Some(Entity::Agreement(found))
             if call.caller.scope.has(&found.participant, &found.dataset) =>
         {
-            let mut shown = whole(call.node(), found);
-            if let Some(members) = shown.as_object_mut() {
-                let duties = duties::of(call.node(), &found.id).await?;
-                members.insert("duties".to_owned(), Value::Array(duties));
-            }
-            Ok(Json(shown))
+            let duties = duties::of(call.node(), &found.id).await?;
+            let agreement = WholeAgreement::of(call.node(), found);
+            Ok(Json(AgreementWithDuties { agreement, duties }))
         }
         _ => Err(unknown()),
     }
 }
 
-async fn end(call: Call, ending: Ending) -> Result<Json<Value>, ApiError> {
+async fn end(call: Call, ending: Ending) -> Result<Json<EndedAgreement>, ApiError> {
     let (node, id) = (call.node(), call.segment("id"));
     let id = AgreementId::new(id).map_err(|error| ApiError::invalid(error.to_string()))?;
     let by = Decider { person: Some(call.person()), reason: Some(ending.reason) };
     let ended = transfers::end_agreement(node, &id, &by).await?;
-    Ok(Json(json!({
-        "agreement": shown(node, &ended.agreement),
-        "ended_before": ended.before,
-        "transfers": ended.transfers,
-    })))
-}
-
-/// An agreement with its terms.
-fn whole(node: &Node, agreement: &Agreement) -> Value {
-    let mut shown = shown(node, agreement);
-    if let Some(members) = shown.as_object_mut() {
-        members.insert("terms".to_owned(), agreement.terms.clone());
-    }
-    shown
+    Ok(Json(EndedAgreement {
+        agreement: ShownAgreement::of(node, &ended.agreement),
+        ended_before: ended.before,
+        transfers: ended.transfers.iter().map(ToString::to_string).collect(),
+    }))
 }
 
 /// An agreement in lists.
-pub(super) fn shown(node: &Node, agreement: &Agreement) -> Value {
-    let state = match (&agreement.ended, agreement.finalized) {
-        (Some(_), _) => "ended",
-        (None, true) => "in force",
-        (None, false) => "not finalized",
-    };
-    json!({
-        "id": agreement.id,
-        "created": agreement.created.to_string(),
-        "partner": node.partner_name(&agreement.participant),
-        "participant": agreement.participant,
-        "side": agreement.side,
-        "state": state,
-        "dataset": agreement.dataset,
-        "offer": agreement.offer,
-        "purpose": agreement.purpose,
-        "handling": agreement.handling,
-        "negotiation": agreement.negotiation,
-        "sha256": agreement.sha256,
-        "policy_sha256": agreement.policy_sha256,
-        "ended": agreement.ended.as_ref().map(|(when, why)| {
-            json!({ "when": when.to_string(), "why": why })
-        }),
-    })
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct ShownAgreement {
+    id: String,
+    /// When it was made.
+    created: String,
+    /// The other party's short name.
+    partner: String,
+    /// The other party.
+    participant: String,
+    /// Our side.
+    side: OurSide,
+    /// `in force`, `not finalized` or `ended`.
+    state: &'static str,
+    dataset: String,
+    /// The offer that it came from.
+    offer: String,
+    /// The declared purpose.
+    purpose: Option<String>,
+    /// Who takes our steps in transfers under it.
+    handling: Handled,
+    /// Our process id of the negotiation that made it.
+    negotiation: String,
+    /// SHA-256 of the RFC 8785 form of its terms, hexadecimal.
+    sha256: String,
+    /// The same of its rules alone, without parties and time.
+    policy_sha256: String,
+    ended: Option<Ended>,
+}
+
+/// When and why an agreement ended.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Ended {
+    when: String,
+    why: String,
+}
+
+/// An agreement with its terms.
+#[derive(Debug, Serialize, JsonSchema)]
+struct WholeAgreement {
+    #[serde(flatten)]
+    agreement: ShownAgreement,
+    /// The DSP Agreement (ODRL), as it was sent.
+    terms: Value,
+}
+
+/// An agreement with its terms and the duties under it.
+#[derive(Debug, Serialize, JsonSchema)]
+struct AgreementWithDuties {
+    #[serde(flatten)]
+    agreement: WholeAgreement,
+    duties: Vec<Value>,
+}
+
+/// An agreement that was ended.
+#[derive(Debug, Serialize, JsonSchema)]
+struct EndedAgreement {
+    agreement: ShownAgreement,
+    /// Whether it had ended before.
+    ended_before: bool,
+    /// Our process ids of the transfers that were terminated with it.
+    transfers: Vec<String>,
+}
+
+impl From<Side> for OurSide {
+    fn from(side: Side) -> Self {
+        match side {
+            Side::Provider => Self::Provider,
+            Side::Consumer => Self::Consumer,
+        }
+    }
+}
+
+impl WholeAgreement {
+    fn of(node: &Node, agreement: &Agreement) -> Self {
+        let terms = agreement.terms.clone();
+        Self { agreement: ShownAgreement::of(node, agreement), terms }
+    }
+}
+
+impl ShownAgreement {
+    pub(super) fn of(node: &Node, agreement: &Agreement) -> Self {
+        Self {
+            id: agreement.id.to_string(),
+            created: agreement.created.to_string(),
+            partner: node.partner_name(&agreement.participant),
+            participant: agreement.participant.to_string(),
+            side: agreement.side.into(),
+            state: match (&agreement.ended, agreement.finalized) {
+                (Some(_), _) => "ended",
+                (None, true) => "in force",
+                (None, false) => "not finalized",
+            },
+            dataset: agreement.dataset.to_string(),
+            offer: agreement.offer.to_string(),
+            purpose: agreement.purpose.clone(),
+            handling: agreement.handling.into(),
+            negotiation: agreement.negotiation.to_string(),
+            sha256: agreement.sha256.clone(),
+            policy_sha256: agreement.policy_sha256.clone(),
+            ended: agreement
+                .ended
+                .as_ref()
+                .map(|(when, why)| Ended { when: when.to_string(), why: why.clone() }),
+        }
+    }
 }

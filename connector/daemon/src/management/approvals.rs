@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use engine::entity::Transfer;
+use engine::entity::{Agreement, Transfer};
+use engine::keys::Scope;
 use engine::negotiation::steps;
 use engine::transfer::{Order, Step as Grant};
 use engine::{Awaiting, Decider, Decision, Entity, Key, Kind, approvals};
-use protocol::id::{AgreementId, Pid};
+use protocol::id::{AgreementId, DatasetId, ParticipantId, Pid};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::answer::{ApiError, ErrorKind};
-use super::caller::{POLICY, READERS};
+use super::caller::POLICY;
 use super::route::{Call, Json, Route};
 use super::transfers;
 use crate::node::Node;
@@ -22,8 +23,6 @@ const SCAN_STEP: usize = 512;
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        Route::get("approvals.list", "/v1/approvals", "What waits for a decision", list)
-            .for_roles(READERS),
         Route::post(
             "approvals.approve",
             "/v1/approvals/{id}/approve",
@@ -41,15 +40,9 @@ pub(super) fn routes() -> Vec<Route> {
     ]
 }
 
-/// What waits for a decision, the earliest deadline first.
-#[derive(Debug, Serialize, JsonSchema)]
-struct Approvals {
-    approvals: Vec<Approval>,
-}
-
 /// One process that waits for a decision.
 #[derive(Debug, Serialize, JsonSchema)]
-struct Approval {
+pub(super) struct Approval {
     /// Our process id.
     id: String,
     /// What kind of process it is.
@@ -78,29 +71,43 @@ struct Approval {
     deadline: String,
 }
 
-async fn list(call: Call) -> Result<Json<Approvals>, ApiError> {
-    let node = call.node();
+impl Approval {
+    /// Whether somebody with this scope may see it.
+    pub(super) fn is_within(&self, scope: &Scope) -> bool {
+        let parts = (ParticipantId::new(&self.participant), DatasetId::new(&self.dataset));
+        matches!(parts, (Ok(participant), Ok(dataset))
+            if scope.sees(&participant, &dataset, self.purpose.as_deref()))
+    }
+}
+
+/// What waits for a decision, in no order.
+///
+/// # Errors
+/// When the state cannot be read.
+pub(super) async fn waiting(node: &Arc<Node>) -> Result<Vec<Approval>, ApiError> {
     let mut found = Vec::new();
     for kind in [Kind::Negotiation, Kind::Transfer] {
         let mut after = None;
         loop {
             let page = node.store.scan_hot(kind, after.take(), SCAN_STEP).await?;
             after = page.last().map(|(key, _)| key.clone());
-            found.extend(page.iter().filter_map(|(_, entity)| waiting(node, entity)));
+            found.extend(page.iter().filter_map(|(_, entity)| waiting_in(node, entity)));
             if page.len() < SCAN_STEP {
                 break;
             }
         }
     }
-    for approval in found.iter_mut().filter(|approval| approval.agreement.is_some()) {
-        approval.terms = terms(node, approval.agreement.as_deref()).await?;
+    for approval in &mut found {
+        if let Some(agreement) = agreement(node, approval.agreement.as_deref()).await? {
+            approval.terms = agreement.terms;
+            approval.purpose = agreement.purpose;
+        }
     }
-    found.sort_by(|one, other| one.deadline.cmp(&other.deadline));
-    Ok(Json(Approvals { approvals: found }))
+    Ok(found)
 }
 
 /// What waits in a process.
-fn waiting(node: &Node, entity: &Entity) -> Option<Approval> {
+fn waiting_in(node: &Node, entity: &Entity) -> Option<Approval> {
     match entity {
         Entity::Negotiation(own) => {
             let Awaiting { since, deadline } = own.awaiting?;
@@ -144,20 +151,18 @@ fn waiting(node: &Node, entity: &Entity) -> Option<Approval> {
 }
 
 /// Whether approving a transfer starts it.
-fn granting(transfer: &Transfer) -> bool {
+pub(super) fn granting(transfer: &Transfer) -> bool {
     engine::transfer::steps(transfer).contains(&Grant::Start)
 }
 
-/// The terms of the agreement that a transfer rests on.
-async fn terms(node: &Arc<Node>, agreement: Option<&str>) -> Result<Value, ApiError> {
-    let Some(id) = agreement.and_then(|id| AgreementId::new(id).ok()) else {
-        return Ok(Value::Null);
-    };
+/// The agreement that a transfer rests on.
+async fn agreement(node: &Arc<Node>, id: Option<&str>) -> Result<Option<Agreement>, ApiError> {
+    let Some(id) = id.and_then(|id| AgreementId::new(id).ok()) else { return Ok(None) };
     let looked_up =
         node.commit(move |view| Ok(Decision::answer(view.entity(&Key::Agreement(id.clone()))?)));
     Ok(match looked_up.await?.as_deref() {
-        Some(Entity::Agreement(agreement)) => agreement.terms.clone(),
-        _ => Value::Null,
+        Some(Entity::Agreement(agreement)) => Some(agreement.clone()),
+        _ => None,
     })
 }
 

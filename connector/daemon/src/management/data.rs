@@ -16,8 +16,9 @@ use serde_json::json;
 use super::answer::{ApiError, ErrorKind};
 use super::caller::APPLICATIONS;
 use super::content::etag;
+use super::pulls::ShownPull;
 use super::route::{Bytes, Call, Route};
-use super::{content, datasets, list, partners, pulls};
+use super::{content, datasets, partners, pulls};
 use crate::net::{Body, empty};
 use crate::node::Node;
 use crate::wire;
@@ -109,7 +110,8 @@ fn prefers_async(headers: &HeaderMap) -> bool {
 
 /// It goes on by itself; where to look.
 fn begun(node: &Node, pull: &Pull) -> Response<Body> {
-    let mut response = wire::json(StatusCode::ACCEPTED, json!(list::pull(node, pull)).to_string());
+    let mut response =
+        wire::json(StatusCode::ACCEPTED, json!(ShownPull::of(node, pull)).to_string());
     let headers = response.headers_mut();
     if let Ok(place) = HeaderValue::try_from(format!("/v1/pulls/{}", pull.id)) {
         headers.insert(header::LOCATION, place);

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use engine::entity::{Dataset, Digests, Location, Rules};
-use engine::{Decision, Entity, Key, Kind, Store as _};
+use engine::{Decision, Entity, Key};
 use headers::ContentType;
 use jiff::Timestamp;
 use protocol::id::DatasetId;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::answer::{self, ApiError, ErrorKind, Events, Stop, Throttle};
@@ -20,17 +20,8 @@ use super::route::{Call, Json, Lines, Route};
 use crate::node::Node;
 use crate::objects::{Placement, PublishError, Published, StorageError};
 
-/// How many datasets are read at once.
-const SCAN_STEP: usize = 512;
-/// How many are listed at most in one answer.
-const LIST_MAX: usize = 10_000;
-
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        Route::get("datasets.list", "/v1/datasets", "The datasets that this site publishes", list)
-            .for_roles(READERS)
-            .query::<usize>("limit", "how many at most")
-            .query::<String>("after", "the id after which the list begins"),
         Route::post(
             "datasets.publish",
             "/v1/datasets",
@@ -89,62 +80,29 @@ struct Withdrawal {
     reason: Option<String>,
 }
 
-/// The datasets, in the order of their ids.
-async fn list(mut call: Call) -> Result<Json<Value>, ApiError> {
-    let limit = call.query.take::<usize>("limit")?.unwrap_or(LIST_MAX).clamp(1, LIST_MAX);
-    let mut after = call.query.take::<DatasetId>("after")?.map(Key::Dataset);
-    let node = call.node();
-    let rules = rules(node).await?;
-    let mut listed: Vec<Value> = Vec::new();
-    let mut next = None;
-    while listed.len() < limit {
-        let step = SCAN_STEP.min(limit - listed.len());
-        let page = node.store.scan(Kind::Dataset, after.take(), step).await?;
-        for (_, entity) in &page {
-            if let Entity::Dataset(dataset) = entity.as_ref() {
-                listed.push(summary(dataset, &rules));
-            }
-        }
-        if page.len() < step {
-            next = None;
-            break;
-        }
-        after = page.last().map(|(key, _)| key.clone());
-        next.clone_from(&after);
-    }
-    let next = next.and_then(|key| match key {
-        Key::Dataset(id) => Some(id),
-        _ => None,
-    });
-    Ok(Json(json!({ "datasets": listed, "next": next })))
-}
-
 /// One dataset, and who sees it now.
-async fn show(call: Call) -> Result<Json<Value>, ApiError> {
+async fn show(call: Call) -> Result<Json<SeenDataset>, ApiError> {
     let (node, id) = (call.node(), dataset_id(call.segment("id"))?);
     let dataset = existing(node, &id).await?.ok_or_else(|| {
         ApiError::not_found(format!("there is no dataset `{id}`"))
             .help("`sekisho dataset list` shows all")
     })?;
     let rules = rules(node).await?;
-    let mut shown = describe(&dataset, &rules);
-    if let Value::Object(members) = &mut shown {
-        members.insert("visible_to".to_owned(), json!(visible_to(node, &rules, &dataset)));
-    }
-    Ok(Json(shown))
+    let visible_to = visible_to(node, &rules, &dataset);
+    Ok(Json(SeenDataset { dataset: ShownDataset::of(&dataset, &rules), visible_to }))
 }
 
 /// Who would see a dataset, and which version it would replace. Nothing happens.
-async fn preview(call: Call, publication: Publication) -> Result<Json<Value>, ApiError> {
+async fn preview(call: Call, publication: Publication) -> Result<Json<Audience>, ApiError> {
     let node = call.node();
     let rules = rules(node).await?;
     publication.check(node, &rules)?;
     let earlier = existing(node, &publication.id).await?;
     let dataset = publication.dataset(&publication.imagined(), node.clock.now());
-    Ok(Json(json!({
-        "visible_to": visible_to(node, &rules, &dataset),
-        "replaces_version": earlier.map(|earlier| earlier.version),
-    })))
+    Ok(Json(Audience {
+        visible_to: visible_to(node, &rules, &dataset),
+        replaces_version: earlier.map(|earlier| earlier.version),
+    }))
 }
 
 /// Publishes a file; tells how far the reading is.
@@ -182,11 +140,11 @@ async fn work(
         .await?;
     // INVARIANT: the object was claimed until here, so no sweep took it before the dataset referred to it.
     drop(published.claim);
-    events.send(&json!({ "dataset": describe(&committed, &rules) })).await
+    events.send(&json!({ "dataset": ShownDataset::of(&committed, &rules) })).await
 }
 
 /// Withdraws a dataset: it is no longer offered, and running transfers of it are cut by the commit.
-async fn withdraw(call: Call, withdrawal: Withdrawal) -> Result<Json<Value>, ApiError> {
+async fn withdraw(call: Call, withdrawal: Withdrawal) -> Result<Json<ChangedDataset>, ApiError> {
     let (node, person) = (call.node(), call.person());
     let (id, fresh) = (dataset_id(call.segment("id"))?, node.fresh());
     let reason = withdrawal.reason.unwrap_or_else(|| "no reason was given".to_owned());
@@ -194,7 +152,7 @@ async fn withdraw(call: Call, withdrawal: Withdrawal) -> Result<Json<Value>, Api
         .decide(move |view| engine::datasets::withdraw(view, &fresh, &id, &reason, Some(&person)))
         .await?;
     let rules = rules(node).await?;
-    Ok(Json(json!({ "dataset": describe(&dataset, &rules) })))
+    Ok(Json(ChangedDataset { dataset: ShownDataset::of(&dataset, &rules) }))
 }
 
 /// What the bytes of a dataset are known to be.
@@ -333,7 +291,7 @@ pub(super) async fn rules(node: &Node) -> Result<Arc<Rules>, ApiError> {
 }
 
 /// The active partners that see an offer of the dataset, each with the policy that shows it.
-fn visible_to(node: &Node, rules: &Rules, dataset: &Dataset) -> Vec<Value> {
+fn visible_to(node: &Node, rules: &Rules, dataset: &Dataset) -> Vec<Seer> {
     let now = node.clock.now();
     let registry = node.registry();
     let provider = node.context.participant.as_str();
@@ -342,61 +300,130 @@ fn visible_to(node: &Node, rules: &Rules, dataset: &Dataset) -> Vec<Value> {
         .filter(|file| file.is_active())
         .flat_map(|file| {
             engine::judge::offers(rules, provider, &file.partner, dataset, now).into_iter().map(
-                move |offered| {
-                    json!({
-                        "partner": file.name(),
-                        "title": file.partner.title,
-                        "via_policy": offered.policy,
-                    })
+                move |offered| Seer {
+                    partner: file.name().to_owned(),
+                    title: file.partner.title.clone(),
+                    via_policy: offered.policy,
                 },
             )
         })
         .collect()
 }
 
-pub(super) fn summary(dataset: &Dataset, rules: &Rules) -> Value {
-    let policies = rules.set.policies_for(
-        dataset.id.as_str(),
-        dataset.tags.iter().map(String::as_str),
-        dataset.policies.iter().map(String::as_str),
-    );
-    let state = match (dataset.withdrawn, &dataset.damaged) {
-        (Some(_), _) => "withdrawn",
-        (None, Some(_)) => "damaged",
-        (None, None) => "offered",
-    };
-    json!({
-        "id": dataset.id,
-        "version": dataset.version,
-        "state": state,
-        "size": dataset.digests.size,
-        "media_type": dataset.media_type,
-        "policies": policies.iter().map(|policy| policy.name.as_str()).collect::<Vec<_>>(),
-        "title": dataset.title,
-        "published": dataset.published.to_string(),
-    })
+/// A dataset in lists.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct DatasetSummary {
+    id: String,
+    version: String,
+    /// `offered`, `withdrawn`, or `damaged`: not served until published again.
+    state: &'static str,
+    /// Bytes.
+    size: u64,
+    media_type: String,
+    /// The policies under which it is offered.
+    policies: Vec<String>,
+    title: String,
+    /// When this version was published.
+    published: String,
 }
 
-fn describe(dataset: &Dataset, rules: &Rules) -> Value {
-    let mut described = summary(dataset, rules);
-    let more = json!({
-        "description": dataset.description,
-        "language": dataset.language,
-        "licence": dataset.licence,
-        "confidentiality": dataset.confidentiality,
-        "tags": dataset.tags,
-        "file_name": dataset.file_name,
-        "sha256": dataset.digests.sha256,
-        "blake3": dataset.digests.blake3,
-        "in_place": match &dataset.location {
-            Location::Stored => None,
-            Location::InPlace(path) => Some(path),
-        },
-        "withdrawn": dataset.withdrawn.map(|time| time.to_string()),
-        "damaged": dataset.damaged,
-    });
-    if let (Value::Object(members), Value::Object(more)) = (&mut described, more) {
-        members.extend(more);
+impl DatasetSummary {
+    pub(super) fn of(dataset: &Dataset, rules: &Rules) -> Self {
+        let policies = rules.set.policies_for(
+            dataset.id.as_str(),
+            dataset.tags.iter().map(String::as_str),
+            dataset.policies.iter().map(String::as_str),
+        );
+        Self {
+            id: dataset.id.to_string(),
+            version: dataset.version.clone(),
+            state: match (dataset.withdrawn, &dataset.damaged) {
+                (Some(_), _) => "withdrawn",
+                (None, Some(_)) => "damaged",
+                (None, None) => "offered",
+            },
+            size: dataset.digests.size,
+            media_type: dataset.media_type.clone(),
+            policies: policies.iter().map(|policy| policy.name.clone()).collect(),
+            title: dataset.title.clone(),
+            published: dataset.published.to_string(),
+        }
     }
-    described
+}
+
+/// All that is known of a dataset.
+#[derive(Debug, Serialize, JsonSchema)]
+struct ShownDataset {
+    #[serde(flatten)]
+    summary: DatasetSummary,
+    description: Option<String>,
+    /// BCP 47.
+    language: Option<String>,
+    licence: Option<String>,
+    confidentiality: Option<String>,
+    tags: BTreeSet<String>,
+    file_name: String,
+    /// Hexadecimal.
+    sha256: String,
+    /// The root of the BLAKE3 tree, hexadecimal.
+    blake3: String,
+    /// The file, where it stays with the publisher.
+    in_place: Option<String>,
+    withdrawn: Option<String>,
+    /// How it was found changed.
+    damaged: Option<String>,
+}
+
+/// A dataset, and who sees it now.
+#[derive(Debug, Serialize, JsonSchema)]
+struct SeenDataset {
+    #[serde(flatten)]
+    dataset: ShownDataset,
+    visible_to: Vec<Seer>,
+}
+
+/// A dataset that was changed.
+#[derive(Debug, Serialize, JsonSchema)]
+struct ChangedDataset {
+    dataset: ShownDataset,
+}
+
+/// Who would see a dataset.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Audience {
+    visible_to: Vec<Seer>,
+    /// The version that it would replace.
+    replaces_version: Option<String>,
+}
+
+/// A partner that sees an offer of a dataset.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Seer {
+    /// Its short name.
+    partner: String,
+    title: String,
+    /// The policy that shows it the offer.
+    via_policy: String,
+}
+
+impl ShownDataset {
+    fn of(dataset: &Dataset, rules: &Rules) -> Self {
+        Self {
+            summary: DatasetSummary::of(dataset, rules),
+            description: dataset.description.clone(),
+            language: dataset.language.clone(),
+            licence: dataset.licence.clone(),
+            confidentiality: dataset.confidentiality.clone(),
+            tags: dataset.tags.clone(),
+            file_name: dataset.file_name.clone(),
+            sha256: dataset.digests.sha256.clone(),
+            blake3: dataset.digests.blake3.clone(),
+            in_place: match &dataset.location {
+                Location::Stored => None,
+                Location::InPlace(path) => Some(path.clone()),
+            },
+            withdrawn: dataset.withdrawn.map(|time| time.to_string()),
+            damaged: dataset.damaged.clone(),
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Queries over everything that the node lists: one language for all of it.
 //!
+//! `GET /v1/KIND` takes members that equal a text, `POST /v1/KIND/query` the whole language; both are one function.
 //! A query is a JSON document: a filter of criteria joined by `and`, `or` and `not`, an order, a limit, and the cursor of
 //! the page before. Criteria name members of the documents that the lists show, so that whatever can be seen can be asked
 //! for. A cursor holds the order's value and the id of the last document shown: what comes or goes in between moves
@@ -7,22 +8,29 @@
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use engine::entity::{Pull, PullStep, Rules};
-use engine::keys::Scope;
-use engine::{Entity, Kind, Store as _};
+use engine::entity::Rules;
+use engine::keys::{Role, Scope};
+use engine::{Entity, Kind, Store as _, StoreError};
 use protocol::id::AgreementId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::agreements::ShownAgreement;
 use super::answer::ApiError;
+use super::approvals::{self, Approval};
 use super::caller::{READERS, READERS_AND_APPLICATIONS};
+use super::datasets::{self, DatasetSummary};
+use super::negotiations::ShownNegotiation;
+use super::partners::PartnerSummary;
+use super::pulls::ShownPull;
 use super::route::{Call, Json, Route};
-use super::{agreements, datasets, partners, pulls, transfers};
+use super::transfers::ShownTransfer;
 use crate::node::Node;
 
 /// How many entities are read at once.
@@ -37,48 +45,43 @@ const DEPTH_MAX: usize = 8;
 const CRITERIA_MAX: usize = 64;
 
 pub(super) fn routes() -> Vec<Route> {
-    vec![
-        Route::post(
-            "agreements.query",
-            "/v1/agreements/query",
-            "Agreements that match a filter",
-            |call, query| answer(call, query, List::Agreements),
+    let lists = [
+        of::<ShownNegotiation>(List::Negotiations, READERS_AND_APPLICATIONS),
+        of::<Approval>(List::Approvals, READERS),
+        of::<ShownAgreement>(List::Agreements, READERS_AND_APPLICATIONS),
+        of::<ShownTransfer>(List::Transfers, READERS_AND_APPLICATIONS),
+        of::<ShownPull>(List::Pulls, READERS_AND_APPLICATIONS),
+        of::<DatasetSummary>(List::Datasets, READERS),
+        of::<PartnerSummary>(List::Partners, READERS_AND_APPLICATIONS),
+    ];
+    lists.into_iter().flatten().collect()
+}
+
+/// The two routes of a list: the simple form in the target, and the whole language in a body.
+fn of<T: JsonSchema + 'static>(list: List, roles: &'static [Role]) -> [Route; 2] {
+    let [(name, path, summary), (query_name, query_path, query_summary)] = list.described();
+    let mut simple = Route::get(name, path, summary, move |call| simple::<T>(call, list))
+        .for_roles(roles)
+        .query::<usize>("limit", "how many at most: 100 where nothing is said, 10,000 at most")
+        .query::<String>(
+            "order",
+            "the member to order by, with `-` before it from the greatest down",
         )
-        .for_roles(READERS_AND_APPLICATIONS),
-        Route::post(
-            "transfers.query",
-            "/v1/transfers/query",
-            "Transfers that match a filter",
-            |call, query| answer(call, query, List::Transfers),
-        )
-        .for_roles(READERS_AND_APPLICATIONS),
-        Route::post(
-            "pulls.query",
-            "/v1/pulls/query",
-            "Pulls that match a filter",
-            |call, query| answer(call, query, List::Pulls),
-        )
-        .for_roles(READERS_AND_APPLICATIONS),
-        Route::post(
-            "datasets.query",
-            "/v1/datasets/query",
-            "Published datasets that match a filter",
-            |call, query| answer(call, query, List::Datasets),
-        )
-        .for_roles(READERS),
-        Route::post(
-            "partners.query",
-            "/v1/partners/query",
-            "Partners that match a filter",
-            |call, query| answer(call, query, List::Partners),
-        )
-        .for_roles(READERS_AND_APPLICATIONS),
-    ]
+        .query::<String>("cursor", "the `next` of the page before");
+    for field in list.fields() {
+        simple = simple.query::<String>(field, "only where the member of this name is this text");
+    }
+    let whole = Route::post(query_name, query_path, query_summary, move |call, query| {
+        answer::<T>(call, query, list)
+    });
+    [simple, whole.for_roles(roles)]
 }
 
 /// What is listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum List {
+    Negotiations,
+    Approvals,
     Agreements,
     Transfers,
     Pulls,
@@ -86,14 +89,84 @@ enum List {
     Partners,
 }
 
+/// The name, path and summary of a route.
+type Described = (&'static str, &'static str, &'static str);
+
 impl List {
+    /// The route of the simple form, and that of the query.
+    fn described(self) -> [Described; 2] {
+        match self {
+            Self::Negotiations => [
+                ("negotiations.list", "/v1/negotiations", "Negotiations, the newest first"),
+                (
+                    "negotiations.query",
+                    "/v1/negotiations/query",
+                    "Negotiations that match a filter",
+                ),
+            ],
+            Self::Approvals => [
+                (
+                    "approvals.list",
+                    "/v1/approvals",
+                    "What waits for a decision, the earliest deadline first",
+                ),
+                (
+                    "approvals.query",
+                    "/v1/approvals/query",
+                    "What waits for a decision and matches a filter",
+                ),
+            ],
+            Self::Agreements => [
+                ("agreements.list", "/v1/agreements", "Agreements, the newest first"),
+                ("agreements.query", "/v1/agreements/query", "Agreements that match a filter"),
+            ],
+            Self::Transfers => [
+                ("transfers.list", "/v1/transfers", "Transfers, the newest first"),
+                ("transfers.query", "/v1/transfers/query", "Transfers that match a filter"),
+            ],
+            Self::Pulls => [
+                ("pulls.list", "/v1/pulls", "Pulls, the newest first"),
+                ("pulls.query", "/v1/pulls/query", "Pulls that match a filter"),
+            ],
+            Self::Datasets => [
+                ("datasets.list", "/v1/datasets", "The datasets that this site publishes, by id"),
+                ("datasets.query", "/v1/datasets/query", "Published datasets that match a filter"),
+            ],
+            Self::Partners => [
+                ("partners.list", "/v1/partners", "The partners that are registered, by name"),
+                ("partners.query", "/v1/partners/query", "Partners that match a filter"),
+            ],
+        }
+    }
+
+    /// The members that can be asked for in the simple form.
+    fn fields(self) -> &'static [&'static str] {
+        match self {
+            Self::Negotiations => {
+                &["partner", "participant", "role", "state", "dataset", "purpose", "handling"]
+            }
+            Self::Approvals => &["kind", "partner", "participant", "role", "dataset", "agreement"],
+            Self::Agreements => {
+                &["partner", "participant", "side", "state", "dataset", "purpose", "negotiation"]
+            }
+            Self::Transfers => {
+                &["partner", "participant", "side", "state", "dataset", "agreement", "handling"]
+            }
+            Self::Pulls => &["partner", "participant", "step", "dataset", "purpose", "code"],
+            Self::Datasets => &["state", "version", "media_type"],
+            Self::Partners => &["state", "region"],
+        }
+    }
+
+    /// The kind of entity that it is made of, where it is of one.
     fn kind(self) -> Option<Kind> {
         match self {
+            Self::Negotiations => Some(Kind::Negotiation),
             Self::Agreements => Some(Kind::Agreement),
             Self::Transfers => Some(Kind::Transfer),
             Self::Pulls => Some(Kind::Pull),
             Self::Datasets => Some(Kind::Dataset),
-            Self::Partners => None,
+            Self::Approvals | Self::Partners => None,
         }
     }
 
@@ -105,10 +178,11 @@ impl List {
         }
     }
 
-    /// The order where none is asked for: what is newest first, or by name.
+    /// The order where none is asked for.
     fn order(self) -> &'static str {
         match self {
-            Self::Agreements | Self::Transfers | Self::Pulls => "-created",
+            Self::Negotiations | Self::Agreements | Self::Transfers | Self::Pulls => "-created",
+            Self::Approvals => "deadline",
             Self::Datasets => "id",
             Self::Partners => "name",
         }
@@ -132,12 +206,33 @@ struct Query {
 
 /// One page.
 #[derive(Debug, Serialize, JsonSchema)]
-struct Page {
+#[schemars(rename = "PageOf{T}")]
+struct Page<T> {
+    #[schemars(with = "Vec<T>")]
     items: Vec<Value>,
     /// How many match in all.
     total: u64,
     /// The cursor of the next page; nothing after the last one.
     next: Option<String>,
+    #[serde(skip)]
+    of: PhantomData<fn() -> T>,
+}
+
+/// The simple form: members that equal a text.
+async fn simple<T: JsonSchema>(mut call: Call, list: List) -> Result<Json<Page<T>>, ApiError> {
+    let mut criteria = Vec::new();
+    for field in list.fields() {
+        if let Some(text) = call.query.take::<String>(field)? {
+            criteria.push(json!({ "field": field, "operator": "=", "value": text }));
+        }
+    }
+    let query = Query {
+        filter: (!criteria.is_empty()).then(|| json!({ "and": criteria })),
+        order: call.query.take("order")?,
+        limit: call.query.take("limit")?,
+        cursor: call.query.take("cursor")?,
+    };
+    answer(call, query, list).await
 }
 
 /// What must hold of a document.
@@ -343,7 +438,7 @@ impl Place {
     }
 }
 
-async fn answer(call: Call, query: Query, list: List) -> Result<Json<Page>, ApiError> {
+async fn answer<T>(call: Call, query: Query, list: List) -> Result<Json<Page<T>>, ApiError> {
     let limit = query.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
     let order_text = query.order.unwrap_or_else(|| list.order().to_owned());
     let order = Order::read(&order_text);
@@ -375,7 +470,7 @@ async fn answer(call: Call, query: Query, list: List) -> Result<Json<Page>, ApiE
     kept.truncate(limit);
     let next = if more { kept.last().map(|(place, _)| place.to_cursor()) } else { None };
     let items = kept.into_iter().map(|(_, document)| document).collect();
-    Ok(Json(Page { items, total: count, next }))
+    Ok(Json(Page { items, total: count, next, of: PhantomData }))
 }
 
 /// Shows each document of a list that is within the scope.
@@ -385,12 +480,24 @@ async fn each(
     list: List,
     mut visit: impl FnMut(Value),
 ) -> Result<(), ApiError> {
-    let Some(kind) = list.kind() else {
-        let registry = node.registry();
-        let within = registry.iter().filter(|file| scope.has_partner(&file.partner.participant));
-        within.for_each(|file| visit(partners::summary(file)));
-        return Ok(());
+    let kind = match (list, list.kind()) {
+        (_, Some(kind)) => kind,
+        (List::Approvals, None) => {
+            let waiting = approvals::waiting(node).await?;
+            waiting.iter().filter(|one| one.is_within(scope)).filter_map(document).for_each(visit);
+            return Ok(());
+        }
+        (_, None) => {
+            let registry = node.registry();
+            let within =
+                registry.iter().filter(|file| scope.has_partner(&file.partner.participant));
+            within.map(PartnerSummary::of).filter_map(|one| document(&one)).for_each(visit);
+            return Ok(());
+        }
     };
+    if !node.store.is_ready() {
+        return Err(ApiError::from(StoreError::Rebuilding));
+    }
     let rules = match list {
         List::Datasets => Some(datasets::rules(node).await?),
         _ => None,
@@ -446,53 +553,31 @@ impl Shower<'_> {
     fn show(&self, entity: &Entity) -> Option<Value> {
         let scope = self.scope;
         match entity {
+            Entity::Negotiation(found) => scope
+                .sees(&found.participant, &found.dataset, found.purpose.as_deref())
+                .then(|| document(&ShownNegotiation::of(self.node, found)))?,
             Entity::Agreement(found) => scope
                 .sees(&found.participant, &found.dataset, found.purpose.as_deref())
-                .then(|| agreements::shown(self.node, found)),
+                .then(|| document(&ShownAgreement::of(self.node, found)))?,
             Entity::Transfer(found) => {
                 let purpose = self.purposes.get(&found.agreement).map(String::as_str);
                 scope
                     .sees(&found.participant, &found.dataset, purpose)
-                    .then(|| transfers::shown(self.node, found))
+                    .then(|| document(&ShownTransfer::of(self.node, found)))?
             }
             Entity::Pull(found) => scope
                 .sees(&found.participant, &found.dataset, found.purpose.as_deref())
-                .then(|| pull(self.node, found)),
-            Entity::Dataset(found) => {
-                self.rules.as_ref().map(|rules| datasets::summary(found, rules))
-            }
+                .then(|| document(&ShownPull::of(self.node, found)))?,
+            Entity::Dataset(found) => document(&DatasetSummary::of(found, self.rules.as_ref()?)),
             _ => None,
         }
     }
 }
 
-/// A pull as the lists show it.
-pub(super) fn pull(node: &Node, pull: &Pull) -> Value {
-    let (size, sha256, file_name) = match &pull.step {
-        PullStep::Received { digests, file_name, .. } => {
-            (Some(digests.size), Some(&digests.sha256), Some(file_name))
-        }
-        _ => (None, None, None),
-    };
-    let failure = match &pull.step {
-        PullStep::Failed { failure } => Some(failure),
-        _ => None,
-    };
-    json!({
-        "id": pull.id,
-        "created": pull.created.to_string(),
-        "partner": node.partner_name(&pull.participant),
-        "participant": pull.participant,
-        "dataset": pull.dataset,
-        "purpose": pull.purpose,
-        "step": pulls::step_name(&pull.step),
-        "size": size,
-        "sha256": sha256,
-        "file_name": file_name,
-        "code": failure.map(|failure| failure.code.as_str()),
-        "failure": failure.map(|failure| failure.reason.as_str()),
-        "reference": failure.and_then(|failure| failure.reference.as_deref()),
-    })
+/// What criteria are about, and pages show.
+fn document<T: Serialize>(shown: &T) -> Option<Value> {
+    // Documents of ours have text keys and no numbers but finite ones: each can be written.
+    serde_json::to_value(shown).ok()
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
-//! Negotiations: listed, begun from either side, and driven step by step.
+//! Negotiations: shown, begun from either side, and driven step by step.
 
 use std::sync::Arc;
 
 use engine::entity::Negotiation;
 use engine::negotiation::Choice;
 use engine::negotiation::steps::{self, Beginning, Offering, Step};
-use engine::{Decider, Entity, Handling, Kind};
+use engine::{Decider, Entity, Handling};
 use protocol::id::{DatasetId, OfferId, ParticipantId, Pid};
 use protocol::negotiation::MessageKind;
 use schemars::JsonSchema;
@@ -15,16 +15,12 @@ use serde_json::Value;
 use super::answer::ApiError;
 use super::caller::{POLICY_AND_APPLICATIONS, READERS_AND_APPLICATIONS};
 use super::partners;
-use super::processes::newest;
 use super::route::{Call, Created, Json, Route};
 use crate::node::Node;
 use crate::pulls::{self, PullError};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        Route::get("negotiations.list", "/v1/negotiations", "The newest negotiations", list)
-            .for_roles(READERS_AND_APPLICATIONS)
-            .query::<usize>("limit", "how many at most"),
         Route::get("negotiations.show", "/v1/negotiations/{pid}", "One negotiation", show)
             .for_roles(READERS_AND_APPLICATIONS),
         Route::post(
@@ -117,8 +113,8 @@ pub(super) struct ShownNegotiation {
     purpose: Option<String>,
     /// The agreement, once there is one.
     agreement: Option<String>,
-    /// Who takes our steps: `auto` or `manual`.
-    handling: String,
+    /// Who takes our steps.
+    handling: Handled,
     /// What waits for a decision.
     awaiting: Option<ShownAwaiting>,
     /// The steps that we may take now.
@@ -165,10 +161,7 @@ impl ShownNegotiation {
             terms: negotiation.terms.clone(),
             purpose: negotiation.purpose.clone(),
             agreement: negotiation.agreement.as_ref().map(ToString::to_string),
-            handling: match negotiation.handling {
-                Handling::Auto => "auto".to_owned(),
-                Handling::Manual => "manual".to_owned(),
-            },
+            handling: negotiation.handling.into(),
             awaiting: negotiation.awaiting.map(|awaiting| ShownAwaiting {
                 since: awaiting.since.to_string(),
                 deadline: awaiting.deadline.to_string(),
@@ -182,21 +175,6 @@ impl ShownNegotiation {
             }),
         }
     }
-}
-
-/// The newest negotiations, the oldest of them first.
-async fn list(call: Call) -> Result<Json<Value>, ApiError> {
-    let scope = call.caller.scope.clone();
-    newest(call, Kind::Negotiation, "negotiations", |node, entity| match entity {
-        Entity::Negotiation(found)
-            if scope.sees(&found.participant, &found.dataset, found.purpose.as_deref()) =>
-        {
-            let shown = serde_json::to_value(ShownNegotiation::of(node, found)).ok()?;
-            Some((found.created, shown))
-        }
-        _ => None,
-    })
-    .await
 }
 
 async fn show(call: Call) -> Result<Json<ShownNegotiation>, ApiError> {
@@ -263,13 +241,22 @@ enum Side {
 }
 
 /// Who takes our steps.
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Handled {
     /// The node.
     Auto,
     /// A person or an application.
     Manual,
+}
+
+impl From<Handling> for Handled {
+    fn from(handling: Handling) -> Self {
+        match handling {
+            Handling::Auto => Self::Auto,
+            Handling::Manual => Self::Manual,
+        }
+    }
 }
 
 impl From<Handled> for Handling {

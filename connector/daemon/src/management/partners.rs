@@ -11,17 +11,17 @@ use std::sync::Arc;
 use certs::card::Fingerprint;
 use certs::key::{Algorithm, VerifyingKey};
 use certs::x509::Certificate;
-use engine::Decision;
 use engine::entity::PartnerState;
 use engine::evidence::{latest_head, latest_witness};
 use engine::registry::{Author, Changes};
+use engine::{Decision, RecordKind};
 use ipnet::IpNet;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::answer::{ApiError, ErrorKind};
-use super::caller::{READERS, READERS_AND_APPLICATIONS};
+use super::caller::READERS;
 use super::route::{Call, Json, Route};
 use super::status;
 use crate::node::Node;
@@ -33,8 +33,6 @@ use crate::site::chain;
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        Route::get("partners.list", "/v1/partners", "The partners that are registered", list)
-            .for_roles(READERS_AND_APPLICATIONS),
         Route::post(
             "partners.add",
             "/v1/partners",
@@ -110,20 +108,8 @@ struct Reason {
     reason: Option<String>,
 }
 
-/// The partners that are registered.
-async fn list(call: Call) -> Result<Json<Value>, ApiError> {
-    let registry = call.node().registry();
-    let scope = &call.caller.scope;
-    let partners: Vec<Value> = registry
-        .iter()
-        .filter(|file| scope.has_partner(&file.partner.participant))
-        .map(summary)
-        .collect();
-    Ok(Json(json!({ "partners": partners })))
-}
-
 /// One partner: what its file says, by what it is known, and the latest checkpoints of the relation.
-async fn show(call: Call) -> Result<Json<Value>, ApiError> {
+async fn show(call: Call) -> Result<Json<ShownPartner>, ApiError> {
     let (node, name) = (call.node(), call.segment("name"));
     let registry = node.registry();
     let file = registered(node, name)?;
@@ -138,45 +124,45 @@ async fn show(call: Call) -> Result<Json<Value>, ApiError> {
         .await?;
     let (size, _) = engine::Store::tree_head(&node.store, tree.clone()).await?;
     drop(registry);
-    let mut shown = summary(&file);
-    let more = json!({
-        "dsp_endpoint": file.partner.dsp_endpoint,
-        "origins": file.partner.origins,
-        "networks": file.networks,
-        "operator_id": file.partner.operator_id,
-        "card_number": file.partner.card_number,
-        "extensions": file.partner.extensions,
-        "fingerprint": fingerprint(&file),
-        "trust": trust(node, &file),
-        "log": {
-            "epoch": tree.epoch,
-            "size": size,
-            "checkpoint": head.as_ref().map(status::head),
-            "their_checkpoint": witness.as_ref().map(status::witness),
+    let partner = &file.partner;
+    Ok(Json(ShownPartner {
+        summary: PartnerSummary::of(&file),
+        dsp_endpoint: partner.dsp_endpoint.clone(),
+        origins: partner.origins.clone(),
+        networks: file.networks.clone(),
+        operator_id: partner.operator_id.clone(),
+        card_number: partner.card_number,
+        extensions: partner.extensions.clone(),
+        fingerprint: fingerprint(&file),
+        trust: trust(node, &file),
+        log: RelationLog {
+            epoch: tree.epoch,
+            size,
+            checkpoint: head.as_ref().map(status::ShownHead::of),
+            their_checkpoint: witness.as_ref().map(status::ShownWitness::of),
         },
-        "file": file.path,
-        "file_sha256": file.partner.file_sha256,
-    });
-    merge(&mut shown, more);
-    Ok(Json(shown))
+        file: file.path.clone(),
+        file_sha256: partner.file_sha256.clone(),
+    }))
 }
 
 /// What registering a card would do.
-async fn preview(call: Call, registration: Registration) -> Result<Json<Value>, ApiError> {
+async fn preview(call: Call, registration: Registration) -> Result<Json<Planned>, ApiError> {
     let plan = planned(call.node(), &registration)?;
-    Ok(Json(json!({
-        "participant": plan.partner.partner.participant,
-        "title": plan.partner.partner.title,
-        "fingerprint": plan.fingerprint.to_string(),
-        "origins": plan.partner.partner.origins,
-        "name": plan.partner.name(),
-        "is_update": plan.is_update,
-        "changes": plan.changes,
-    })))
+    let partner = &plan.partner.partner;
+    Ok(Json(Planned {
+        participant: partner.participant.to_string(),
+        title: partner.title.clone(),
+        fingerprint: plan.fingerprint.to_string(),
+        origins: partner.origins.clone(),
+        name: plan.partner.name().to_owned(),
+        is_update: plan.is_update,
+        changes: plan.changes,
+    }))
 }
 
 /// Registers or updates a partner by a card whose fingerprint the administrator accepted.
-async fn add(call: Call, registration: Registration) -> Result<Json<Value>, ApiError> {
+async fn add(call: Call, registration: Registration) -> Result<Json<RegisteredPartner>, ApiError> {
     let node = call.node();
     let Some(accepted) = &registration.accept_fingerprint else {
         return Err(ApiError::invalid("no fingerprint was accepted").help(
@@ -200,15 +186,15 @@ async fn add(call: Call, registration: Registration) -> Result<Json<Value>, ApiE
     let author = author("sekisho partner add", call.person(), None);
     let changes = edit.activate(node, author).await?;
     let file = registered(node, &name)?;
-    Ok(Json(json!({
-        "partner": summary(&file),
-        "updated": is_update,
-        "changed": changed(&changes),
-    })))
+    Ok(Json(RegisteredPartner {
+        partner: PartnerSummary::of(&file),
+        updated: is_update,
+        changed: changed(&changes),
+    }))
 }
 
 /// Shuts a partner out; what runs with it is cut by the commit.
-async fn suspend(call: Call, reason: Reason) -> Result<Json<Value>, ApiError> {
+async fn suspend(call: Call, reason: Reason) -> Result<Json<ChangedPartner>, ApiError> {
     let (node, name) = (call.node(), call.segment("name"));
     let _turn = call.api.editing.lock().await;
     let file = registered(node, name)?;
@@ -255,7 +241,7 @@ async fn offboard(call: Call, why: Offboarding) -> Result<Json<Value>, ApiError>
         ApiError::from(error).because(&done).help("repair what is named here")
     })?;
     Ok(Json(json!({
-        "partner": summary(&registered(node, name)?),
+        "partner": PartnerSummary::of(&registered(node, name)?),
         "ended": {
             "agreements": ended.agreements,
             "negotiations": ended.negotiations,
@@ -274,7 +260,7 @@ async fn holdings(call: Call) -> Result<Json<Value>, ApiError> {
 }
 
 /// Lets a suspended or offboarded partner in again.
-async fn resume(call: Call, reason: Reason) -> Result<Json<Value>, ApiError> {
+async fn resume(call: Call, reason: Reason) -> Result<Json<ChangedPartner>, ApiError> {
     let (node, name) = (call.node(), call.segment("name"));
     let _turn = call.api.editing.lock().await;
     let file = registered(node, name)?;
@@ -286,7 +272,7 @@ async fn resume(call: Call, reason: Reason) -> Result<Json<Value>, ApiError> {
 }
 
 /// Removes a partner. What happened with it stays in the journal.
-async fn remove(call: Call) -> Result<Json<Value>, ApiError> {
+async fn remove(call: Call) -> Result<Json<RemovedPartner>, ApiError> {
     let (node, name) = (call.node(), call.segment("name"));
     let _turn = call.api.editing.lock().await;
     let file = registered(node, name)?;
@@ -295,7 +281,7 @@ async fn remove(call: Call) -> Result<Json<Value>, ApiError> {
     blocking(move || remove_file(&path)).await??;
     let changes =
         edit.activate(node, author("sekisho partner remove", call.person(), None)).await?;
-    Ok(Json(json!({ "removed": file.name(), "changed": changed(&changes) })))
+    Ok(Json(RemovedPartner { removed: file.name().to_owned(), changed: changed(&changes) }))
 }
 
 fn planned(node: &Node, registration: &Registration) -> Result<Plan, ApiError> {
@@ -429,58 +415,203 @@ pub(super) fn unknown(name: &str) -> ApiError {
         .help("`sekisho partner list` shows all")
 }
 
-fn answer_state(node: &Node, name: &str, changes: &Changes) -> Result<Json<Value>, ApiError> {
+fn answer_state(
+    node: &Node,
+    name: &str,
+    changes: &Changes,
+) -> Result<Json<ChangedPartner>, ApiError> {
     let file = registered(node, name)?;
-    Ok(Json(json!({ "partner": summary(&file), "changed": changed(changes) })))
+    Ok(Json(ChangedPartner { partner: PartnerSummary::of(&file), changed: changed(changes) }))
 }
 
-fn changed(changes: &Changes) -> Vec<Value> {
-    changes.partners.iter().map(|(name, kind)| json!({ "partner": name, "what": kind })).collect()
+fn changed(changes: &Changes) -> Vec<Change> {
+    changes
+        .partners
+        .iter()
+        .map(|(name, kind)| Change { partner: name.clone(), what: *kind })
+        .collect()
 }
 
-pub(super) fn summary(file: &PartnerFile) -> Value {
-    json!({
-        "name": file.name(),
-        "state": file.partner.state,
-        "region": file.partner.region,
-        "groups": file.partner.groups,
-        "participant": file.partner.participant,
-        "title": file.partner.title,
-    })
+/// A partner in lists.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct PartnerSummary {
+    /// The short name.
+    name: String,
+    /// `active`, `suspended` or `offboarded`.
+    state: &'static str,
+    /// The country that is declared (ISO 3166-1 alpha-2).
+    region: Option<String>,
+    groups: BTreeSet<String>,
+    participant: String,
+    /// The name for people.
+    title: String,
 }
 
-/// By what the partner is known, and until when that holds.
-fn trust(node: &Node, file: &PartnerFile) -> Value {
+impl PartnerSummary {
+    pub(super) fn of(file: &PartnerFile) -> Self {
+        Self {
+            name: file.name().to_owned(),
+            state: match file.partner.state {
+                PartnerState::Active => "active",
+                PartnerState::Suspended => "suspended",
+                PartnerState::Offboarded => "offboarded",
+            },
+            region: file.partner.region.clone(),
+            groups: file.partner.groups.clone(),
+            participant: file.partner.participant.to_string(),
+            title: file.partner.title.clone(),
+        }
+    }
+}
+
+/// All that is known of a partner.
+#[derive(Debug, Serialize, JsonSchema)]
+struct ShownPartner {
+    #[serde(flatten)]
+    summary: PartnerSummary,
+    /// The base URL of its DSP endpoints.
+    dsp_endpoint: String,
+    /// The origins that we may dial.
+    origins: BTreeSet<String>,
+    /// Networks of private or loopback addresses in which it may be dialled.
+    #[schemars(with = "Vec<String>")]
+    networks: Vec<IpNet>,
+    /// ODS operator id.
+    operator_id: Option<String>,
+    /// The number of the card that its file came from.
+    card_number: Option<u64>,
+    /// The extensions of ours that it speaks.
+    extensions: BTreeSet<String>,
+    /// What people compare, of its signing key.
+    fingerprint: Option<String>,
+    trust: Trust,
+    log: RelationLog,
+    /// Its file on the daemon's host.
+    file: PathBuf,
+    file_sha256: String,
+}
+
+/// By what a partner is known, and until when that holds.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Trust {
+    san_uris: Vec<String>,
+    san_dns: Vec<String>,
+    /// SHA-256 of public keys, hexadecimal.
+    pins: Vec<String>,
+    server_anchors: Vec<ShownCertificate>,
+    client_anchors: Vec<ShownCertificate>,
+    signing_anchors: Vec<ShownCertificate>,
+    /// How many revocation lists there are.
+    revocation_lists: usize,
+    /// When the first of them is to be replaced.
+    revocation_lists_due: Option<String>,
+}
+
+/// A certificate.
+#[derive(Debug, Serialize, JsonSchema)]
+struct ShownCertificate {
+    subject: String,
+    valid_until: String,
+    /// Hexadecimal.
+    sha256: String,
+}
+
+/// The log of the relation with a partner.
+#[derive(Debug, Serialize, JsonSchema)]
+struct RelationLog {
+    epoch: u32,
+    /// Records.
+    size: u64,
+    /// The latest that we signed.
+    checkpoint: Option<status::ShownHead>,
+    /// The latest that the partner gave us of its own.
+    their_checkpoint: Option<status::ShownWitness>,
+}
+
+/// What registering a card would do.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Planned {
+    participant: String,
+    /// The name for people.
+    title: String,
+    /// What is to be compared with the partner over another channel.
+    fingerprint: String,
+    origins: BTreeSet<String>,
+    /// The short name.
+    name: String,
+    /// Whether it is registered already.
+    is_update: bool,
+    /// What would change, in words.
+    changes: Vec<String>,
+}
+
+/// A partner whose state was changed.
+#[derive(Debug, Serialize, JsonSchema)]
+struct ChangedPartner {
+    partner: PartnerSummary,
+    changed: Vec<Change>,
+}
+
+/// What the reload of the files changed.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Change {
+    /// The partner's short name.
+    partner: String,
+    /// The kind of the record.
+    #[schemars(with = "String")]
+    what: RecordKind,
+}
+
+/// A partner that was registered.
+#[derive(Debug, Serialize, JsonSchema)]
+struct RegisteredPartner {
+    partner: PartnerSummary,
+    /// Whether it was registered before.
+    updated: bool,
+    changed: Vec<Change>,
+}
+
+/// A partner that was removed.
+#[derive(Debug, Serialize, JsonSchema)]
+struct RemovedPartner {
+    /// Its short name.
+    removed: String,
+    changed: Vec<Change>,
+}
+
+fn trust(node: &Node, file: &PartnerFile) -> Trust {
     let material = &file.material;
     let store = node.identity.trust.load();
     let lists_due = store.partner(&material.participant).and_then(|trust| trust.next_update());
-    json!({
-        "san_uris": material.san_uris,
-        "san_dns": material.san_dns,
-        "pins": material.pins.iter().map(hex::encode).collect::<Vec<_>>(),
-        "server_anchors": anchors(&material.server_anchors),
-        "client_anchors": anchors(&material.client_anchors),
-        "signing_anchors": file.signing_anchors.iter().map(certificate).collect::<Vec<_>>(),
-        "revocation_lists": material.crls.len(),
-        "revocation_lists_due": lists_due.map(|due| due.to_string()),
-    })
+    Trust {
+        san_uris: material.san_uris.iter().cloned().collect(),
+        san_dns: material.san_dns.iter().cloned().collect(),
+        pins: material.pins.iter().map(hex::encode).collect(),
+        server_anchors: anchors(&material.server_anchors),
+        client_anchors: anchors(&material.client_anchors),
+        signing_anchors: file.signing_anchors.iter().map(ShownCertificate::of).collect(),
+        revocation_lists: material.crls.len(),
+        revocation_lists_due: lists_due.map(|due| due.to_string()),
+    }
 }
 
-fn anchors(bundles: &[Vec<u8>]) -> Vec<Value> {
+fn anchors(bundles: &[Vec<u8>]) -> Vec<ShownCertificate> {
     bundles
         .iter()
         .filter_map(|bundle| Certificate::bundle(bundle).ok())
         .flatten()
-        .map(|anchor| certificate(&anchor))
+        .map(|anchor| ShownCertificate::of(&anchor))
         .collect()
 }
 
-fn certificate(certificate: &Certificate) -> Value {
-    json!({
-        "subject": certificate.subject(),
-        "valid_until": certificate.not_after().to_string(),
-        "sha256": hex::encode(certificate.sha256()),
-    })
+impl ShownCertificate {
+    fn of(certificate: &Certificate) -> Self {
+        Self {
+            subject: certificate.subject().to_string(),
+            valid_until: certificate.not_after().to_string(),
+            sha256: hex::encode(certificate.sha256()),
+        }
+    }
 }
 
 /// What people compare, of the registered key; none for a partner without one.
@@ -498,10 +629,4 @@ fn is_same(text: &str, fingerprint: &Fingerprint) -> bool {
         .collect::<String>()
         .to_lowercase();
     digits == hex::encode(fingerprint.as_bytes())
-}
-
-fn merge(value: &mut Value, more: Value) {
-    if let (Value::Object(members), Value::Object(more)) = (value, more) {
-        members.extend(more);
-    }
 }

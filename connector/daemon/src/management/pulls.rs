@@ -8,15 +8,15 @@ use engine::entity::{Failure, Pull, PullStep};
 use engine::{Decision, Entity, Key, Need, View};
 use protocol::id::{DatasetId, ParticipantId};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::answer::{self, ApiError, ErrorKind, Events, Stop, Throttle};
 use super::caller::{APPLICATIONS, READERS_AND_APPLICATIONS};
 use super::catalog::unsent;
+use super::partners;
 use super::route::{Call, Json, Lines, Route};
-use super::{list, partners};
 use crate::net::Phase;
 use crate::node::Node;
 use crate::pulls::{self, PullError, State};
@@ -41,9 +41,66 @@ pub(super) fn routes() -> Vec<Route> {
     ]
 }
 
-async fn show(call: Call) -> Result<Json<Value>, ApiError> {
+async fn show(call: Call) -> Result<Json<ShownPull>, ApiError> {
     let pull = visible(&call, call.segment("id")).await?;
-    Ok(Json(list::pull(call.node(), &pull)))
+    Ok(Json(ShownPull::of(call.node(), &pull)))
+}
+
+/// A pull.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct ShownPull {
+    id: String,
+    /// When it was asked for.
+    created: String,
+    /// The provider's short name.
+    partner: String,
+    /// The provider.
+    participant: String,
+    dataset: String,
+    /// The declared purpose.
+    purpose: Option<String>,
+    /// How far it is: `negotiating`, `transferring`, `received`, `delivered` or `failed`.
+    step: &'static str,
+    /// Bytes, once all are here.
+    size: Option<u64>,
+    /// Their SHA-256, hexadecimal.
+    sha256: Option<String>,
+    /// The name that the provider gave the file.
+    file_name: Option<String>,
+    /// A code for why it failed.
+    code: Option<String>,
+    /// Why it failed.
+    failure: Option<String>,
+    /// The reference to give to the provider's administrator.
+    reference: Option<String>,
+}
+
+impl ShownPull {
+    pub(super) fn of(node: &Node, pull: &Pull) -> Self {
+        let received = match &pull.step {
+            PullStep::Received { digests, file_name, .. } => Some((digests, file_name)),
+            _ => None,
+        };
+        let failure = match &pull.step {
+            PullStep::Failed { failure } => Some(failure),
+            _ => None,
+        };
+        Self {
+            id: pull.id.clone(),
+            created: pull.created.to_string(),
+            partner: node.partner_name(&pull.participant),
+            participant: pull.participant.to_string(),
+            dataset: pull.dataset.to_string(),
+            purpose: pull.purpose.clone(),
+            step: step_name(&pull.step),
+            size: received.map(|(digests, _)| digests.size),
+            sha256: received.map(|(digests, _)| digests.sha256.clone()),
+            file_name: received.map(|(_, file_name)| file_name.clone()),
+            code: failure.map(|failure| failure.code.clone()),
+            failure: failure.map(|failure| failure.reason.clone()),
+            reference: failure.and_then(|failure| failure.reference.clone()),
+        }
+    }
 }
 
 /// What to pull, and for what.

@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use engine::entity::{Head, PartnerState, Witness};
+use engine::entity::{Earlier, Head, PartnerState, Witness};
 use engine::{Decision, Entity, Key, Kind, LogId, Store as _, TreeId};
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
 
 use super::answer::ApiError;
 use super::caller::READERS;
@@ -33,60 +35,208 @@ pub(super) fn routes() -> Vec<Route> {
 }
 
 /// Everything an operator asks first.
-async fn report(call: Call) -> Result<Json<Value>, ApiError> {
-    let (node, uptime) = (call.node(), call.api.started.elapsed());
-    let registry = node.registry();
-    let in_state = |state| registry.iter().filter(|partner| partner.partner.state == state).count();
-    let site = site(node).await?;
-    let rules = node.commit(|view| engine::catalog::rules(view).map(Decision::answer)).await?;
-    let state = match node.shutdown.phase() {
-        Phase::Running => "serving",
-        Phase::Draining | Phase::Stopping => "draining",
-    };
-    Ok(Json(json!({
-        "participant": node.context.participant,
-        "name": node.config.site.name,
-        "version": env!("CARGO_PKG_VERSION"),
-        "state": state,
-        "uptime_seconds": uptime.as_secs(),
-        "index": if node.store.is_ready() { "complete" } else { "rebuilding" },
-        "partners": {
-            "active": in_state(PartnerState::Active),
-            "suspended": in_state(PartnerState::Suspended),
-            "offboarded": in_state(PartnerState::Offboarded),
-        },
-        "open": {
-            "negotiations": count(node, Kind::Negotiation).await?,
-            "transfers": count(node, Kind::Transfer).await?,
-            "pulls": count(node, Kind::Pull).await?,
-        },
-        "outbox": outbox(node).await?,
-        "certificates": certificates(node),
-        "clock": clock(site.as_deref()),
-        "rules": rules.hash,
-        "epoch": epoch(site.as_deref()),
-        "behind": behind(node).await?,
-        "logs": logs(node).await?,
-    })))
+#[derive(Debug, Serialize, JsonSchema)]
+struct Status {
+    /// Our participant id.
+    participant: String,
+    /// The site's name.
+    name: String,
+    /// The release of the daemon.
+    version: &'static str,
+    /// `serving` or `draining`.
+    state: &'static str,
+    uptime_seconds: u64,
+    /// `complete`, or `rebuilding`: lists are not answered then.
+    index: &'static str,
+    partners: PartnerCounts,
+    open: OpenCounts,
+    outbox: OutboxStatus,
+    certificates: CertificatesStatus,
+    clock: ClockStatus,
+    /// The hash of the rule set in force.
+    rules: String,
+    /// The epoch of our logs.
+    epoch: u32,
+    /// The relations for which nothing is signed.
+    behind: Vec<Behind>,
+    logs: Vec<LogStatus>,
+}
+
+/// How many partners there are, by state.
+#[derive(Debug, Serialize, JsonSchema)]
+struct PartnerCounts {
+    active: usize,
+    suspended: usize,
+    offboarded: usize,
+}
+
+/// What is open.
+#[derive(Debug, Serialize, JsonSchema)]
+struct OpenCounts {
+    negotiations: u64,
+    transfers: u64,
+    pulls: u64,
+}
+
+/// The messages that are owed to partners.
+#[derive(Debug, Serialize, JsonSchema)]
+struct OutboxStatus {
+    waiting: u64,
+    oldest: Option<OldestMessage>,
+}
+
+/// The message that is owed the longest.
+#[derive(Debug, Serialize, JsonSchema)]
+struct OldestMessage {
+    /// The partner's short name.
+    partner: String,
+    age_seconds: i64,
+    given_up_at: String,
+}
+
+/// Our certificates.
+#[derive(Debug, Serialize, JsonSchema)]
+struct CertificatesStatus {
+    /// Whether they are of a trial authority of the site's own.
+    trial: bool,
+    certificates: Vec<CertificateStatus>,
+}
+
+/// One certificate of ours.
+#[derive(Debug, Serialize, JsonSchema)]
+struct CertificateStatus {
+    /// `server`, `client` or `signing`.
+    role: &'static str,
+    valid_until: String,
+    days_left: i64,
+    /// What to do, where it ends soon.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warning: Option<&'static str>,
+}
+
+/// Whether the wall clock is trusted. Nothing is served while it is not.
+#[derive(Debug, Serialize, JsonSchema)]
+struct ClockStatus {
+    trusted: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    help: Option<&'static str>,
+}
+
+/// A relation for which nothing is signed: the partner holds a checkpoint of ours that our log does not continue.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Behind {
+    /// The partner's short name.
+    partner: String,
+    /// The size in that checkpoint.
+    signed_size: Option<u64>,
+    problem: &'static str,
+    help: &'static str,
+}
+
+/// A log.
+#[derive(Debug, Serialize, JsonSchema)]
+struct LogStatus {
+    /// `site`, or the partner's short name.
+    log: String,
+    epoch: u32,
+    /// Records.
+    size: u64,
+    /// The latest checkpoint that we signed.
+    checkpoint: Option<ShownHead>,
+    /// The latest that the partner gave us of its own log.
+    their_checkpoint: Option<ShownWitness>,
 }
 
 /// Our latest checkpoint of a log.
-pub(super) fn head(head: &Head) -> Value {
-    json!({ "size": head.size, "signed": head.signed.to_string(), "root": head.root })
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct ShownHead {
+    size: u64,
+    signed: String,
+    /// Hexadecimal.
+    root: String,
 }
 
-/// A partner's latest checkpoint; what it holds of ours where our log is behind that; and the last of each earlier epoch.
-pub(super) fn witness(witness: &Witness) -> Value {
-    json!({
-        "epoch": witness.epoch,
-        "size": witness.size,
-        "taken": witness.taken.to_string(),
-        "root": witness.root,
-        "conflict": witness.conflict.is_some(),
-        "behind": witness.behind.is_some(),
-        "earlier_epochs": witness.earlier,
-        "given_up": witness.given_up,
-    })
+/// A partner's latest checkpoint of its log.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct ShownWitness {
+    epoch: u32,
+    size: u64,
+    /// When it was given.
+    taken: String,
+    /// Hexadecimal.
+    root: String,
+    /// Whether the partner showed one that contradicts it.
+    conflict: bool,
+    /// Whether it holds one of ours that our log does not continue.
+    behind: bool,
+    /// The last of each earlier epoch.
+    #[schemars(with = "Vec<Value>")]
+    earlier_epochs: Vec<Earlier>,
+    /// Checkpoints of our own earlier epochs that our logs do not continue.
+    given_up: Vec<String>,
+}
+
+impl ShownHead {
+    pub(super) fn of(head: &Head) -> Self {
+        Self { size: head.size, signed: head.signed.to_string(), root: head.root.clone() }
+    }
+}
+
+impl ShownWitness {
+    pub(super) fn of(witness: &Witness) -> Self {
+        Self {
+            epoch: witness.epoch,
+            size: witness.size,
+            taken: witness.taken.to_string(),
+            root: witness.root.clone(),
+            conflict: witness.conflict.is_some(),
+            behind: witness.behind.is_some(),
+            earlier_epochs: witness.earlier.clone(),
+            given_up: witness.given_up.clone(),
+        }
+    }
+}
+
+async fn report(call: Call) -> Result<Json<Status>, ApiError> {
+    let (node, uptime) = (call.node(), call.api.started.elapsed());
+    let registry = node.registry();
+    let in_state = |state| registry.iter().filter(|partner| partner.partner.state == state).count();
+    let partners = PartnerCounts {
+        active: in_state(PartnerState::Active),
+        suspended: in_state(PartnerState::Suspended),
+        offboarded: in_state(PartnerState::Offboarded),
+    };
+    let site = site(node).await?;
+    let rules = node.commit(|view| engine::catalog::rules(view).map(Decision::answer)).await?;
+    Ok(Json(Status {
+        participant: node.context.participant.to_string(),
+        name: node.config.site.name.clone(),
+        version: env!("CARGO_PKG_VERSION"),
+        state: match node.shutdown.phase() {
+            Phase::Running => "serving",
+            Phase::Draining | Phase::Stopping => "draining",
+        },
+        uptime_seconds: uptime.as_secs(),
+        index: if node.store.is_ready() { "complete" } else { "rebuilding" },
+        partners,
+        open: OpenCounts {
+            negotiations: count(node, Kind::Negotiation).await?,
+            transfers: count(node, Kind::Transfer).await?,
+            pulls: count(node, Kind::Pull).await?,
+        },
+        outbox: outbox(node).await?,
+        certificates: certificates(node),
+        clock: clock(site.as_deref()),
+        rules: rules.hash.clone(),
+        epoch: epoch(site.as_deref()),
+        behind: behind(node).await?,
+        logs: logs(node).await?,
+    }))
 }
 
 fn epoch(site: Option<&Entity>) -> u32 {
@@ -97,19 +247,19 @@ fn epoch(site: Option<&Entity>) -> u32 {
 }
 
 /// The relations for which nothing is signed, because the partner holds a checkpoint of ours that our log does not continue.
-async fn behind(node: &Node) -> Result<Vec<Value>, ApiError> {
+async fn behind(node: &Node) -> Result<Vec<Behind>, ApiError> {
     let mut found = Vec::new();
     each_hot(node, Kind::Witness, |key, entity| {
         if let (Key::Witness(partner), Entity::Witness(Witness { behind: Some(note), .. })) =
             (key, entity)
         {
-            found.push(json!({
-                "partner": node.partner_name(partner),
-                "signed_size": note.lines().nth(1).and_then(|line| line.parse::<u64>().ok()),
-                "problem": "this node once signed more than its log holds: its data are older than that, or were changed; \
+            found.push(Behind {
+                partner: node.partner_name(partner),
+                signed_size: note.lines().nth(1).and_then(|line| line.parse().ok()),
+                problem: "this node once signed more than its log holds: its data are older than that, or were changed; \
                             it signs nothing for this relation",
-                "help": BEHIND_HELP,
-            }));
+                help: BEHIND_HELP,
+            });
         }
     })
     .await?;
@@ -120,19 +270,17 @@ async fn site(node: &Node) -> Result<Option<Arc<Entity>>, ApiError> {
     Ok(node.commit(|view| view.entity(&Key::Site).map(Decision::answer)).await?)
 }
 
-fn clock(site: Option<&Entity>) -> Value {
+fn clock(site: Option<&Entity>) -> ClockStatus {
     let refusal = match site {
         Some(Entity::Site(site)) => site.clock_refused.as_ref(),
         _ => None,
     };
-    match refusal {
-        None => json!({ "trusted": true }),
-        Some(refusal) => json!({
-            "trusted": false,
-            "reason": refusal.reason,
-            "since": refusal.since.to_string(),
-            "help": "look at the clock, then accept it with `sekisho clock accept --reason …`",
-        }),
+    ClockStatus {
+        trusted: refusal.is_none(),
+        reason: refusal.map(|refusal| refusal.reason.clone()),
+        since: refusal.map(|refusal| refusal.since.to_string()),
+        help: refusal
+            .map(|_| "look at the clock, then accept it with `sekisho clock accept --reason …`"),
     }
 }
 
@@ -161,7 +309,7 @@ async fn count(node: &Node, kind: Kind) -> Result<u64, ApiError> {
 }
 
 /// The messages that are owed, and to whom the oldest of them.
-async fn outbox(node: &Node) -> Result<Value, ApiError> {
+async fn outbox(node: &Node) -> Result<OutboxStatus, ApiError> {
     let mut waiting = 0_u64;
     let mut oldest: Option<(Timestamp, Key, Timestamp)> = None;
     each_hot(node, Kind::Outbox, |key, entity| {
@@ -178,12 +326,12 @@ async fn outbox(node: &Node) -> Result<Value, ApiError> {
             _ => String::new(),
         };
         let age = node.clock.now().as_second().saturating_sub(queued.as_second()).max(0);
-        json!({ "partner": partner, "age_seconds": age, "given_up_at": deadline.to_string() })
+        OldestMessage { partner, age_seconds: age, given_up_at: deadline.to_string() }
     });
-    Ok(json!({ "waiting": waiting, "oldest": oldest }))
+    Ok(OutboxStatus { waiting, oldest })
 }
 
-fn certificates(node: &Node) -> Value {
+fn certificates(node: &Node) -> CertificatesStatus {
     let now = node.clock.now();
     let pki = node.identity.site.load();
     let ends = [
@@ -191,21 +339,12 @@ fn certificates(node: &Node) -> Value {
         ("client", pki.client.valid_until()),
         ("signing", pki.signing.valid_until()),
     ];
-    let listed: Vec<Value> = ends
-        .into_iter()
-        .map(|(role, until)| {
-            let days = days_left(now, until);
-            let mut listed =
-                json!({ "role": role, "valid_until": until.to_string(), "days_left": days });
-            if days < WARNING_DAYS
-                && let Some(members) = listed.as_object_mut()
-            {
-                members.insert("warning".to_owned(), json!(warning(days, pki.trial)));
-            }
-            listed
-        })
-        .collect();
-    json!({ "trial": pki.trial, "certificates": listed })
+    let certificates = ends.into_iter().map(|(role, until)| {
+        let days_left = days_left(now, until);
+        let warning = (days_left < WARNING_DAYS).then(|| warning(days_left, pki.trial));
+        CertificateStatus { role, valid_until: until.to_string(), days_left, warning }
+    });
+    CertificatesStatus { trial: pki.trial, certificates: certificates.collect() }
 }
 
 fn days_left(now: Timestamp, until: Timestamp) -> i64 {
@@ -222,7 +361,7 @@ fn warning(days: i64, trial: bool) -> &'static str {
 }
 
 /// Each log with its size, our latest checkpoint of it, and the partner's of its own.
-async fn logs(node: &Node) -> Result<Vec<Value>, ApiError> {
+async fn logs(node: &Node) -> Result<Vec<LogStatus>, ApiError> {
     let mut heads: HashMap<String, Head> = HashMap::new();
     each_hot(node, Kind::Head, |key, entity| {
         if let (Key::Head(label), Entity::Head(head)) = (key, entity) {
@@ -242,17 +381,15 @@ async fn logs(node: &Node) -> Result<Vec<Value>, ApiError> {
     for tree in node.store.trees() {
         let (size, _) = node.store.tree_head(tree.clone()).await?;
         let TreeId { log, epoch: of } = &tree;
-        let mut listed = json!({
-            "log": name(node, log),
-            "epoch": of,
-            "size": size,
-            "checkpoint": heads.get(&tree.label()).map(head),
-        });
         // It is about the relation, whatever epoch our own log of that is in.
-        if let (true, Some(members)) = (*of == epoch, listed.as_object_mut()) {
-            members.insert("their_checkpoint".to_owned(), json!(witnesses.get(log).map(witness)));
-        }
-        logs.push(listed);
+        let theirs = if *of == epoch { witnesses.get(log) } else { None };
+        logs.push(LogStatus {
+            log: name(node, log),
+            epoch: *of,
+            size,
+            checkpoint: heads.get(&tree.label()).map(ShownHead::of),
+            their_checkpoint: theirs.map(ShownWitness::of),
+        });
     }
     Ok(logs)
 }

@@ -139,7 +139,7 @@ async fn a_new_node_says_how_it_is() {
     let status = fixture.get("/v1/status").await;
     assert_eq!(status["participant"], "did:web:a.example");
     assert_eq!(status["state"], "serving");
-    assert_eq!(status["partners"], json!({ "active": 0, "suspended": 0 }));
+    assert_eq!(status["partners"], json!({ "active": 0, "suspended": 0, "offboarded": 0 }));
     assert_eq!(status["open"], json!({ "negotiations": 0, "transfers": 0, "pulls": 0 }));
     assert_eq!(status["outbox"]["waiting"], 0);
     assert_eq!(status["clock"], json!({ "trusted": true }));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::entity::{Agreement, Side, Transfer};
+use engine::entity::{Agreement, Transfer};
 use engine::transfer::{Acted, Order, Prepared, Step, Wanted};
 use engine::{Decider, Decision, Entity, Handling, Key};
 use protocol::id::{AgreementId, Pid};
@@ -11,12 +11,14 @@ use protocol::message::{DataAddress, EndpointProperty};
 use protocol::process::Role as Party;
 use protocol::transfer::State;
 use schemars::JsonSchema;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::agreements::OurSide;
 use super::answer::{ApiError, ErrorKind};
-use super::caller::{POLICY_AND_APPLICATIONS, READERS_AND_APPLICATIONS};
+use super::approvals;
+use super::caller::{POLICY_AND_APPLICATIONS, READERS_AND_APPLICATIONS, agreed_purpose};
+use super::negotiations::{Handled, ShownAwaiting};
 use super::partners::unknown;
 use super::route::{Call, Created, Json, Route};
 use crate::node::Node;
@@ -100,7 +102,7 @@ struct Said {
 }
 
 /// Begins a transfer as consumer.
-async fn begin(call: Call, wanted: Beginning) -> Result<Created<Value>, ApiError> {
+async fn begin(call: Call, wanted: Beginning) -> Result<Created<ShownTransfer>, ApiError> {
     let node = call.node();
     let participant = node.partner_id(&wanted.partner).ok_or_else(|| unknown(&wanted.partner))?;
     let agreement: AgreementId = wanted
@@ -125,7 +127,7 @@ async fn begin(call: Call, wanted: Beginning) -> Result<Created<Value>, ApiError
             engine::transfer::begin(view, &context, &fresh, &participant, &agreement, &asked, &by)
         })
         .await?;
-    Ok(Created(shown(node, &begun)))
+    Ok(Created(ShownTransfer::of(node, &begun)))
 }
 
 impl Address {
@@ -151,13 +153,13 @@ impl Address {
 }
 
 /// One transfer.
-async fn show(call: Call) -> Result<Json<Value>, ApiError> {
+async fn show(call: Call) -> Result<Json<ShownTransfer>, ApiError> {
     let (node, pid) = (call.node(), call.segment("pid"));
-    Ok(Json(shown(node, &of_caller(&call, pid).await?)))
+    Ok(Json(ShownTransfer::of(node, &of_caller(&call, pid).await?)))
 }
 
 /// Takes a step.
-async fn step(call: Call, said: Said) -> Result<Json<Value>, ApiError> {
+async fn step(call: Call, said: Said) -> Result<Json<ShownTransfer>, ApiError> {
     let node = call.node();
     let name = call.segment("step");
     let Some(step) = Step::ALL.into_iter().find(|step| step.name() == name) else {
@@ -167,7 +169,7 @@ async fn step(call: Call, said: Said) -> Result<Json<Value>, ApiError> {
     let transfer = of_caller(&call, call.segment("pid")).await?;
     let by = Decider { person: Some(call.person()), reason: said.reason };
     let order = Order { step, code: said.code, by };
-    Ok(Json(shown(node, &act(node, &transfer.pid, order).await?)))
+    Ok(Json(ShownTransfer::of(node, &act(node, &transfer.pid, order).await?)))
 }
 
 /// Takes a step of ours, and waits a while for the answer to the message before it.
@@ -229,10 +231,11 @@ async fn of_caller(call: &Call, pid: &str) -> Result<Transfer, ApiError> {
     };
     let key = Key::Transfer(Pid::new(pid).map_err(|_| unknown())?);
     match read(call.node(), key).await?.as_deref() {
-        Some(Entity::Transfer(found))
-            if call.caller.scope.has(&found.participant, &found.dataset) =>
-        {
-            Ok(found.clone())
+        Some(Entity::Transfer(found)) => {
+            let purpose = agreed_purpose(call.node(), Some(found.agreement.clone())).await?;
+            let scope = &call.caller.scope;
+            let seen = scope.sees(&found.participant, &found.dataset, purpose.as_deref());
+            if seen { Ok(found.clone()) } else { Err(unknown()) }
         }
         _ => Err(unknown()),
     }
@@ -247,43 +250,92 @@ async fn read(node: &Arc<Node>, key: Key) -> Result<Option<Arc<Entity>>, ApiErro
     Ok(node.commit(move |view| Ok(Decision::answer(view.entity(&key)?))).await?)
 }
 
-/// A transfer in answers.
-pub(super) fn shown(node: &Node, transfer: &Transfer) -> Value {
-    let process = &transfer.process;
-    let (side, consumer_pid, provider_pid) = match process.role() {
-        Party::Provider => (Side::Provider, transfer.peer_pid.as_ref(), Some(&transfer.pid)),
-        Party::Consumer => (Side::Consumer, Some(&transfer.pid), transfer.peer_pid.as_ref()),
-    };
-    let state = process.state();
-    let suspended_by = match state {
-        Some(State::Suspended(by)) => Some(by),
-        _ => None,
-    };
-    json!({
-        "id": transfer.pid,
-        "created": transfer.created.to_string(),
-        "partner": node.partner_name(&transfer.participant),
-        "participant": transfer.participant,
-        "side": side,
-        "state": state.map_or("not sent yet", |state| state.on_wire().as_str()),
-        "suspended_by": suspended_by,
-        "pending": process.pending().map(|pending| pending.message.message_type()),
-        "handling": transfer.handling,
-        "awaiting": transfer.awaiting.map(|awaiting| json!({
-            "since": awaiting.since.to_string(),
-            "deadline": awaiting.deadline.to_string(),
-        })),
-        "steps": engine::transfer::steps(transfer),
-        "consumer_pid": consumer_pid,
-        "provider_pid": provider_pid,
-        "dataset": transfer.dataset,
-        "agreement": transfer.agreement,
-        "format": transfer.format,
-        "endpoint": transfer.source.as_ref().map(|source| &source.endpoint),
-        "served_bytes": transfer.grant.as_ref().map(|grant| grant.served),
-        "requests": transfer.grant.as_ref().map(|grant| grant.requests),
-        "failure": transfer.failure.as_ref().map(|failure| failure.reason.as_str()),
-        "code": transfer.failure.as_ref().map(|failure| failure.code.as_str()),
-        "reference": transfer.failure.as_ref().and_then(|failure| failure.reference.as_deref()),
-    })
+/// A transfer.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct ShownTransfer {
+    /// Our process id.
+    id: String,
+    /// When it began.
+    created: String,
+    /// The partner's short name.
+    partner: String,
+    /// The partner.
+    participant: String,
+    /// Our side.
+    side: OurSide,
+    /// The acknowledged state (DSP 2025-1); `not sent yet` until the partner has our request.
+    state: &'static str,
+    /// Who suspended it, and may resume it: `provider` or `consumer`.
+    suspended_by: Option<String>,
+    /// Our message that the partner has not acknowledged yet.
+    pending: Option<&'static str>,
+    /// Who takes our steps.
+    handling: Handled,
+    /// What waits for a decision.
+    awaiting: Option<ShownAwaiting>,
+    /// The steps that we may take now.
+    steps: Vec<&'static str>,
+    consumer_pid: Option<String>,
+    provider_pid: Option<String>,
+    dataset: String,
+    /// The agreement that it rests on.
+    agreement: String,
+    /// The transfer format.
+    format: String,
+    /// Where the data are, as consumer.
+    endpoint: Option<String>,
+    /// Bytes served so far, as provider.
+    served_bytes: Option<u64>,
+    /// Data requests so far, as provider.
+    requests: Option<u64>,
+    /// Why it ended, where it did not end well.
+    failure: Option<String>,
+    /// A code for that.
+    code: Option<String>,
+    /// The reference to give to the other side's administrator.
+    reference: Option<String>,
+}
+
+impl ShownTransfer {
+    pub(super) fn of(node: &Node, transfer: &Transfer) -> Self {
+        let process = &transfer.process;
+        let (ours, theirs) = (Some(&transfer.pid), transfer.peer_pid.as_ref());
+        let (side, consumer_pid, provider_pid) = match process.role() {
+            Party::Provider => (OurSide::Provider, theirs, ours),
+            Party::Consumer => (OurSide::Consumer, ours, theirs),
+        };
+        let state = process.state();
+        let failure = transfer.failure.as_ref();
+        Self {
+            id: transfer.pid.to_string(),
+            created: transfer.created.to_string(),
+            partner: node.partner_name(&transfer.participant),
+            participant: transfer.participant.to_string(),
+            side,
+            state: state.map_or("not sent yet", |state| state.on_wire().as_str()),
+            suspended_by: match state {
+                Some(State::Suspended(by)) => Some(by.to_string()),
+                _ => None,
+            },
+            pending: process.pending().map(|pending| pending.message.message_type()),
+            handling: transfer.handling.into(),
+            awaiting: transfer.awaiting.map(|awaiting| ShownAwaiting {
+                since: awaiting.since.to_string(),
+                deadline: awaiting.deadline.to_string(),
+                approving: approvals::granting(transfer).then(|| Step::Start.name().to_owned()),
+            }),
+            steps: engine::transfer::steps(transfer).into_iter().map(Step::name).collect(),
+            consumer_pid: consumer_pid.map(ToString::to_string),
+            provider_pid: provider_pid.map(ToString::to_string),
+            dataset: transfer.dataset.to_string(),
+            agreement: transfer.agreement.to_string(),
+            format: transfer.format.clone(),
+            endpoint: transfer.source.as_ref().map(|source| source.endpoint.clone()),
+            served_bytes: transfer.grant.as_ref().map(|grant| grant.served),
+            requests: transfer.grant.as_ref().map(|grant| grant.requests),
+            failure: failure.map(|failure| failure.reason.clone()),
+            code: failure.map(|failure| failure.code.clone()),
+            reference: failure.and_then(|failure| failure.reference.clone()),
+        }
+    }
 }

@@ -41,7 +41,7 @@ async fn a_file_is_published_again_and_withdrawn() {
     assert_eq!(preview["replaces_version"], "1");
     assert_eq!(publish(&fixture, &again).await["version"], "2");
     let list = fixture.get("/v1/datasets").await;
-    assert_eq!(list["datasets"].as_array().unwrap().len(), 1);
+    assert_eq!(list["items"].as_array().unwrap().len(), 1);
     assert_eq!(list["next"], Value::Null);
 
     let id = path(&["v1", "datasets", "urn:part-b/cfp"], &[]);
@@ -63,13 +63,14 @@ async fn a_list_is_read_in_pages() {
         publish(&fixture, &body).await;
     }
     let ids = |page: &Value| -> Vec<String> {
-        let listed = page["datasets"].as_array().unwrap().iter();
+        let listed = page["items"].as_array().unwrap().iter();
         listed.map(|dataset| dataset["id"].as_str().unwrap().to_owned()).collect()
     };
     let first = fixture.get("/v1/datasets?limit=2").await;
     assert_eq!(ids(&first), ["a", "b"]);
-    assert_eq!(first["next"], "b");
-    let second = fixture.get("/v1/datasets?limit=2&after=b").await;
+    assert_eq!(first["total"], 3);
+    let next = first["next"].as_str().unwrap();
+    let second = fixture.get(&format!("/v1/datasets?limit=2&cursor={next}")).await;
     assert_eq!(ids(&second), ["c"]);
     assert_eq!(second["next"], Value::Null);
 }

@@ -30,7 +30,7 @@ async fn a_card_is_registered_only_with_its_fingerprint() {
         shown["fingerprint"].as_str().unwrap().split_whitespace().collect::<String>(),
         preview["fingerprint"].as_str().unwrap().split_whitespace().collect::<String>()
     );
-    assert_eq!(fixture.get("/v1/partners").await["partners"].as_array().unwrap().len(), 1);
+    assert_eq!(fixture.get("/v1/partners").await["items"].as_array().unwrap().len(), 1);
     let again = fixture.refused("/v1/partners/preview", &request).await;
     assert!(again.message.contains("number 1"), "{again}");
 }
