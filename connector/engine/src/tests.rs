@@ -6,6 +6,7 @@ mod data;
 mod deadlines;
 mod duties;
 mod exchange;
+mod keys;
 mod pulls;
 mod random;
 mod site;

@@ -71,7 +71,7 @@ fn events_go_on_after_a_restart_exactly_where_the_reader_was() -> Result<()> {
 }
 
 /// Who may call what, beside administrators. A change here is a change of who may do what.
-const OTHERS: [(&str, &[&str]); 60] = [
+const OTHERS: [(&str, &[&str]); 67] = [
     ("agreements.end", POLICY),
     ("agreements.import", POLICY),
     ("agreements.list", READERS_AND_APPLICATIONS),
@@ -94,6 +94,8 @@ const OTHERS: [(&str, &[&str]); 60] = [
     ("datasets.query", READERS),
     ("datasets.show", READERS),
     ("datasets.withdraw", POLICY),
+    ("duties.fulfil", POLICY),
+    ("duties.list", READERS_AND_APPLICATIONS),
     ("events.follow", READERS_AND_APPLICATIONS),
     ("keys.create", NOBODY),
     ("keys.list", NOBODY),
@@ -119,6 +121,11 @@ const OTHERS: [(&str, &[&str]); 60] = [
     ("partners.resume", NOBODY),
     ("partners.show", READERS),
     ("partners.suspend", NOBODY),
+    ("policies.activate", POLICY),
+    ("policies.history", READERS),
+    ("policies.rollback", POLICY),
+    ("policies.show", READERS),
+    ("policies.terms", READERS),
     ("pulls.begin", APPLICATIONS),
     ("pulls.content", APPLICATIONS),
     ("pulls.delivered", APPLICATIONS),
@@ -299,6 +306,80 @@ fn one_call_gives_an_application_its_data_and_nothing_else() -> Result<()> {
         let over = get(path, &[])?;
         assert_eq!(over.status, 403);
         assert_eq!(over.json()?["error"]["kind"], "policy");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_key_that_asks_too_often_is_refused_and_others_are_not() -> Result<()> {
+    Scene::play(|scene| {
+        let address = ports::free()?;
+        let plan = scene.plan("a").setting("management", "bind", &address.to_string());
+        let mut site =
+            plan.setting("management", "max_requests_per_key_per_second_count", "1").make()?;
+        site.start()?;
+        let peer = Peer::new(None, address)?;
+        let greedy = key(&site, "greedy", &["--role", "application"])?;
+        let modest = key(&site, "modest", &["--role", "application"])?;
+        let bearer = format!("Bearer {greedy}");
+        let head = [("authorization", bearer.as_str())];
+        // A key may use up three seconds at once.
+        let mut answers = Vec::new();
+        for _ in 0..40 {
+            answers.push(peer.get("/v1/partners", &head)?);
+        }
+        assert_eq!(answers[0].status, 200);
+        let refused = answers.iter().find(|answer| answer.status == 429);
+        let refused = refused.context("the flood is refused")?;
+        assert!(answers.iter().all(|answer| matches!(answer.status, 200 | 429)));
+        let error = refused.json()?["error"].clone();
+        assert!(error["message"].as_str().context("why")?.contains("`greedy`"), "{error}");
+        assert!(error["help"].as_str().context("what to do")?.contains("per_second"), "{error}");
+        assert_eq!(status(&peer, "GET", "/v1/partners", &modest)?, 200);
+        let records = wait::until("the refusals are recorded", LIMIT, || {
+            let records = site.records("site", "management-refused")?;
+            Ok((!records.is_empty()).then_some(records))
+        })?;
+        assert_eq!(records[0]["account"]["node"], "key greedy");
+        assert!(records.len() < 40, "a flood is summed up: {}", records.len());
+        Ok(())
+    })
+}
+
+#[test]
+fn lists_take_criteria_and_follow_cursors() -> Result<()> {
+    Scene::play(|scene| {
+        let pair = Pair::new(scene)?;
+        let source = note(scene, "x", "x")?;
+        for id in ["one", "two"] {
+            pair.supplier.publish(&source, id, "open")?;
+            pair.customer.ask(&["pull", "b", id, "-o", word(&scene.file(id))?])?;
+        }
+        let ask = |words: &[&str]| pair.customer.ask(words);
+        for (kind, criterion) in [
+            ("agreement", "state=in force"),
+            ("transfer", "state=COMPLETED"),
+            ("negotiation", "state=FINALIZED"),
+        ] {
+            let name = format!("{kind}s");
+            let all = ask(&[kind, "list", "--where", criterion, "--where", "partner=b"])?;
+            assert_eq!(all["total"], 2, "{kind}: {all}");
+            let datasets = |list: &Value| -> Vec<String> {
+                let items = list[&name].as_array().into_iter().flatten();
+                items.filter_map(|item| Some(item["dataset"].as_str()?.to_owned())).collect()
+            };
+            assert_eq!(datasets(&all), ["one", "two"], "{kind}: the newest last");
+            let one = ask(&[kind, "list", "--where", "dataset!=one"])?;
+            assert_eq!(datasets(&one), ["two"], "{kind}");
+            let newest = ask(&[kind, "list", "--limit", "1"])?;
+            assert_eq!((datasets(&newest), &newest["total"]), (vec!["two".to_owned()], &json!(2)));
+            let ordered = ask(&[kind, "list", "--order", "-dataset"])?;
+            assert_eq!(datasets(&ordered), ["two", "one"], "{kind}");
+            let none = ask(&[kind, "list", "--where", "partner=nobody"])?;
+            assert_eq!(none["total"], 0, "{kind}");
+        }
+        pair.customer.run(&["transfer", "list", "--where", "state"])?.expect(64)?;
+        pair.customer.run(&["transfer", "list", "--limit", "0"])?.expect(64)?;
         Ok(())
     })
 }
