@@ -60,7 +60,16 @@ impl ClockedNode {
     /// # Errors
     /// When it does not start.
     pub fn start(site: &Site) -> Result<Self> {
+        Self::start_later(site, 0)
+    }
+
+    /// Starts it so many seconds after now, as if the site had stood still until then.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_later(site: &Site, seconds: i64) -> Result<Self> {
         let clock = Arc::new(MovedClock::default());
+        clock.pass(seconds);
         let shutdown = Shutdown::new();
         let (started, start) = std::sync::mpsc::channel();
         let (directory, variables) = (site.path("."), site.variables().to_vec());

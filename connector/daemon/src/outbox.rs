@@ -369,7 +369,7 @@ impl Worker {
             Err(SendError::Status { answer, .. }) => {
                 let told = PeerRefusal::read(&answer.body, &self.node.json_limits());
                 let by_policy =
-                    told.explanation.code.as_deref() == Some(engine::process::POLICY_CODE);
+                    told.explanation.code.as_deref().is_some_and(engine::process::is_policy);
                 let reason = match told.explanation.texts() {
                     texts if texts.is_empty() => format!("answered {}", answer.status),
                     texts => texts.join("; ").chars().take(REASON_CHARS).collect(),

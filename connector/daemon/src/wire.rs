@@ -90,6 +90,7 @@ pub fn status_of(kind: RefusalKind) -> StatusCode {
     match kind {
         RefusalKind::NotFound => StatusCode::NOT_FOUND,
         RefusalKind::Policy
+        | RefusalKind::DutyOverdue
         | RefusalKind::AgreementEnded
         | RefusalKind::IllegalState
         | RefusalKind::Invalid => StatusCode::BAD_REQUEST,
@@ -106,6 +107,7 @@ pub fn code_of(kind: RefusalKind) -> &'static str {
     match kind {
         RefusalKind::NotFound => "not-found",
         RefusalKind::Policy => engine::process::POLICY_CODE,
+        RefusalKind::DutyOverdue => engine::process::DUTY_CODE,
         RefusalKind::AgreementEnded => engine::agreements::ENDED_CODE,
         RefusalKind::IllegalState => "illegal-state",
         RefusalKind::Invalid => "invalid",

@@ -116,7 +116,7 @@ fn try_import(
         );
     }
     if let Some(duties) = duties::arising(view, &agreement)? {
-        record = record.put(Key::Duties(agreement.id.clone()), duties);
+        record = duties::put(view, record, &agreement, duties)?;
     }
     if import.side == Side::Consumer {
         let key = Key::Held(participant.clone(), agreement.dataset.clone());

@@ -152,6 +152,8 @@ typed! {
     agreement: Agreement(id: &protocol::id::AgreementId) = Key::Agreement(id.clone());
     /// The duties of an agreement.
     duties: Duties(id: &protocol::id::AgreementId) = Key::Duties(id.clone());
+    /// The agreements of a partner and dataset under which a duty is overdue.
+    overdue: Overdue(id: &ParticipantId, dataset: &DatasetId) = Key::Overdue(id.clone(), dataset.clone());
     /// Our process id for a partner's.
     peer_process: PeerProcess(id: &ParticipantId, pid: &Pid) = Key::PeerProcess(id.clone(), pid.clone());
     /// The agreements we hold for a partner's dataset.

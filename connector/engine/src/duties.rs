@@ -2,18 +2,19 @@
 //!
 //! What a duty is, whether it is active and until when it must be done is said by the policy as agreed; here is what was
 //! done about it, by whom and how, and that it was not. A duty that is violated and not made good blocks new transfers
-//! under its agreement, on both nodes. What the other node knows about a duty is not asked: each tracks by its own records.
+//! under its agreement, on both nodes; one of the consumer also blocks new agreements with it on the same dataset, and
+//! transfers under others. What the other node knows about a duty is not asked: each tracks by its own records.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use policy::evaluate::{DutyState, Performed, Phase, Request, Subject, TrackedDuty, World};
 use policy::odrl::Policy;
-use protocol::id::AgreementId;
+use protocol::id::{AgreementId, DatasetId, ParticipantId};
 use serde_json::json;
 
 use crate::context::{self, Decided, Fresh, Stop, settle};
-use crate::entity::{Agreement, Duties, Duty, Fulfilment, ObligationState, Side};
+use crate::entity::{Agreement, Duties, Duty, Fulfilment, ObligationState, Overdue, Side};
 use crate::handling::Decider;
 use crate::process::towards;
 use crate::refusal::RefusalKind;
@@ -21,6 +22,9 @@ use crate::{Account, Category, Decision, Key, LogId, Need, RecordDraft, RecordKi
 
 /// The action that this node does itself: each use is recorded in its journal.
 const LOG: &str = "log";
+
+/// What follows from a duty that was not done in time, for the record.
+const REMEDY: &str = "new agreements and transfers are refused until it is made good";
 
 /// The longest account of how a duty was fulfilled, in characters.
 const MAX_HOW: usize = 2_000;
@@ -34,6 +38,7 @@ pub(crate) fn arising(view: &dyn View, agreement: &Agreement) -> Result<Option<D
         v: 1,
         agreement: agreement.id.clone(),
         participant: agreement.participant.clone(),
+        dataset: agreement.dataset.clone(),
         list: Vec::new(),
     };
     judge_again(view, agreement, &mut duties)?;
@@ -70,21 +75,76 @@ fn acts(duties: &Duties) -> Vec<Performed> {
     .collect()
 }
 
-/// Refuses a new use under an agreement of which a duty is violated and not made good.
+/// Refuses a new use under an agreement while a duty blocks it: its own, or the consumer's under another agreement on the
+/// same dataset.
 ///
 /// # Errors
 /// A refusal that names the duty, and what to do.
-pub(crate) fn unblocked(view: &dyn View, fresh: &Fresh, agreement: &Agreement) -> Result<(), Stop> {
-    let duties = context::duties(view, &agreement.id)?;
-    let violated = duties.iter().flat_map(|duties| &duties.list).find(|duty| duty.blocks());
-    let Some(duty) = violated else { return Ok(()) };
+pub(crate) fn no_block(view: &dyn View, fresh: &Fresh, agreement: &Agreement) -> Result<(), Stop> {
+    if let Some(duties) = context::duties(view, &agreement.id)?
+        && let Some(duty) = duties.list.iter().find(|duty| duty.blocks())
+    {
+        return Err(blocked(fresh, &agreement.id, duty));
+    }
+    unblocked(view, fresh, &agreement.participant, &agreement.dataset)
+}
+
+/// Refuses whatever is new between the two parties on a dataset while a duty of the consumer is overdue: a new agreement is
+/// no way round the remedy of an old one, whether that one still runs or was ended.
+///
+/// # Errors
+/// A refusal that names the duty, and what to do.
+pub(crate) fn unblocked(
+    view: &dyn View,
+    fresh: &Fresh,
+    participant: &ParticipantId,
+    dataset: &DatasetId,
+) -> Result<(), Stop> {
+    let Some(overdue) = context::overdue(view, participant, dataset)? else { return Ok(()) };
+    for id in &overdue.agreements {
+        let duties = context::duties(view, id)?;
+        if let Some(duty) = duties.iter().flat_map(|duties| &duties.list).find(|duty| duty.blocks())
+        {
+            return Err(blocked(fresh, id, duty));
+        }
+    }
+    Ok(())
+}
+
+fn blocked(fresh: &Fresh, agreement: &AgreementId, duty: &Duty) -> Stop {
     let text = format!(
-        "the duty `{}` of the agreement was not done in time; new transfers are refused until it is made good",
+        "the duty `{}` of agreement `{agreement}` was not done in time; new transfers are refused until it is made good",
         duty.clause
     );
     let internal =
-        format!("{text}; record it with `sekisho duty fulfil {} {}`", agreement.id, duty.number);
-    Err(fresh.refuse(RefusalKind::Policy, text, internal))
+        format!("{text}; record it with `sekisho duty fulfil {agreement} {}`", duty.number);
+    fresh.refuse(RefusalKind::DutyOverdue, text, internal)
+}
+
+/// Adds the duties of an agreement to a record, and what follows from them for others on the same dataset.
+///
+/// # Errors
+/// [`Need`] when an entity is not loaded.
+pub(crate) fn put(
+    view: &dyn View,
+    record: RecordDraft,
+    agreement: &Agreement,
+    duties: Duties,
+) -> Result<RecordDraft, Need> {
+    let key = Key::Overdue(agreement.participant.clone(), agreement.dataset.clone());
+    let known = context::overdue(view, &agreement.participant, &agreement.dataset)?;
+    let mut overdue = known.unwrap_or_else(|| Overdue { v: 1, agreements: BTreeSet::new() });
+    let blocks = duties.list.iter().any(|duty| duty.bearer == Side::Consumer && duty.blocks());
+    let changed = match blocks {
+        true => overdue.agreements.insert(agreement.id.clone()),
+        false => overdue.agreements.remove(&agreement.id),
+    };
+    let record = record.put(Key::Duties(agreement.id.clone()), duties);
+    Ok(match (changed, overdue.agreements.is_empty()) {
+        (false, _) => record,
+        (true, true) => record.remove(key),
+        (true, false) => record.put(key, overdue),
+    })
 }
 
 /// Records that a duty was fulfilled: who says so, how, and the facts that its refinements ask for.
@@ -141,9 +201,8 @@ fn try_fulfil(
     let (clause, place) = (duty.clause.clone(), duty.place.clone());
     judge_again(view, &agreement, &mut duties)?;
     let state = duties.list.iter().find(|duty| duty.number == number).map(|duty| duty.state);
-    let record = record(RecordKind::DutyFulfilled, &agreement, &how)
-        .person(by.person.clone())
-        .put(Key::Duties(id.clone()), duties.clone());
+    let record = record(RecordKind::DutyFulfilled, &agreement, &how).person(by.person.clone());
+    let record = put(view, record, &agreement, duties.clone())?;
     let record = with_facts(
         record,
         &agreement,
@@ -183,12 +242,11 @@ pub(crate) fn expire(view: &dyn View, id: &AgreementId) -> Result<Decision<Optio
     let reason = format!("not done in time: {}", named.join("; "));
     let facts = [
         ("duty", json!(newly.iter().map(|duty| &duty.place).collect::<Vec<_>>())),
-        ("remedy", json!("new transfers under the agreement are refused until it is made good")),
+        ("remedy", json!(REMEDY)),
     ];
     let record = record(RecordKind::DutyViolated, &agreement, &reason);
-    let record = with_facts(record, &agreement, &reason, &facts)
-        .put(Key::Duties(id.clone()), duties.clone())
-        .essential();
+    let record = with_facts(record, &agreement, &reason, &facts).essential();
+    let record = put(view, record, &agreement, duties)?;
     Ok(Decision::commit(vec![record], Some(reason)))
 }
 

@@ -27,6 +27,7 @@ pub enum Entity {
     Negotiation(Negotiation),
     Agreement(Agreement),
     Duties(Duties),
+    Overdue(Overdue),
     Transfer(Transfer),
     PeerProcess(PeerProcess),
     Held(Held),
@@ -427,6 +428,8 @@ pub struct Duties {
     pub agreement: AgreementId,
     /// The other party.
     pub participant: ParticipantId,
+    /// The dataset.
+    pub dataset: DatasetId,
     /// Its duties, in the order of their numbers.
     pub list: Vec<Duty>,
 }
@@ -440,6 +443,16 @@ impl Duties {
             .min()
             .map(|end| end.checked_add(jiff::Span::new().nanoseconds(1)).unwrap_or(end))
     }
+}
+
+/// The agreements with a partner on a dataset of which a duty of the consumer was not done in time and not made good. While
+/// there is one, the dataset is neither agreed upon anew nor transferred.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overdue {
+    /// The version of this shape.
+    pub v: u16,
+    /// The agreements.
+    pub agreements: BTreeSet<AgreementId>,
 }
 
 /// A transfer process.
@@ -766,6 +779,7 @@ into_entity!(
     Negotiation,
     Agreement,
     Duties,
+    Overdue,
     Transfer,
     PeerProcess,
     Held,

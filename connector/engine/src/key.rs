@@ -41,6 +41,8 @@ pub enum Key {
     ManagementKey(String),
     /// The duties of an agreement.
     Duties(AgreementId),
+    /// The agreements with a partner on a dataset under which a duty is overdue.
+    Overdue(ParticipantId, DatasetId),
 }
 
 /// The kind of an entity, for scans. Numbers are part of the stored format and never reused.
@@ -68,6 +70,7 @@ pub enum Kind {
     Witness = 15,
     ManagementKey = 16,
     Duties = 17,
+    Overdue = 18,
 }
 
 /// Separates the parts of a composite key. Identifiers cannot contain it (`protocol::id`).
@@ -84,6 +87,7 @@ impl Key {
             Self::Negotiation(_) => Kind::Negotiation,
             Self::Agreement(_) => Kind::Agreement,
             Self::Duties(_) => Kind::Duties,
+            Self::Overdue(..) => Kind::Overdue,
             Self::Transfer(_) => Kind::Transfer,
             Self::PeerProcess(..) => Kind::PeerProcess,
             Self::Held(..) => Kind::Held,
@@ -117,7 +121,7 @@ impl Key {
                 part(participant.as_str());
                 part(pid.as_str());
             }
-            Self::Held(participant, dataset) => {
+            Self::Held(participant, dataset) | Self::Overdue(participant, dataset) => {
                 part(participant.as_str());
                 part(dataset.as_str());
             }
@@ -170,6 +174,7 @@ impl Key {
             15 => Self::Witness(part()?.parse().ok()?),
             16 => Self::ManagementKey(part()?.to_owned()),
             17 => Self::Duties(part()?.parse().ok()?),
+            18 => Self::Overdue(part()?.parse().ok()?, part()?.parse().ok()?),
             _ => return None,
         };
         // A key has one stored form only.

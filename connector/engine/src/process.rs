@@ -218,9 +218,17 @@ pub(crate) fn told(code: &str, explanation: &Explanation) -> Failure {
         code: bounded(explanation.code.as_deref().unwrap_or(code)),
         reason: bounded(&explanation.texts().join("; ")),
         reference: None,
-        by_policy: explanation.code.as_deref() == Some(POLICY_CODE),
+        by_policy: explanation.code.as_deref().is_some_and(is_policy),
     }
 }
 
 /// The code by which we tell a partner that a policy refused.
 pub const POLICY_CODE: &str = "policy";
+
+/// The code by which we tell a partner that a duty is overdue. The agreement stands, and will do again once it is made good.
+pub const DUTY_CODE: &str = "duty-overdue";
+
+/// Whether a code says that a policy refused, by its conditions or by a duty.
+pub fn is_policy(code: &str) -> bool {
+    matches!(code, POLICY_CODE | DUTY_CODE)
+}

@@ -10,11 +10,11 @@ use crate::entity::{
     Agreement, Digests, Failure, Partner, PartnerState, Pull, PullStep, Source, Transfer,
 };
 use crate::negotiation::Choice;
-use crate::process::{is_terminating, towards};
+use crate::process::{DUTY_CODE, is_terminating, towards};
 use crate::refusal::RefusalKind;
 use crate::{
-    Account, Category, Decision, Key, LogId, Need, RecordDraft, RecordKind, View, negotiation,
-    transfer,
+    Account, Category, Decision, Key, LogId, Need, RecordDraft, RecordKind, View, duties,
+    negotiation, transfer,
 };
 
 /// What is wanted.
@@ -84,6 +84,7 @@ fn try_begin(
         }
         (None, None) => return Ok(Decision::answer(Begun::NeedOffer)),
         (None, Some(choice)) => {
+            duties::unblocked(view, fresh, &wanted.participant, &wanted.dataset)?;
             let (negotiation, records) =
                 negotiation::request(view, context, fresh, &partner, choice, None)
                     .map_err(Stop::Refuse)?;
@@ -203,7 +204,9 @@ fn transfer_next(
     let (transfer, mut records) = match requested {
         Ok(requested) => requested,
         Err(Stop::Refuse(refusal)) => {
-            return fail_with(pull, failure("not-requested", &refusal.internal));
+            let by_policy = refusal.kind == RefusalKind::DutyOverdue;
+            let code = if by_policy { DUTY_CODE } else { "not-requested" };
+            return fail_with(pull, Failure { by_policy, ..failure(code, &refusal.internal) });
         }
         Err(need) => return Err(need),
     };
@@ -411,14 +414,15 @@ fn end(
 }
 
 /// A provider refused data under an agreement: it stands no longer, and the next pull asks for today's offers. What only
-/// keeps the provider from answering now says nothing of the agreement.
+/// keeps the provider from answering now, and a duty that can still be made good, say nothing of the agreement.
 pub(crate) fn refused(
     view: &dyn View,
     transfer: &Transfer,
     failure: &Failure,
 ) -> Result<Option<RecordDraft>, Need> {
-    if !failure.by_policy && !matches!(failure.code.as_str(), "not-found" | "refused" | ENDED_CODE)
-    {
+    let is_over = failure.by_policy && failure.code != DUTY_CODE
+        || matches!(failure.code.as_str(), "not-found" | "refused" | ENDED_CODE);
+    if !is_over {
         return Ok(None);
     }
     let Some(mut held) = context::held(view, &transfer.participant, &transfer.dataset)? else {
@@ -473,6 +477,7 @@ fn request_transfer(
     partner: &Partner,
     agreement: &Agreement,
 ) -> Result<(Transfer, Vec<RecordDraft>), Stop> {
+    duties::no_block(view, fresh, agreement)?;
     transfer::request(view, context, fresh, partner, agreement, &transfer::Wanted::default())
         .map_err(Stop::Refuse)
 }

@@ -15,6 +15,8 @@ pub enum RefusalKind {
     NotFound,
     /// A policy that the party may see refuses.
     Policy,
+    /// A duty of an agreement was not done in time: until it is made good, nothing more is released.
+    DutyOverdue,
     /// The agreement was ended.
     AgreementEnded,
     /// The message is not legal in the state of its process.

@@ -2,6 +2,7 @@
 
 mod commands;
 mod corpus;
+mod duties;
 mod evidence;
 mod exchange;
 mod hostile;

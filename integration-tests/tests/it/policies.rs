@@ -1,9 +1,13 @@
 //! What policies refuse, and what a refused partner learns.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use integration_tests::connector::{Connector, urn};
-use integration_tests::peer::Reply;
+use integration_tests::peer::{Peer, Reply};
 use integration_tests::scene::Scene;
+use integration_tests::site::Site;
+use integration_tests::wait;
 use serde_json::{Value, json};
 
 use crate::stage::{Pair, note, word};
@@ -95,16 +99,98 @@ fn a_policy_that_is_not_understood_changes_nothing_and_is_named() -> Result<()> 
         let odd =
             crate::stage::OPEN.replace("[[permit]]", "[[permit]]\nwhen = [\"moonPhase eq full\"]");
         pair.supplier.policy("open", &odd)?;
-        integration_tests::wait::until(
-            "the policy is refused",
-            std::time::Duration::from_secs(10),
-            || Ok(pair.supplier.log()?.contains("reload.refused").then_some(())),
-        )?;
+        wait::until("the policy is refused", Duration::from_secs(10), || {
+            Ok(pair.supplier.log()?.contains("reload.refused").then_some(()))
+        })?;
         assert!(pair.supplier.log()?.contains("moonPhase"));
         let target = scene.file("got");
         pair.customer.ask(&["pull", "b", "one", "-o", word(&target)?])?;
         let checked = pair.supplier.run(&["policy", "check"])?.expect(64)?;
         assert!(checked.stdout.contains("moonPhase"), "{}", checked.stdout);
+        Ok(())
+    })
+}
+
+#[test]
+fn of_a_hundred_requests_at_once_as_many_succeed_as_are_allowed() -> Result<()> {
+    Scene::play(|scene| {
+        let Pair { mut supplier, mut customer } = Pair::new(scene)?;
+        let ten =
+            crate::stage::OPEN.replace("[[permit]]", "[[permit]]\nwhen = [\"count lteq 10\"]");
+        supplier.activate(&[("ten", &ten)])?;
+        supplier.publish(&note(scene, "one.txt", "one")?, "one", "ten")?;
+        customer.stop()?;
+        let connector = Connector::play(&customer, &supplier)?;
+        // Counted over agreements: each half has its own.
+        let agreements = [connector.negotiate("one", None)?, connector.negotiate("one", None)?];
+        let requests: Vec<Value> = (0..100)
+            .map(|number| connector.transfer_request(&agreements[number % agreements.len()]))
+            .collect();
+        let (few, many) = requests.split_at(4);
+        let mut granted = at_once(&customer, &supplier, few)?;
+        assert_eq!(granted, 4);
+        supplier.kill()?;
+        supplier.start()?;
+        granted += at_once(&customer, &supplier, many)?;
+        assert_eq!(granted, 10);
+        assert_eq!(supplier.records("a", "transfer-granted")?.len(), 10);
+        Ok(())
+    })
+}
+
+/// Posts transfer requests, ten at a time, and counts those that are taken; the others must be refused by policy.
+fn at_once(customer: &Site, supplier: &Site, requests: &[Value]) -> Result<usize> {
+    let shares: Vec<&[Value]> = requests.chunks(requests.len().div_ceil(10)).collect();
+    std::thread::scope(|scope| {
+        let post = |share: &[Value]| -> Result<usize> {
+            let peer = Peer::of(customer, supplier)?;
+            let mut taken = 0;
+            for request in share {
+                let reply = peer.post("/dsp/2025-1/transfers/request", request)?;
+                match reply.status {
+                    201 => taken += 1,
+                    status => {
+                        let body = reply.json()?;
+                        assert_eq!((status, &body["code"]), (400, &json!("policy")), "{body}");
+                    }
+                }
+            }
+            Ok(taken)
+        };
+        let workers: Vec<_> = shares.iter().map(|share| scope.spawn(move || post(share))).collect();
+        let taken = workers.into_iter().map(|worker| {
+            worker.join().map_err(|_| anyhow::anyhow!("a request failed"))?
+        });
+        taken.sum()
+    })
+}
+
+#[test]
+fn what_the_administrator_declares_of_a_partner_decides() -> Result<()> {
+    Scene::play(|scene| {
+        let pair = Pair::new(scene)?;
+        let members = crate::stage::OPEN
+            .replace("[[permit]]", "[[permit]]\nwhen = [\"Membership eq active\"]");
+        pair.supplier.activate(&[("members", &members)])?;
+        pair.supplier.publish(&note(scene, "one.txt", "one")?, "one", "members")?;
+        let target = scene.file("got");
+        let pull = ["pull", "b", "one", "-o", word(&target)?];
+        assert_ne!(pair.customer.run(&pull)?.code, Some(0));
+        assert!(!target.exists());
+
+        let file = pair.supplier.path("partners").join("a.toml");
+        let before = std::fs::read_to_string(&file)?;
+        std::fs::write(&file, format!("{before}\n[attributes]\nMembership = [\"active\"]\n"))?;
+        wait::until("the partner is a member", Duration::from_secs(20), || {
+            Ok((pair.customer.run(&pull)?.code == Some(0)).then_some(()))
+        })?;
+        std::fs::remove_file(&target)?;
+
+        std::fs::write(&file, before)?;
+        wait::until("the partner is no member", Duration::from_secs(20), || {
+            let refused = pair.customer.run(&[&pull[..], &["--force"]].concat())?.code != Some(0);
+            Ok(refused.then_some(()))
+        })?;
         Ok(())
     })
 }

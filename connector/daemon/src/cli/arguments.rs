@@ -94,7 +94,7 @@ Interrupted, the same command continues where it was.")]
     /// Transfers to and from partners.
     #[command(subcommand)]
     Transfer(Transfer),
-    /// What happened to negotiations, agreements, transfers and pulls, as applications are told.
+    /// What happened to negotiations, agreements, their duties, transfers and pulls, as applications are told.
     #[command(after_long_help = "\
 Examples:
   sekisho events                                  everything that is in the journal
@@ -613,7 +613,7 @@ pub enum Duty {
 Example:
   sekisho duty fulfil urn:uuid:… 1 --how 'erased with the backups of March, ticket 4711'
 
-Who recorded it, when and how goes into the journal. A duty that was not done in time refuses new transfers under its agreement
+Who recorded it, when and how goes into the journal. A duty that was not done in time refuses new transfers of its dataset
 until it is recorded as done, and what it must be made good with as well. Each node tracks duties by its own records: what the
 partner records is not asked.")]
     Fulfil {

@@ -227,7 +227,7 @@ impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         let kind = match refusal.kind {
             RefusalKind::NotFound => ErrorKind::NotFound,
-            RefusalKind::Policy => ErrorKind::Policy,
+            RefusalKind::Policy | RefusalKind::DutyOverdue => ErrorKind::Policy,
             RefusalKind::IllegalState | RefusalKind::AgreementEnded | RefusalKind::Unproven => {
                 ErrorKind::Refused
             }

@@ -54,7 +54,7 @@ async fn list(mut call: Call) -> Result<Json<Value>, ApiError> {
             let Entity::Duties(duties) = entity.as_ref() else { continue };
             for duty in &duties.list {
                 let done = duty.state == ObligationState::Fulfilled;
-                if !(open && done) && may_see(&scope, duties, duty) {
+                if !(open && done) && scope.has(&duties.participant, &duties.dataset) {
                     found.push((duty.deadline, shown(node, duties, duty)));
                 }
             }
@@ -68,13 +68,6 @@ async fn list(mut call: Call) -> Result<Json<Value>, ApiError> {
     found.sort_by_key(|(deadline, _)| (deadline.is_none(), *deadline));
     let listed: Vec<Value> = found.into_iter().map(|(_, shown)| shown).collect();
     Ok(Json(json!({ "duties": listed })))
-}
-
-fn may_see(scope: &engine::keys::Scope, duties: &Duties, duty: &Duty) -> bool {
-    match protocol::id::DatasetId::new(&duty.target) {
-        Ok(dataset) => scope.has(&duties.participant, &dataset),
-        Err(_) => false,
-    }
 }
 
 async fn fulfil(call: Call, fulfilled: Fulfilled) -> Result<Json<Value>, ApiError> {
@@ -112,6 +105,7 @@ fn shown(node: &Node, duties: &Duties, duty: &Duty) -> Value {
     };
     json!({
         "agreement": duties.agreement,
+        "dataset": duties.dataset,
         "number": duty.number,
         "partner": node.partner_name(&duties.participant),
         "participant": duties.participant,

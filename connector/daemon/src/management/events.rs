@@ -1,4 +1,4 @@
-//! What happens to negotiations, agreements, transfers and pulls, as server-sent events made from the journal.
+//! What happens to negotiations, agreements, their duties, transfers and pulls, as server-sent events made from the journal.
 //!
 //! An event is a record that wrote one of those; its id is the record's position, so a reader that comes back goes on
 //! exactly where it was, over restarts of the daemon too. Records are read from the journal as fast as they are taken: a
@@ -33,7 +33,7 @@ pub(super) fn routes() -> Vec<Route> {
         Route::get(
             "events.follow",
             "/v1/events",
-            "What happens to negotiations, agreements, transfers and pulls, as server-sent events",
+            "What happens to negotiations, agreements, their duties, transfers and pulls, as server-sent events",
             follow,
         )
         .for_roles(READERS_AND_APPLICATIONS)
@@ -48,7 +48,7 @@ pub(super) fn routes() -> Vec<Route> {
     ]
 }
 
-/// Something happened to a negotiation, an agreement, a transfer or a pull.
+/// Something happened to a negotiation, an agreement or its duties, a transfer or a pull.
 #[derive(Debug, Default, Serialize, JsonSchema)]
 struct Event {
     /// Where the record is in the journal; the id of the event.
@@ -316,6 +316,10 @@ impl Event {
                     Side::Consumer => "consumer",
                 }));
                 Some(concern(&found.participant, &found.dataset, found.purpose.as_deref()))
+            }
+            Entity::Duties(found) => {
+                self.agreement = Some(found.agreement.to_string());
+                Some(concern(&found.participant, &found.dataset, None))
             }
             Entity::Pull(found) => {
                 self.pull = Some(found.id.clone());

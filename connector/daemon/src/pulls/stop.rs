@@ -67,7 +67,7 @@ fn refused(status: http::StatusCode, body: &[u8]) -> Failure {
     let texts = told.explanation.texts();
     let code = told.explanation.code.unwrap_or_else(|| "refused".to_owned());
     Failure {
-        by_policy: code == engine::process::POLICY_CODE,
+        by_policy: engine::process::is_policy(&code),
         code,
         reason: match texts.is_empty() {
             true => format!("the provider refused the data with {status}"),

@@ -413,9 +413,9 @@ pub(super) fn finalized(
     )
     .account(Account { agreement: Some(id.clone()), ..towards(&negotiation.participant) })
     .put(Key::Held(negotiation.participant.clone(), negotiation.dataset.clone()), held)
-    .put(Key::Agreement(id.clone()), agreement);
+    .put(Key::Agreement(id), agreement.clone());
     if let Some(duties) = duties {
-        record = record.put(Key::Duties(id), duties);
+        record = duties::put(view, record, &agreement, duties)?;
     }
     Ok(vec![record])
 }

@@ -22,7 +22,7 @@ use crate::context::{self, Context, Decided, Fresh, Peer, Stop, settle};
 use crate::entity::{Agreement, Negotiation, Partner, Side};
 use crate::handling::{self, Handling};
 use crate::judge;
-use crate::process::{Inbound, POLICY_CODE, remember, remembered, towards};
+use crate::process::{DUTY_CODE, Inbound, POLICY_CODE, remember, remembered, towards};
 use crate::refusal::RefusalKind;
 use crate::{Account, Category, Decision, Key, LogId, RecordDraft, RecordKind, View, duties};
 
@@ -248,6 +248,9 @@ pub(super) fn accepted(
         RefusalKind::Policy => {
             terminate_with(context, fresh, view, negotiation, POLICY_CODE, &refusal.external)
         }
+        RefusalKind::DutyOverdue => {
+            terminate_with(context, fresh, view, negotiation, DUTY_CODE, &refusal.external)
+        }
         RefusalKind::NotFound => {
             let reason = "the offer is not made any more";
             terminate_with(context, fresh, view, negotiation, "offer-withdrawn", reason)
@@ -383,7 +386,7 @@ pub(super) fn finalize(
     {
         agreement.finalized = true;
         if let Some(duties) = duties::arising(view, &agreement)? {
-            record = record.put(Key::Duties(agreement_id.clone()), duties);
+            record = duties::put(view, record, &agreement, duties)?;
         }
         account.agreement = Some(agreement_id.clone());
         record = record.put(Key::Agreement(agreement_id.clone()), agreement);

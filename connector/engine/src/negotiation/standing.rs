@@ -8,11 +8,11 @@ use protocol::id::{AgreementId, DatasetId, OfferId, ParticipantId};
 use serde_json::Value;
 
 use super::readable;
-use crate::View;
 use crate::context::{self, Context, Fresh, Stop};
 use crate::entity::{Dataset, Negotiation, Partner, Rules};
 use crate::judge::{self, Offered};
 use crate::refusal::RefusalKind;
+use crate::{View, duties};
 
 /// An offer that we publish and a partner may see, with its dataset and the rules behind it.
 pub(super) struct Standing {
@@ -23,7 +23,7 @@ pub(super) struct Standing {
 
 impl Standing {
     /// The offer, or any offer of the dataset where none is named. What may not be seen and what does not exist are
-    /// refused alike.
+    /// refused alike; what may be seen is not agreed upon while a duty of the partner on it is overdue.
     pub(super) fn find(
         view: &dyn View,
         context: &Context,
@@ -47,6 +47,7 @@ impl Standing {
                 partner.name
             ))
         })?;
+        duties::unblocked(view, fresh, &partner.participant, target)?;
         Ok(Self { rules, dataset, offered })
     }
 

@@ -13,7 +13,9 @@ use crate::context::Stop;
 use crate::deadline::{self, Outcome};
 use crate::entity::{Duties, Duty, Fulfilment, ObligationState, PullStep, Rules, Side};
 use crate::judge::{self, Uses};
-use crate::{Decider, Entity, Key, Kind, RecordKind, duties};
+use crate::negotiation::Choice;
+use crate::process::DUTY_CODE;
+use crate::{Decider, Entity, Key, Kind, RecordKind, RefusalKind, duties};
 use policy::evaluate::Phase;
 
 /// A pair whose offer has these members besides a permission to use.
@@ -71,6 +73,7 @@ pub(super) fn stored() -> Duties {
         v: 1,
         agreement: agreement.unwrap(),
         participant: participant.unwrap(),
+        dataset: DATASET.parse().unwrap(),
         list: vec![duty],
     }
 }
@@ -109,7 +112,7 @@ fn grants(provider: &mut World) -> bool {
     provider.look(|view| {
         let partner = partner(CONSUMER);
         let uses = Uses { earlier: 0, previous: None };
-        let judged = duties::unblocked(view, &fresh, &agreement)
+        let judged = duties::no_block(view, &fresh, &agreement)
             .and_then(|()| judge::agreed(view, &partner, &agreement, Phase::Transfer, uses, now));
         match judged {
             Ok(evaluation) => Ok(evaluation.is_permit()),
@@ -158,15 +161,34 @@ fn a_duty_that_is_not_done_in_time_is_violated_on_both_sides_and_blocks() {
         assert_eq!(states(world), [LATE, DONE]);
         assert_eq!(expire(world), Outcome::Waits(None), "once");
     }
+    let refusal = begin(&mut consumer, "early", None, None).unwrap_err();
+    assert_eq!(refusal.kind, RefusalKind::DutyOverdue, "its own node does not even ask");
+    fulfil(&mut consumer, 1, "wiped").unwrap();
+    assert!(consumer.of_kind(Kind::Overdue).is_empty());
     assert!(!next_pull(&mut consumer, &mut provider, "second"), "the remedy blocks");
     let PullStep::Failed { failure } = step(&consumer, "second") else { panic!() };
     assert!(failure.by_policy && failure.reason.contains("delete"), "{failure:?}");
+    assert_eq!(failure.code, DUTY_CODE);
+
+    // Neither is a new agreement on the same dataset a way round it; the old one is still held.
+    let held = of(&consumer).agreement;
+    let chosen = Choice { purpose: Some("audit".to_owned()), ..choice(&provider, None).unwrap() };
+    let agreements = provider.of_kind(Kind::Agreement).len();
+    begin(&mut consumer, "round", Some(&chosen), Some("audit")).unwrap();
+    settle(&mut consumer, &mut provider);
+    advance(&mut consumer, "round");
+    let PullStep::Failed { failure } = step(&consumer, "round") else { panic!() };
+    assert!(failure.by_policy && failure.code == DUTY_CODE, "{failure:?}");
+    assert_eq!(provider.of_kind(Kind::Agreement).len(), agreements);
+    let kept = consumer.of_kind(Kind::Held).remove(0);
+    let Some(Entity::Held(kept)) = consumer.get(&kept) else { panic!() };
+    assert_eq!(kept.agreements[0].0, held);
 
     assert!(fulfil(&mut provider, 1, " ").is_err(), "it has to be said how");
     assert!(fulfil(&mut provider, 9, "x").is_err());
     let duties = fulfil(&mut provider, 1, "the partner's letter of 2 February").unwrap();
     assert_eq!(provider.records.last().unwrap().kind, RecordKind::DutyFulfilled);
-    assert!(!duties.list[0].blocks());
+    assert!(!duties.list[0].blocks() && provider.of_kind(Kind::Overdue).is_empty());
     assert!(duties.list[0].violated.is_some(), "that it was late stays");
     assert!(fulfil(&mut provider, 1, "again").is_err());
     assert!(grants(&mut provider));

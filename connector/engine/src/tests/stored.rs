@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::pulls::{received, started};
 use super::world::*;
-use crate::entity::{ClockRefusal, Head, Site};
+use crate::entity::{ClockRefusal, Head, Overdue, Site};
 use crate::keys::{ManagementKey, Role, Scope};
 use crate::{Entity, Key, Kind};
 
@@ -38,6 +38,7 @@ fn key() -> impl Strategy<Value = Key> {
         id().prop_map(Key::Head),
         id().prop_map(|a| Key::Witness(a.parse().unwrap())),
         id().prop_map(|a| Key::Duties(a.parse().unwrap())),
+        two().prop_map(|(a, b)| Key::Overdue(a.parse().unwrap(), b.parse().unwrap())),
     ]
 }
 
@@ -100,6 +101,8 @@ fn entities() -> BTreeMap<String, Entity> {
     };
     all.insert("managementkey".to_owned(), key.into());
     all.insert("duties".to_owned(), super::duties::stored().into());
+    let overdue = Overdue { v: 1, agreements: ["urn:example:agreement".parse().unwrap()].into() };
+    all.insert("overdue".to_owned(), overdue.into());
     all
 }
 

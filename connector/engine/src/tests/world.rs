@@ -515,7 +515,7 @@ pub(super) fn send(
             Ok(())
         }
         Err(refusal) => {
-            let is_final = due.begins || refusal.kind == crate::RefusalKind::Policy;
+            let is_final = due.begins || is_policy(refusal.kind);
             if is_final {
                 from.refused(pid, due.number, &failure_of(&refusal));
             }
@@ -527,6 +527,7 @@ pub(super) fn send(
 pub(super) fn failure_of(refusal: &Refusal) -> Failure {
     let code = match refusal.kind {
         crate::RefusalKind::Policy => crate::process::POLICY_CODE,
+        crate::RefusalKind::DutyOverdue => crate::process::DUTY_CODE,
         crate::RefusalKind::NotFound => "not-found",
         _ => "refused",
     };
@@ -534,8 +535,12 @@ pub(super) fn failure_of(refusal: &Refusal) -> Failure {
         code: code.to_owned(),
         reason: refusal.external.clone(),
         reference: Some(refusal.reference.clone()),
-        by_policy: refusal.kind == crate::RefusalKind::Policy,
+        by_policy: is_policy(refusal.kind),
     }
+}
+
+fn is_policy(kind: crate::RefusalKind) -> bool {
+    matches!(kind, crate::RefusalKind::Policy | crate::RefusalKind::DutyOverdue)
 }
 
 /// Delivers everything that either side owes, without loss. A message that is refused again and again is given up.

@@ -15,7 +15,7 @@ use crate::context::{self, Context, Decided, Fresh, Stop, settle};
 use crate::entity::{Agreement, Failure, Partner, PartnerState, Side, Transfer};
 use crate::process::is_terminating;
 use crate::refusal::RefusalKind;
-use crate::{Account, Category, Decider, Decision, LogId, RecordDraft, RecordKind, View};
+use crate::{Account, Category, Decider, Decision, LogId, RecordDraft, RecordKind, View, duties};
 
 /// A step of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,6 +110,7 @@ pub fn begin(
     settle((|| {
         let partner = active(view, fresh, participant)?;
         let agreement = held_agreement(view, fresh, participant, agreement)?;
+        duties::no_block(view, fresh, &agreement)?;
         let (transfer, mut records) =
             request(view, context, fresh, &partner, &agreement, wanted).map_err(Stop::Refuse)?;
         if let Some(record) = records.pop() {

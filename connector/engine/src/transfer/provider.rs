@@ -234,7 +234,7 @@ fn judge_use(
 ) -> Result<Usage, Stop> {
     let usage = context::usage(view, &partner.participant, &agreement.offer, &agreement.dataset)?
         .unwrap_or(Usage { v: 1, uses: 0, latest: None });
-    duties::unblocked(view, fresh, agreement)?;
+    duties::no_block(view, fresh, agreement)?;
     let uses = Uses { earlier: usage.uses, previous: usage.latest };
     let evaluation = judge::agreed(view, partner, agreement, Phase::Transfer, uses, now)?;
     judge::permit_or_refuse(fresh, &judge::name(agreement), &evaluation)?;
