@@ -158,9 +158,9 @@ fn at_once(customer: &Site, supplier: &Site, requests: &[Value]) -> Result<usize
             Ok(taken)
         };
         let workers: Vec<_> = shares.iter().map(|share| scope.spawn(move || post(share))).collect();
-        let taken = workers.into_iter().map(|worker| {
-            worker.join().map_err(|_| anyhow::anyhow!("a request failed"))?
-        });
+        let taken = workers
+            .into_iter()
+            .map(|worker| worker.join().map_err(|_| anyhow::anyhow!("a request failed"))?);
         taken.sum()
     })
 }
