@@ -129,9 +129,37 @@ impl NodeKey {
         Zeroizing::new(URL_SAFE_NO_PAD.encode(context.sign()))
     }
 
+    /// A code that shows later that we gave something out: HMAC-SHA-256 over a purpose and the parts. A code of one purpose
+    /// is good for no other.
+    #[must_use]
+    pub fn code(&self, purpose: &str, parts: &[&[u8]]) -> [u8; 32] {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, self.0.as_ref());
+        let tag = hmac::sign(&key, &coded(purpose, parts));
+        let mut code = [0; 32];
+        code.iter_mut().zip(tag.as_ref()).for_each(|(to, from)| *to = *from);
+        code
+    }
+
+    /// Whether this is [`NodeKey::code`] of the same purpose and parts. It takes the same time whatever differs.
+    #[must_use]
+    pub fn is_code(&self, code: &[u8], purpose: &str, parts: &[&[u8]]) -> bool {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, self.0.as_ref());
+        hmac::verify(&key, &coded(purpose, parts), code).is_ok()
+    }
+
     fn aead(&self) -> Result<RandomizedNonceKey, SealError> {
         RandomizedNonceKey::new(&AES_256_GCM, self.0.as_ref()).map_err(|_| SealError::NotAKey)
     }
+}
+
+/// What a code is over. Each part follows its length, so that no two lists of parts have the same bytes.
+fn coded(purpose: &str, parts: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = b"sekisho/code/v1\0".to_vec();
+    for part in std::iter::once(purpose.as_bytes()).chain(parts.iter().copied()) {
+        bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        bytes.extend_from_slice(part);
+    }
+    bytes
 }
 
 impl fmt::Debug for NodeKey {

@@ -20,9 +20,10 @@ mod sections;
 pub(crate) use problem::nearest;
 pub use problem::{Place, Problem, Problems};
 pub use sections::{
-    Activation, AddressError, ClockSection, CollectorUrl, DataSection, JournalSection, LogFormat,
-    ManagementSection, OutboundSection, PartnerListenerSection, PolicySection, ProcessesSection,
-    PublicUrl, SiteSection, SocketMode, StatusListenerSection, TelemetrySection,
+    Activation, AddressError, CatalogSection, ClockSection, CollectorUrl, DataSection,
+    JournalSection, LogFormat, ManagementSection, OutboundSection, PartnerListenerSection,
+    PolicySection, ProcessesSection, PublicUrl, SiteSection, SocketMode, StatusListenerSection,
+    TelemetrySection,
 };
 
 /// The name of the configuration file in a site's directory.
@@ -44,6 +45,7 @@ const MAX_SOCKET_PATH_BYTES: usize = 107;
 pub struct Config {
     pub site: SiteSection,
     pub partner_listener: PartnerListenerSection,
+    pub catalog: CatalogSection,
     pub management: ManagementSection,
     pub status_listener: StatusListenerSection,
     pub outbound: OutboundSection,

@@ -7,6 +7,7 @@ mod body;
 mod client;
 mod connection;
 mod guard;
+pub mod gzip;
 mod identity;
 mod listener;
 mod management_listener;

@@ -1,5 +1,10 @@
 //! What a partner sees of our catalog.
 
+mod filter;
+mod selection;
+
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use protocol::id::{CatalogId, DatasetId, ParticipantId, ServiceId};
 use protocol::message::{AccessService, Catalog, CatalogOffer, DataService, Dataset, Distribution};
@@ -9,6 +14,9 @@ use crate::context::{self, Context, Decided, Fresh, Peer, settle};
 use crate::entity::{self, Partner, Rules};
 use crate::transfer::HTTP_PULL;
 use crate::{Decision, Need, View, judge};
+
+pub use filter::{Filter, FilterError};
+pub use selection::{Selected, Selection, Selector, Start};
 
 /// What is needed to build a partner's catalog from the datasets of the store.
 #[derive(Debug, Clone)]
@@ -58,6 +66,21 @@ pub fn dataset(
 }
 
 impl Reader {
+    /// What is looked at for a page: the datasets that a policy with this partner in its audience offers, and of those what
+    /// the filter wants as far as an index knows it.
+    pub fn selection(&self, filter: &Filter, start: Start, limit: usize) -> Selection {
+        let subject = judge::subject(&self.partner);
+        let mut offered = BTreeSet::new();
+        for policy in self.rules.set.policies().filter(|policy| policy.is_visible_to(&subject)) {
+            let ids = policy.datasets.iter().filter_map(|id| DatasetId::new(id).ok());
+            offered.extend(ids.map(Selector::Id));
+            offered.extend(policy.tags.iter().cloned().map(Selector::Tag));
+            offered.insert(Selector::Policy(policy.name.clone()));
+        }
+        let all_of = std::iter::once(offered).chain(filter.selectors()).collect();
+        Selection { all_of, start, limit }
+    }
+
     /// The catalog entry of a dataset; `None` where the partner may see no offer of it.
     pub fn entry(&self, context: &Context, dataset: &entity::Dataset) -> Option<Dataset> {
         let offers = judge::offers(
@@ -88,18 +111,46 @@ impl Reader {
         })
     }
 
-    /// A catalog page of entries.
-    pub fn catalog(&self, context: &Context, datasets: Vec<Dataset>) -> Option<Catalog> {
+    /// A page of the catalog. Each entry comes with the name of the nested catalog in which it stands, or with none.
+    pub fn catalog(
+        &self,
+        context: &Context,
+        entries: Vec<(Option<&str>, Dataset)>,
+    ) -> Option<Catalog> {
+        let root = format!("{}/catalog", context.dsp_endpoint);
+        let mut datasets = Vec::new();
+        let mut catalogs: Vec<(&str, Catalog)> = Vec::new();
+        for (name, entry) in entries {
+            let Some(name) = name else {
+                datasets.push(entry);
+                continue;
+            };
+            match catalogs.iter_mut().find(|(other, _)| *other == name) {
+                Some((_, catalog)) => catalog.datasets.push(entry),
+                None => {
+                    let catalog = Catalog {
+                        id: CatalogId::new(&format!("{root}#{name}")).ok()?,
+                        participant_id: Some(participant(context)),
+                        datasets: vec![entry],
+                        catalogs: Vec::new(),
+                        services: Vec::new(),
+                        distributions: Vec::new(),
+                        properties: Map::from_iter([("dct:title".to_owned(), json!(name))]),
+                    };
+                    catalogs.push((name, catalog));
+                }
+            }
+        }
         let service = DataService {
             id: service_id(context)?,
             endpoint_url: context.dsp_endpoint.clone(),
             properties: Map::new(),
         };
         Some(Catalog {
-            id: CatalogId::new(&format!("{}/catalog", context.dsp_endpoint)).ok()?,
+            id: CatalogId::new(&root).ok()?,
             participant_id: Some(participant(context)),
             datasets,
-            catalogs: Vec::new(),
+            catalogs: catalogs.into_iter().map(|(_, catalog)| catalog).collect(),
             services: vec![service],
             distributions: Vec::new(),
             properties: Map::new(),

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
+use engine::catalog::{Selected, Selection};
 use engine::permit::Permit;
 use engine::{
     Body, Committed, Decision, Entity, Key, Kind, Need, Position, Store, StoreError, TreeId, View,
@@ -142,6 +143,21 @@ impl FileStore {
                 Key::decode(&key).map(|key| (key, stored.entity)).ok_or(StoreError::Rebuilding)
             })
             .collect()
+    }
+
+    /// The datasets of a selection, by their secondary entries: what is not in it costs nothing. Everything that is durable
+    /// at the call is seen.
+    ///
+    /// # Errors
+    /// When the index is rebuilt or the store is closed.
+    pub async fn select(&self, selection: Selection) -> Result<Selected, StoreError> {
+        let durable = *self.inner.notifier.durable().borrow();
+        match durable {
+            Some(position) => self.inner.index.reached(position).await?,
+            None => self.inner.index.wait().await?,
+        }
+        let index = Arc::clone(&self.inner.index);
+        blocking(move || index.select(&selection)).await?
     }
 
     /// Those of these entities that are hot: processes that are open. It does not wait for the index.

@@ -4,17 +4,20 @@
 //! here is on the commit path, and nothing is lost with it. While it is not caught up, cold entities cannot be read.
 
 mod fill;
+mod select;
+mod selectors;
 mod value;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use engine::{Key, Kind, StoreError};
+use engine::catalog::{Selected, Selection};
+use engine::{Key, Kind, Position, StoreError};
 use journal::log::Mark;
 use tokio::sync::watch;
 
@@ -23,8 +26,8 @@ use crate::keeper::Keeper;
 use crate::state::{ColdWrite, InMemory, Loaded, Stored, StoredKey, kind_bounds};
 
 use fill::Filler;
+use value::decode_value;
 pub(crate) use value::{VALUE_BYTES_MAX, value_length};
-use value::{decode_value, encode_value};
 
 /// How long a reader waits for an index that is catching up before it is told to come back later.
 const CATCH_UP_WAIT: Duration = Duration::from_secs(1);
@@ -66,7 +69,7 @@ pub(super) struct Shared {
     /// The open database; absent while it is caught up or rebuilt.
     database: RwLock<Option<sled::Db>>,
     /// The offset in the journal up to which everything can be read from the database.
-    applied: AtomicU64,
+    applied: watch::Sender<u64>,
     /// Whether the database can be read.
     pub(super) ready: watch::Sender<bool>,
     /// Orders that were not carried out yet.
@@ -85,7 +88,7 @@ impl Index {
         let (orders, receiver) = mpsc::channel();
         let shared = Arc::new(Shared {
             database: RwLock::new(None),
-            applied: AtomicU64::new(0),
+            applied: watch::channel(0).0,
             ready: watch::channel(false).0,
             pending: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
@@ -121,6 +124,25 @@ impl Index {
             Ok(Err(_)) => Err(StoreError::Closed),
             Err(_) => Err(StoreError::Rebuilding),
         }
+    }
+
+    /// Waits, for a short while, until what the record at a position wrote can be read.
+    pub(crate) async fn reached(&self, position: Position) -> Result<(), StoreError> {
+        self.wait().await?;
+        let mut applied = self.shared.applied.subscribe();
+        // Where the frame ends is not known here, only that it is beyond its beginning.
+        let reached = applied.wait_for(|applied| *applied > position.frame);
+        match tokio::time::timeout(CATCH_UP_WAIT, reached).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(StoreError::Closed),
+            Err(_) => Err(StoreError::Rebuilding),
+        }
+    }
+
+    /// Finds datasets. It blocks on the disk.
+    pub(crate) fn select(&self, selection: &Selection) -> Result<Selected, StoreError> {
+        let database = self.shared.database()?;
+        self.guard(|| select::select(&database, selection))
     }
 
     /// Resolves when cold entities can be read, however long that takes.
@@ -200,11 +222,11 @@ impl Index {
 
 impl Shared {
     pub(super) fn applied(&self) -> u64 {
-        self.applied.load(Ordering::Acquire)
+        *self.applied.borrow()
     }
 
     pub(super) fn set_applied(&self, end: u64) {
-        self.applied.store(end, Ordering::Release);
+        self.applied.send_replace(end);
     }
 
     /// Lets readers in.

@@ -56,6 +56,18 @@ pub(super) fn check(config: &Config, layers: &Layers<'_>) -> Vec<Problem> {
         "is more than `max_concurrent_transfers_count`",
         "one partner cannot have more transfers than all together",
     );
+    let is_name = |tag: &String| {
+        !tag.is_empty()
+            && tag.len() <= 256
+            && !tag.contains(|c: char| c.is_whitespace() || c.is_control())
+    };
+    refuse(
+        !config.catalog.nested_by_tags.iter().all(is_name),
+        "catalog",
+        "nested_by_tags",
+        "has a tag that cannot name a nested catalog",
+        "its id ends in the tag: give 1 to 256 bytes without spaces",
+    );
     refuse(
         config.outbound.retry_minimum_ms > config.outbound.retry_maximum_ms,
         "outbound",
@@ -160,6 +172,9 @@ fn bounds(config: &Config) -> Vec<Bound> {
             transfer_request_deadline_seconds in 1, 366 * 86_400;
             transfer_idle_deadline_seconds in 1, 366 * 86_400;
             transfer_suspended_deadline_seconds in 1, 366 * 86_400;
+        }
+        catalog: {
+            max_page_datasets_count in 1, 1_000;
         }
         journal: {
             segment_bytes in MIB, 4096 * MIB;

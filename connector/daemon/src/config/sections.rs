@@ -72,6 +72,16 @@ pub struct PartnerListenerSection {
     pub drain_seconds: u64,
 }
 
+/// `[catalog]`: what partners are shown.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CatalogSection {
+    /// Datasets of one page.
+    pub max_page_datasets_count: usize,
+    /// Tags whose datasets stand in a nested catalog of that tag; the first that a dataset has counts.
+    pub nested_by_tags: Vec<String>,
+}
+
 /// `[management]`: the socket of the command line, and the listener for applications and remote administrators.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -38,7 +38,9 @@ async fn whole(incoming: Incoming) -> Result<bytes::Bytes, ApiError> {
         let refused = ApiError::invalid(error.to_string());
         match error {
             BodyError::TooLarge { .. } => refused.status(StatusCode::PAYLOAD_TOO_LARGE),
-            BodyError::TooSlow { .. } | BodyError::Broken { .. } => refused,
+            BodyError::TooSlow { .. } | BodyError::Broken { .. } | BodyError::Encoding { .. } => {
+                refused
+            }
         }
     })
 }

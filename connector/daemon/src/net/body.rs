@@ -73,6 +73,15 @@ pub enum BodyError {
         /// Time since the reading began.
         elapsed: Duration,
     },
+    /// Its content encoding is not known, or its bytes are not of it.
+    #[error("the body's content encoding `{encoding}` cannot be undone")]
+    Encoding {
+        /// What is declared, cut.
+        encoding: String,
+        /// What is wrong with the bytes.
+        #[source]
+        source: Option<std::io::Error>,
+    },
     /// The connection or the framing broke.
     #[error("the body broke off after {received} bytes")]
     Broken {

@@ -25,6 +25,7 @@ use url::Host;
 
 use super::body::{Pace, read_body};
 use super::guard::{Guard, Origin, Target};
+use super::gzip;
 use super::identity::NodeIdentity;
 
 mod alert;
@@ -157,6 +158,7 @@ impl PartnerClient {
     ) -> Result<Answer, SendError> {
         let target = self.0.guard.target(url)?;
         let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(gzip::NAME));
         if !body.is_empty() {
             headers.insert(header::CONTENT_TYPE, content_type);
         }
@@ -241,8 +243,10 @@ impl Dialer {
         response: Response<Incoming>,
     ) -> Result<Answer, SendError> {
         let (parts, body) = response.into_parts();
-        let body = read_body(body, self.limits.max_response_bytes, self.limits.pace)
+        let most = self.limits.max_response_bytes;
+        let body = read_body(body, most, self.limits.pace)
             .await
+            .and_then(|body| gzip::decode(&parts.headers, body, most))
             .map_err(|source| SendError::Body { origin: origin.clone(), source })?;
         Ok(Answer { status: parts.status, headers: parts.headers, body })
     }

@@ -1,5 +1,6 @@
 //! DSP 2025-1 over HTTPS: each message parsed, decided, answered.
 
+mod catalog;
 mod negotiations;
 mod transfers;
 
@@ -8,12 +9,12 @@ use std::time::Duration;
 
 use engine::process::Inbound;
 use engine::refusal::{Refusal, RefusalKind};
-use engine::{Peer, Store as _, catalog, negotiation, transfer};
+use engine::{Peer, negotiation, transfer};
 use http::{Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
-use protocol::id::{DatasetId, Pid};
+use protocol::id::Pid;
 use protocol::message::{
-    self, CatalogRequestMessage, ContractAgreementMessage, ContractAgreementVerificationMessage,
+    self, ContractAgreementMessage, ContractAgreementVerificationMessage,
     ContractNegotiationEventMessage, ContractNegotiationTerminationMessage, ContractOfferMessage,
     ContractRequestMessage, NegotiationEvent, Pids, TransferCompletionMessage,
     TransferSuspensionMessage, TransferTerminationMessage, VersionResponse,
@@ -28,10 +29,6 @@ use crate::wire::{self, Shape, Trouble};
 
 /// How long a status request waits for an attempt in flight.
 const STATUS_WAIT: Duration = Duration::from_millis(500);
-/// How many datasets a catalog is read in steps of.
-const CATALOG_STEP: usize = 256;
-/// How many datasets a catalog has at most; a partner narrows by asking for one dataset.
-const CATALOG_LIMIT: usize = 10_000;
 
 /// An answer, or what is wrong and in which shape to say it.
 type Outcome = Result<Response<Body>, Box<Failure>>;
@@ -57,6 +54,9 @@ pub(super) async fn answer(
 ) -> Response<Body> {
     let name = name_of(route);
     let outcome = match (request.method(), segment) {
+        (&Method::GET | &Method::POST, None) if route == Route::CatalogRequest => {
+            catalog::page(node, request, peer).await
+        }
         (&Method::GET, Some(segment)) => get(node, route, peer, segment).await,
         (&Method::POST, None) => post(node, route, request, peer).await,
         (&Method::POST, Some(segment)) => match Pid::new(segment) {
@@ -82,7 +82,7 @@ pub(super) async fn answer(
 
 async fn get(node: &Arc<Node>, route: Route, peer: &Peer, segment: &str) -> Outcome {
     match route {
-        Route::Dataset => dataset(node, peer, segment).await,
+        Route::Dataset => catalog::dataset(node, peer, segment).await,
         Route::Negotiation => negotiation_status(node, peer, segment).await,
         Route::Transfer => transfer_status(node, peer, segment).await,
         _ => Ok(wire::bare(StatusCode::METHOD_NOT_ALLOWED)),
@@ -91,7 +91,6 @@ async fn get(node: &Arc<Node>, route: Route, peer: &Peer, segment: &str) -> Outc
 
 async fn post(node: &Arc<Node>, route: Route, request: Request<Incoming>, peer: &Peer) -> Outcome {
     match route {
-        Route::CatalogRequest => catalog(node, request, peer).await,
         Route::NegotiationRequest => negotiation_request(node, request, peer).await,
         Route::NegotiationOffers => negotiation_offer(node, request, peer).await,
         Route::TransferRequest => transfer_request(node, request, peer).await,
@@ -191,64 +190,6 @@ async fn post_to(
         }
         _ => Ok(wire::bare(StatusCode::METHOD_NOT_ALLOWED)),
     }
-}
-
-async fn catalog(node: &Arc<Node>, request: Request<Incoming>, peer: &Peer) -> Outcome {
-    let shape = Shape::Catalog;
-    let Some(_place) = node.catalogs.take(&peer.participant, None) else {
-        let text = "your earlier catalog requests are not answered yet; wait for them";
-        let internal = "partner_listener.max_concurrent_catalog_requests_per_partner_count";
-        let refusal = Refusal::new(RefusalKind::TooMany, text, internal, node.fresh().reference);
-        return Err(failed(refusal, shape));
-    };
-    let incoming: message::Incoming<CatalogRequestMessage> = read(node, request, &shape).await?;
-    if !incoming.message.filter.is_empty() {
-        let text = "this node knows no catalog filter; leave it out";
-        return Err(failed(invalid(node, text), shape));
-    }
-    let (fresh, asking) = (node.fresh(), peer.clone());
-    let reader = node
-        .decide(move |view| catalog::admit(view, &fresh, &asking))
-        .await
-        .map_err(|trouble| boxed(trouble, &shape))?;
-    let mut datasets = Vec::new();
-    let mut after = None;
-    loop {
-        let page = node
-            .store
-            .scan(engine::Kind::Dataset, after.take(), CATALOG_STEP)
-            .await
-            .map_err(|error| boxed(error.into(), &shape))?;
-        after = page.last().map(|(key, _)| key.clone());
-        for (_, entity) in &page {
-            if let engine::Entity::Dataset(dataset) = entity.as_ref()
-                && datasets.len() < CATALOG_LIMIT
-            {
-                datasets.extend(reader.entry(&node.context, dataset));
-            }
-        }
-        if page.len() < CATALOG_STEP || datasets.len() >= CATALOG_LIMIT {
-            break;
-        }
-    }
-    match reader.catalog(&node.context, datasets) {
-        Some(catalog) => Ok(wire::message(StatusCode::OK, &catalog)),
-        None => Ok(wire::bare(StatusCode::INTERNAL_SERVER_ERROR)),
-    }
-}
-
-async fn dataset(node: &Arc<Node>, peer: &Peer, id: &str) -> Outcome {
-    let shape = Shape::Catalog;
-    let fresh = node.fresh();
-    let Ok(id) = DatasetId::new(id) else {
-        return Err(failed(not_found(node), shape));
-    };
-    let (context, peer) = (Arc::clone(&node.context), peer.clone());
-    let dataset = node
-        .decide(move |view| catalog::dataset(view, &context, &fresh, &peer, &id))
-        .await
-        .map_err(|trouble| boxed(trouble, &shape))?;
-    Ok(wire::message(StatusCode::OK, &dataset))
 }
 
 /// Both process ids; where the partner's is not known yet, ours stands for both.

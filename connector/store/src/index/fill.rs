@@ -10,15 +10,17 @@ use std::time::Duration;
 use engine::Entity;
 use journal::log::Mark;
 
+use super::selectors::Changes;
 use super::value::encode_position;
-use super::{IndexError, Order, Settings, Shared, encode_value, guarded};
+use super::{IndexError, Order, Settings, Shared, guarded};
 use crate::frames::{FrameReader, decode_raw};
 use crate::keeper::Keeper;
 use crate::snapshot::SnapshotReader;
 use crate::state::{ColdWrite, Stored};
 
-/// Under this key, which no entity has, stands how far the journal has been applied.
-const APPLIED: &[u8] = b"\0applied";
+/// Under this key, which no entity has, stands how far the journal has been applied. Its number is that of the index's form:
+/// one of another form is made anew.
+const APPLIED: &[u8] = b"\0applied 2";
 /// How long nothing more has to come before what was applied is flushed.
 const FLUSH_AFTER: Duration = Duration::from_millis(500);
 /// At the latest after so many bytes of journal the place is stored, though no cold entity changed.
@@ -136,23 +138,23 @@ impl Filler {
         let unreadable = |error: &dyn std::fmt::Display| IndexError::Journal(error.to_string());
         for frame in self.reader.frames_at(applied) {
             let frame = frame.map_err(|error| unreadable(&error))?;
-            let mut batch = sled::Batch::default();
+            let mut changes = Changes::new(database);
             for raw in &frame.records {
                 let record = decode_raw(raw).map_err(|error| unreadable(&error))?;
                 for write in record.writes {
                     let key = write.key.encode();
                     match write.entity {
-                        None if Entity::may_be_cold(write.key.kind()) => batch.remove(key),
+                        None if Entity::may_be_cold(write.key.kind()) => changes.put(key, None)?,
                         Some(entity) if !entity.is_hot() => {
                             let version = record.position;
                             let stored = Stored { entity: Arc::new(entity), version };
-                            batch.insert(key, encode_value(&stored)?);
+                            changes.put(key, Some(&stored))?;
                         }
                         _ => {}
                     }
                 }
             }
-            database.apply_batch(batch)?;
+            changes.apply()?;
             self.shared.set_applied(frame.mark.end);
         }
         self.dirty = true;
@@ -166,14 +168,11 @@ impl Filler {
         }
         let Some(database) = &self.database else { return Err(IndexError::Value) };
         if !writes.is_empty() {
-            let mut batch = sled::Batch::default();
+            let mut changes = Changes::new(database);
             for ColdWrite { key, value } in writes {
-                match value {
-                    Some(stored) => batch.insert(key, encode_value(&stored)?),
-                    None => batch.remove(key),
-                }
+                changes.put(key, value.as_ref())?;
             }
-            database.apply_batch(batch)?;
+            changes.apply()?;
             self.dirty = true;
         }
         self.shared.set_applied(end);
@@ -228,22 +227,22 @@ impl Filler {
         let mut snapshot = SnapshotReader::open(&path).map_err(unsound)?;
         while snapshot.next_hot().map_err(unsound)?.is_some() {}
         let database = self.open_sled()?;
-        let mut batch = sled::Batch::default();
+        let mut changes = Changes::of_new(&database);
         let mut batched = 0;
         while let Some(entry) = snapshot.next_cold().map_err(unsound)? {
             let mut value = encode_position(entry.version);
             value.extend_from_slice(&entry.json);
-            batch.insert(entry.key, value);
+            changes.put_encoded(entry.key, value)?;
             batched += 1;
             if batched == BATCH {
                 if self.shared.stopping.load(Ordering::Relaxed) {
                     return Err(IndexError::Stopping);
                 }
-                database.apply_batch(std::mem::take(&mut batch))?;
+                std::mem::replace(&mut changes, Changes::of_new(&database)).apply()?;
                 batched = 0;
             }
         }
-        database.apply_batch(batch)?;
+        changes.apply()?;
         let applied = snapshot.header().mark.end;
         self.shared.set_applied(applied);
         self.database = Some(database.clone());
