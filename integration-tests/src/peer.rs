@@ -224,6 +224,34 @@ impl Peer {
         })
     }
 
+    /// Posts a JSON document several times on one connection, one after the other: each answer, and how long it took until its
+    /// last byte was there.
+    ///
+    /// # Errors
+    /// When one is not answered. Only for HTTP/1.1.
+    pub fn post_many(&self, paths: &[String], document: &Value) -> Result<Vec<(Reply, Duration)>> {
+        let body = Bytes::from(document.to_string());
+        self.runtime.block_on(async {
+            let stream = TokioIo::new(self.handshake().await?);
+            let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
+            tokio::spawn(connection);
+            let mut replies = Vec::new();
+            for path in paths {
+                let request = Request::post(path)
+                    .header("host", self.to.to_string())
+                    .header("content-type", "application/json")
+                    .body(Full::new(body.clone()))?;
+                let started = std::time::Instant::now();
+                let (head, body) = sender.send_request(request).await?.into_parts();
+                let body = body.collect().await?.to_bytes();
+                let reply = Reply { status: head.status.as_u16(), headers: head.headers, body };
+                replies.push((reply, started.elapsed()));
+                sender.ready().await?;
+            }
+            Ok(replies)
+        })
+    }
+
     /// Only shakes hands; what the node presented, leaf first.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use certs::trust::TrustStore;
 use engine::{
-    Context, Decision, Fresh, Need, Peer, Refusal, RefusalKind, Store as _, StoreError, View,
+    Context, Decision, Fresh, Key, Need, Peer, Refusal, RefusalKind, Store as _, StoreError, View,
 };
 use protocol::id::ParticipantId;
 use protocol::json::Limits;
@@ -104,10 +104,22 @@ impl Node {
     /// [`Trouble`]: it is refused, or could not be stored.
     pub async fn decide<R: Send + 'static>(
         &self,
+        decide: impl FnMut(&dyn View) -> Result<Decision<Result<R, Refusal>>, Need> + Send + 'static,
+    ) -> Result<R, Trouble> {
+        self.decide_with(Vec::new(), decide).await
+    }
+
+    /// As [`Node::decide`], where it is known that the decision needs many entities.
+    ///
+    /// # Errors
+    /// As [`Node::decide`].
+    pub async fn decide_with<R: Send + 'static>(
+        &self,
+        keys: Vec<Key>,
         mut decide: impl FnMut(&dyn View) -> Result<Decision<Result<R, Refusal>>, Need> + Send + 'static,
     ) -> Result<R, Trouble> {
         let started = std::time::Instant::now();
-        let committed = self.store.transact(Vec::new(), move |view| decide(view)).await?;
+        let committed = self.store.transact(keys, move |view| decide(view)).await?;
         self.metrics.commit(started.elapsed());
         Ok(committed.reply?)
     }

@@ -27,6 +27,46 @@ pub fn publish(
     settle(try_publish(view, fresh, dataset, person))
 }
 
+/// The most datasets that are published in one commit.
+pub const PUBLISHED_AT_ONCE_MAX: usize = 1_000;
+
+/// Publishes datasets in one commit: all of them, but for those that are published already, unchanged. Answers how many
+/// were. Each id may be there once.
+///
+/// # Errors
+/// [`crate::Need`] when an entity is not loaded.
+pub fn publish_all(
+    view: &dyn View,
+    fresh: &Fresh,
+    datasets: &[Dataset],
+    person: Option<&str>,
+) -> Decided<usize> {
+    settle((|| {
+        if datasets.len() > PUBLISHED_AT_ONCE_MAX {
+            let text = format!("at most {PUBLISHED_AT_ONCE_MAX} datasets are published at once");
+            return Err(fresh.refuse(RefusalKind::TooLarge, text.clone(), text));
+        }
+        let mut records = Vec::new();
+        for dataset in datasets {
+            if !is_published(view, dataset)? {
+                records.extend(try_publish(view, fresh, dataset, person)?.records);
+            }
+        }
+        let published = records.len();
+        Ok(Decision::commit(records, published))
+    })())
+}
+
+/// Whether a dataset is offered as it would be published again.
+fn is_published(view: &dyn View, dataset: &Dataset) -> Result<bool, crate::Need> {
+    let Some(mut published) = context::dataset(view, &dataset.id)? else { return Ok(false) };
+    published.published = dataset.published;
+    if dataset.version.is_empty() {
+        published.version.clear();
+    }
+    Ok(published == *dataset)
+}
+
 fn try_publish(
     view: &dyn View,
     fresh: &Fresh,

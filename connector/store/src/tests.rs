@@ -5,6 +5,7 @@ mod faults;
 mod model;
 mod permits;
 mod restart;
+mod select;
 mod support;
 
 use std::sync::Arc;

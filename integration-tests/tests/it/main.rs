@@ -1,5 +1,6 @@
 //! The suites: real daemons on loopback, spoken to through the real command line and over real mutual TLS.
 
+mod catalog;
 mod commands;
 mod corpus;
 mod duties;

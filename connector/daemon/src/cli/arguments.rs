@@ -325,6 +325,18 @@ Example:
 You are shown who will see it before anything happens. The file is copied; with --in-place it stays where it is, and when it is
 changed there it is no longer served until it is published again.")]
     Publish(Box<Publish>),
+    /// Publish many files by a list, or new versions of them.
+    #[command(after_long_help = "\
+Example:
+  sekisho dataset publish-list parts.jsonl
+
+Each line of the list is a JSON object with the members `path` (relative to the list), `id` and `title`, and as wanted
+`description`, `version`, `language`, `licence`, `confidentiality`, `tags`, `policies`, `media_type` and `in_place`.
+
+Before anything happens the list is read through, and you are shown how many of it each partner will see. Then it is published
+in groups of up to 1,000 lines, each whole or not at all. A line that is published already, unchanged, is passed over: after an
+interruption the same command goes on where it was, and --from LINE does so without reading the files before it again.")]
+    PublishList(PublishList),
     /// List datasets.
     List(Listing),
     /// Show a dataset.
@@ -380,14 +392,37 @@ pub struct Publish {
     pub yes: bool,
 }
 
+/// `dataset publish-list`.
+#[derive(Debug, Args)]
+pub struct PublishList {
+    /// The list: one JSON object on each line.
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub list: PathBuf,
+    /// The first line that is published.
+    #[arg(long = "from", value_name = "LINE", default_value_t = 1)]
+    pub from: u64,
+    /// Neither read it through first nor ask.
+    #[arg(long)]
+    pub yes: bool,
+}
+
 /// `catalog`.
 #[derive(Debug, Args)]
 pub struct Catalog {
     /// The partner's short name.
     pub partner: String,
-    /// Show only what has these words in id, title or description, as the partner understands it.
+    /// Show only what has all of these words in id, title, description or tags.
     #[arg(long)]
     pub filter: Option<String>,
+    /// Show only what has this tag; may be repeated, one is enough.
+    #[arg(long = "tag")]
+    pub tags: Vec<String>,
+    /// Show only what is of this media type.
+    #[arg(long)]
+    pub media_type: Option<String>,
+    /// How many datasets to show at most (up to 10,000).
+    #[arg(long, default_value_t = 1000)]
+    pub limit: usize,
 }
 
 /// `pull`.

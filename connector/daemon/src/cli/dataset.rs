@@ -1,5 +1,7 @@
 //! `sekisho dataset`.
 
+mod publish_list;
+
 use http::Method;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
@@ -13,6 +15,7 @@ use super::output::{Output, bytes, cell, fields, rows, table};
 pub(super) async fn run(command: Dataset, client: &Client, output: Output) -> Result<(), Failure> {
     match command {
         Dataset::Publish(arguments) => publish(&arguments, client, output).await,
+        Dataset::PublishList(arguments) => publish_list::run(&arguments, client, output).await,
         Dataset::List(listing) => {
             let list =
                 list::fetch("datasets", Reading::AsOrdered, &listing, client, output).await?;

@@ -13,7 +13,13 @@ pub(super) async fn catalog(
     client: &Client,
     output: Output,
 ) -> Result<(), Failure> {
-    let request = json!({ "partner": arguments.partner, "filter": arguments.filter });
+    let request = json!({
+        "partner": arguments.partner,
+        "filter": arguments.filter,
+        "tags": arguments.tags,
+        "media_type": arguments.media_type,
+        "limit": arguments.limit,
+    });
     let catalog = client.post("/v1/catalog", &request).await?;
     output.result(&catalog, catalog_text);
     Ok(())
@@ -37,6 +43,9 @@ fn catalog_text(catalog: &Value) -> String {
             cell(dataset.get("version")),
             cell(dataset.get("media_type")),
         ));
+        if dataset.get("catalog").is_some_and(|name| !name.is_null()) {
+            text.push_str(&format!("  in {}\n", cell(dataset.get("catalog"))));
+        }
         for offer in dataset.get("offers").and_then(Value::as_array).into_iter().flatten() {
             text.push_str(&format!("  offer {}\n", cell(offer.get("id"))));
             let lines = match offer.get("policy") {
@@ -55,6 +64,19 @@ fn catalog_text(catalog: &Value) -> String {
                 text.push_str(&format!("    purposes: {}\n", cell(offer.get("purposes"))));
             }
         }
+    }
+    for nested in catalog.get("catalogs").and_then(Value::as_array).into_iter().flatten() {
+        let Some(owner) = nested.get("participant").filter(|owner| !owner.is_null()) else {
+            continue;
+        };
+        let hint = match nested.get("partner").and_then(Value::as_str) {
+            Some(name) => format!("`sekisho catalog {}` shows it", super::output::printable(name)),
+            None => "not a partner of this site".to_owned(),
+        };
+        text.push_str(&format!("\nIt names a catalog of {}: {hint}.\n", cell(Some(owner))));
+    }
+    if catalog.get("more") == Some(&Value::Bool(true)) {
+        text.push_str("\nThere is more: narrow it with --filter, --tag or --media-type, or give a greater --limit.\n");
     }
     text
 }

@@ -1,24 +1,28 @@
 //! What a partner offers us.
 
+mod link;
+
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode};
 use policy::explain::{Language, plain};
 use policy::odrl::Policy;
 use policy::terms::named_purposes;
 use protocol::error::PeerRefusal;
-use protocol::id::ParticipantId;
+use protocol::id::{CatalogId, ParticipantId};
 use protocol::message::{self, Catalog, CatalogOffer, CatalogRequestMessage, Dataset};
 use protocol::path::Endpoint;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use url::Url;
 
 use super::answer::{ApiError, ErrorKind};
 use super::caller::APPLICATIONS;
 use super::partners;
 use super::route::{Call, Json, Route};
-use crate::net::SendError;
+use crate::net::{PartnerClient, SendError};
 use crate::node::Node;
 use crate::pulls;
 
@@ -29,17 +33,35 @@ pub(super) fn routes() -> Vec<Route> {
     ]
 }
 
+/// How many pages are asked for at most, so that a partner cannot lead us on for ever.
+const PAGES_MAX: usize = 1_000;
+/// How many datasets are shown where nobody says how many, and at most.
+const LIMIT: usize = 1_000;
+const LIMIT_MAX: usize = 10_000;
+/// How deep catalogs within catalogs are read.
+const NESTING_MAX: usize = 8;
+/// What a partner's card lists when it knows the filter of [`engine::catalog::Filter`].
+const FILTER_EXTENSION: &str = "catalog-filter/1";
+
 /// Whose catalog, and which part of it.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct CatalogQuestion {
     /// The partner's short name or participant id.
     partner: String,
-    /// Words that have to be in id, title or description.
+    /// Words that have to be in id, title, description or tags.
     filter: Option<String>,
+    /// Tags, of which one is enough.
+    #[serde(default)]
+    tags: Vec<String>,
+    /// The media type.
+    media_type: Option<String>,
+    /// How many datasets at most; else 1,000.
+    limit: Option<usize>,
 }
 
-/// Asks a partner for its catalog. The filter's words are looked for here, so that they mean the same with every partner.
+/// Asks a partner for its catalog, page by page. Whether the partner filters or not, what is shown was looked at here too, so
+/// that a filter means the same with every partner.
 async fn ask(call: Call, wanted: CatalogQuestion) -> Result<Json<Value>, ApiError> {
     let (node, scope) = (call.node(), &call.caller.scope);
     let unknown = || partners::unknown(&wanted.partner);
@@ -47,43 +69,98 @@ async fn ask(call: Call, wanted: CatalogQuestion) -> Result<Json<Value>, ApiErro
         .partner_id(&wanted.partner)
         .filter(|participant| scope.has_partner(participant))
         .ok_or_else(unknown)?;
-    let catalog = fetch(node, &participant, &wanted.partner).await?;
-    if catalog.participant_id.as_ref().is_some_and(|claimed| *claimed != participant) {
-        let text = format!("`{}` shows a catalog of another participant", wanted.partner);
-        return Err(ApiError::new(ErrorKind::Identity, text)
-            .help("ask the partner for its current card; its participant id may have changed"));
+    let search = Search {
+        participant: &participant,
+        is_allowed: &|dataset| scope.has(&participant, &dataset.id),
+        words: wanted
+            .filter
+            .iter()
+            .flat_map(|filter| filter.split_whitespace())
+            .map(str::to_lowercase)
+            .collect(),
+        tags: &wanted.tags,
+        media_type: wanted.media_type.as_deref(),
+    };
+    let limit = wanted.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
+    let mut found = Found::default();
+    let mut pages = Pages::new(node, &participant, &wanted.partner, &search)?;
+    while found.datasets.len() <= limit
+        && let Some(catalog) = pages.next().await?
+    {
+        if catalog.participant_id.as_ref().is_some_and(|claimed| *claimed != participant) {
+            let text = format!("`{}` shows a catalog of another participant", wanted.partner);
+            return Err(ApiError::new(ErrorKind::Identity, text).help(
+                "ask the partner for its current card; its participant id may have changed",
+            ));
+        }
+        search.collect(&catalog, &mut found);
     }
-    let words: Vec<String> = wanted
-        .filter
-        .iter()
-        .flat_map(|filter| filter.split_whitespace())
-        .map(str::to_lowercase)
-        .collect();
-    let mut datasets = Vec::new();
-    let is_wanted = |dataset: &Dataset| scope.has(&participant, &dataset.id);
-    collect(&catalog, &is_wanted, &words, &mut datasets);
-    Ok(Json(json!({ "participant": participant, "datasets": datasets })))
+    let has_more = found.datasets.len() > limit || pages.next.is_some();
+    found.datasets.truncate(limit);
+    for catalog in &mut found.catalogs {
+        catalog.name_partner(node);
+    }
+    let catalogs: Vec<Value> = found.catalogs.iter().map(Nested::to_json).collect();
+    Ok(Json(json!({
+        "participant": participant,
+        "datasets": found.datasets,
+        "catalogs": catalogs,
+        "more": has_more,
+    })))
 }
 
-async fn fetch(
-    node: &Arc<Node>,
-    participant: &ParticipantId,
-    name: &str,
-) -> Result<Catalog, ApiError> {
-    let (client, base) = pulls::reach(node, participant).ok_or_else(|| partners::unknown(name))?;
-    let url = base.endpoint(Endpoint::CatalogRequest).to_string();
-    let body = message::to_bytes(&CatalogRequestMessage::default(), None);
-    let json = HeaderValue::from_static("application/json");
-    let answer = client
-        .send(Method::POST, &url, json, body.into())
-        .await
-        .map_err(|error| unsent(node, name, &error))?;
-    message::parse::<Catalog>(&answer.body, &node.answer_limits())
-        .map(|incoming| incoming.message)
-        .map_err(|error| {
-            let text = format!("the catalog of `{name}` cannot be read: {error}");
-            ApiError::new(ErrorKind::Refused, text)
-        })
+/// The pages of a partner's catalog.
+struct Pages<'a> {
+    node: &'a Arc<Node>,
+    name: &'a str,
+    client: PartnerClient,
+    request: Bytes,
+    /// Where the next page is.
+    next: Option<Url>,
+    asked: usize,
+}
+
+impl<'a> Pages<'a> {
+    fn new(
+        node: &'a Arc<Node>,
+        participant: &ParticipantId,
+        name: &'a str,
+        search: &Search<'_>,
+    ) -> Result<Self, ApiError> {
+        let (client, base) =
+            pulls::reach(node, participant).ok_or_else(|| partners::unknown(name))?;
+        let filters = node
+            .registry()
+            .by_participant(participant)
+            .is_some_and(|file| file.partner.extensions.contains(FILTER_EXTENSION));
+        let filter = if filters { search.filter() } else { Vec::new() };
+        let request = message::to_bytes(&CatalogRequestMessage { filter }, None).into();
+        let next = Some(base.endpoint(Endpoint::CatalogRequest));
+        Ok(Self { node, name, client, request, next, asked: 0 })
+    }
+
+    /// Asks for the next page; nothing after the last, and after as many as are asked for.
+    async fn next(&mut self) -> Result<Option<Catalog>, ApiError> {
+        if self.asked == PAGES_MAX {
+            return Ok(None);
+        }
+        let Some(url) = self.next.take() else { return Ok(None) };
+        self.asked += 1;
+        let json = HeaderValue::from_static("application/json");
+        let answer = self
+            .client
+            .send(Method::POST, url.as_str(), json, self.request.clone())
+            .await
+            .map_err(|error| unsent(self.node, self.name, &error))?;
+        // The guard looks at the address again before it is dialled: a link leads nowhere but to the partner.
+        self.next = link::next(&answer.headers).and_then(|target| url.join(&target).ok());
+        message::parse::<Catalog>(&answer.body, &self.node.answer_limits())
+            .map(|incoming| Some(incoming.message))
+            .map_err(|error| {
+                let text = format!("the catalog of `{}` cannot be read: {error}", self.name);
+                ApiError::new(ErrorKind::Refused, text)
+            })
+    }
 }
 
 /// Why a partner did not answer a request of ours.
@@ -121,28 +198,127 @@ pub(super) fn unsent(node: &Node, name: &str, error: &SendError) -> ApiError {
     }
 }
 
-/// The datasets of a catalog and of those within it.
-fn collect(
-    catalog: &Catalog,
-    is_wanted: &impl Fn(&Dataset) -> bool,
-    words: &[String],
-    found: &mut Vec<Value>,
-) {
-    let wanted = catalog.datasets.iter().filter(|dataset| is_wanted(dataset));
-    found.extend(wanted.map(dataset).filter(|dataset| has_words(dataset, words)));
-    for inner in &catalog.catalogs {
-        collect(inner, is_wanted, words, found);
+/// What is looked for in a catalog.
+struct Search<'a> {
+    participant: &'a ParticipantId,
+    is_allowed: &'a (dyn Fn(&Dataset) -> bool + Sync),
+    /// In lower case.
+    words: Vec<String>,
+    tags: &'a [String],
+    media_type: Option<&'a str>,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+struct Found {
+    datasets: Vec<Value>,
+    catalogs: Vec<Nested>,
+}
+
+/// A catalog within a catalog.
+#[derive(Debug)]
+struct Nested {
+    id: CatalogId,
+    title: Option<String>,
+    /// Whose it is, where it is not the partner's.
+    other: Option<ParticipantId>,
+    /// Under which name that one is a partner of ours.
+    partner: Option<String>,
+    endpoint: Option<String>,
+}
+
+impl Nested {
+    fn name_partner(&mut self, node: &Node) {
+        let registry = node.registry();
+        let partner = self.other.as_ref().and_then(|other| registry.by_participant(other));
+        self.partner = partner.map(|partner| partner.name().to_owned());
+    }
+
+    fn to_json(&self) -> Value {
+        json!({
+            "id": self.id,
+            "title": self.title,
+            "participant": self.other,
+            "partner": self.partner,
+            "endpoint": self.endpoint,
+        })
     }
 }
 
-fn has_words(dataset: &Value, words: &[String]) -> bool {
-    let text = ["id", "title", "description"]
-        .into_iter()
-        .filter_map(|member| dataset.get(member).and_then(Value::as_str))
-        .map(str::to_lowercase)
-        .collect::<Vec<_>>();
-    words.iter().all(|word| text.iter().any(|text| text.contains(word)))
+impl Search<'_> {
+    /// The same for a partner that knows our filter.
+    fn filter(&self) -> Vec<Value> {
+        let mut entries = Vec::new();
+        if !self.words.is_empty() {
+            entries.push(json!({ "text": self.words.join(" ") }));
+        }
+        if !self.tags.is_empty() {
+            entries.push(json!({ "tag": self.tags }));
+        }
+        if let Some(media_type) = self.media_type {
+            entries.push(json!({ "mediaType": media_type }));
+        }
+        entries
+    }
+
+    fn collect(&self, catalog: &Catalog, found: &mut Found) {
+        self.collect_from(catalog, None, 0, found);
+    }
+
+    /// The datasets of a catalog and of those within it. One of another participant is told, and its datasets are not: they
+    /// are not this partner's to give. Nothing in it is dialled.
+    fn collect_from(
+        &self,
+        catalog: &Catalog,
+        within: Option<&str>,
+        depth: usize,
+        found: &mut Found,
+    ) {
+        let allowed = catalog.datasets.iter().filter(|dataset| (self.is_allowed)(dataset));
+        for mut shown in allowed.map(dataset).filter(|dataset| self.is_found(dataset)) {
+            if let Value::Object(members) = &mut shown {
+                members.insert("catalog".to_owned(), json!(within));
+            }
+            found.datasets.push(shown);
+        }
+        if depth == NESTING_MAX {
+            return;
+        }
+        for inner in &catalog.catalogs {
+            let other = inner.participant_id.clone().filter(|owner| owner != self.participant);
+            let title = TITLES.iter().find_map(|name| inner.properties.get(*name)).and_then(text);
+            let is_others = other.is_some();
+            if found.catalogs.iter().all(|known| known.id != inner.id) {
+                let endpoint = inner.services.first().map(|service| service.endpoint_url.clone());
+                let (id, title) = (inner.id.clone(), title.clone());
+                found.catalogs.push(Nested { id, title, other, partner: None, endpoint });
+            }
+            if !is_others {
+                let name = title.as_deref().unwrap_or(inner.id.as_str());
+                self.collect_from(inner, Some(name), depth + 1, found);
+            }
+        }
+    }
+
+    fn is_found(&self, dataset: &Value) -> bool {
+        let tags = || dataset.get("tags").and_then(Value::as_array).into_iter().flatten();
+        let tags = || tags().filter_map(Value::as_str);
+        let text = ["id", "title", "description"]
+            .into_iter()
+            .filter_map(|member| dataset.get(member).and_then(Value::as_str))
+            .chain(tags())
+            .map(str::to_lowercase)
+            .collect::<Vec<_>>();
+        self.words.iter().all(|word| text.iter().any(|text| text.contains(word)))
+            && (self.tags.is_empty() || tags().any(|tag| self.tags.iter().any(|one| one == tag)))
+            && self.media_type.is_none_or(|media_type| {
+                dataset.get("media_type").and_then(Value::as_str) == Some(media_type)
+            })
+    }
 }
+
+const TITLES: [&str; 3] = ["dct:title", "title", "http://purl.org/dc/terms/title"];
+const KEYWORDS: [&str; 3] = ["dcat:keyword", "keyword", "http://www.w3.org/ns/dcat#keyword"];
 
 /// One dataset as the command line shows it. Other connectors write the vocabulary's names with other prefixes.
 fn dataset(dataset: &Dataset) -> Value {
@@ -163,7 +339,7 @@ fn dataset(dataset: &Dataset) -> Value {
     let mut shown = Map::new();
     let mut put = |name: &str, value: Value| shown.insert(name.to_owned(), value);
     put("id", json!(dataset.id));
-    put("title", json!(of_dataset(&["dct:title", "title", "http://purl.org/dc/terms/title"])));
+    put("title", json!(of_dataset(&TITLES)));
     put(
         "description",
         json!(of_dataset(&[
@@ -176,6 +352,8 @@ fn dataset(dataset: &Dataset) -> Value {
         "version",
         json!(of_dataset(&["dcat:version", "version", "http://www.w3.org/ns/dcat#version"])),
     );
+    let tags = KEYWORDS.iter().find_map(|name| dataset.properties.get(*name));
+    put("tags", json!(tags.map(texts).unwrap_or_default()));
     put("media_type", json!(of_distribution(&media_type)));
     put("size", json!(of_distribution(&size).and_then(|size| size.parse::<u64>().ok())));
     put("offers", dataset.offers.iter().chain(of_distributions).map(offer).collect());
@@ -194,6 +372,14 @@ fn offer(offer: &CatalogOffer) -> Value {
             "policy": [format!("this policy cannot be understood: {error}")],
             "purposes": [],
         }),
+    }
+}
+
+/// The texts of a property that may have several values.
+fn texts(value: &Value) -> Vec<String> {
+    match value {
+        Value::Array(values) => values.iter().filter_map(text).collect(),
+        value => text(value).into_iter().collect(),
     }
 }
 

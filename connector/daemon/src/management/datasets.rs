@@ -1,5 +1,7 @@
 //! Datasets: who will see them, publishing, withdrawing.
 
+mod batch;
+
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -21,7 +23,7 @@ use crate::node::Node;
 use crate::objects::{Placement, PublishError, Published, StorageError};
 
 pub(super) fn routes() -> Vec<Route> {
-    vec![
+    let mut routes = vec![
         Route::post(
             "datasets.publish",
             "/v1/datasets",
@@ -45,7 +47,9 @@ pub(super) fn routes() -> Vec<Route> {
             withdraw,
         )
         .for_roles(POLICY),
-    ]
+    ];
+    routes.extend(batch::routes());
+    routes
 }
 
 /// A file to publish, and what the catalog shall say of it.

@@ -2,6 +2,7 @@
 //!
 //! Usage: `bench [--quick]`.
 
+mod catalog;
 mod commits;
 mod download;
 mod figures;
@@ -23,6 +24,10 @@ struct Extent {
     starts: usize,
     /// Datasets of the full catalog.
     datasets: usize,
+    /// Sizes of the catalogs whose pages are measured.
+    catalogs: &'static [usize],
+    /// Offers under which they stand.
+    offers: usize,
     /// Negotiations.
     negotiations: usize,
     /// Commits for each measurement.
@@ -42,6 +47,8 @@ struct Extent {
 const WHOLE: Extent = Extent {
     starts: 15,
     datasets: 10_000,
+    catalogs: &[100, 10_000, 1_000_000],
+    offers: 5_000,
     negotiations: 300,
     commits: 20_000,
     journal_records: 10_000_000,
@@ -54,6 +61,8 @@ const WHOLE: Extent = Extent {
 const QUICK: Extent = Extent {
     starts: 7,
     datasets: 1_000,
+    catalogs: &[100, 10_000],
+    offers: 500,
     negotiations: 60,
     commits: 3_000,
     journal_records: 50_000,
@@ -85,6 +94,8 @@ fn measure(extent: Extent) -> Result<()> {
     let mut figures = Figures::default();
     line("starts and memory…");
     node::starts(&mut figures, extent)?;
+    line("catalog pages…");
+    catalog::pages(&mut figures, extent)?;
     line("negotiations…");
     node::negotiations(&mut figures, extent)?;
     line("decisions by policies…");

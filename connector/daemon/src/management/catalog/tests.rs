@@ -42,9 +42,19 @@ fn catalog(dataset: Value, distribution: Value) -> Catalog {
 }
 
 fn shown(catalog: &Catalog, words: &[&str]) -> Vec<Value> {
-    let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-    let mut found = Vec::new();
-    collect(catalog, &|_| true, &words, &mut found);
+    found(catalog, words).datasets
+}
+
+fn found(catalog: &Catalog, words: &[&str]) -> Found {
+    let mut found = Found::default();
+    let search = Search {
+        participant: &"did:web:b.example".parse().unwrap(),
+        is_allowed: &|_| true,
+        words: words.iter().map(|word| (*word).to_owned()).collect(),
+        tags: &[],
+        media_type: None,
+    };
+    search.collect(catalog, &mut found);
     found
 }
 
@@ -98,4 +108,33 @@ fn every_word_of_a_filter_has_to_be_found() {
     ] {
         assert_eq!(shown(&catalog, &words).len(), count, "{words:?}");
     }
+}
+
+#[test]
+fn a_catalog_of_another_is_told_and_its_datasets_are_not_taken_for_the_partners() {
+    let mut catalog = catalog(json!({ "dcat:keyword": ["cfp"] }), json!({}));
+    let ours = found(&catalog, &["cfp"]);
+    assert_eq!(ours.datasets[0]["catalog"], "urn:inner");
+    assert_eq!(ours.catalogs[0].to_json()["participant"], Value::Null);
+    catalog.catalogs[0].participant_id = Some("did:web:c.example".parse().unwrap());
+    let others = found(&catalog, &[]);
+    assert!(others.datasets.is_empty(), "{others:?}");
+    assert_eq!(others.catalogs[0].to_json()["participant"], "did:web:c.example");
+}
+
+#[test]
+fn catalogs_are_read_to_a_depth() {
+    let mut nested = catalog(json!({}), json!({}));
+    for number in 0..2 * NESTING_MAX {
+        let id = format!("urn:level:{number}").parse().unwrap();
+        nested = Catalog {
+            catalogs: vec![nested],
+            id,
+            datasets: Vec::new(),
+            ..catalog(json!({}), json!({}))
+        };
+    }
+    let found = found(&nested, &[]);
+    assert!(found.datasets.is_empty());
+    assert_eq!(found.catalogs.len(), NESTING_MAX);
 }

@@ -32,7 +32,7 @@ async fn upload(request: Request<Incoming>, _connection: Arc<Connection>) -> Res
         Ok(_) => StatusCode::OK,
         Err(BodyError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
         Err(BodyError::TooSlow { .. }) => StatusCode::REQUEST_TIMEOUT,
-        Err(BodyError::Broken { .. }) => StatusCode::BAD_REQUEST,
+        Err(BodyError::Broken { .. } | BodyError::Encoding { .. }) => StatusCode::BAD_REQUEST,
     };
     response
 }

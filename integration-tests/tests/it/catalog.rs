@@ -1,0 +1,247 @@
+//! The catalog in pages: links, filters, compression, and what other partners' pages are good for.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, Result, ensure};
+use http::Method;
+use integration_tests::connector::{BASE, CONTEXT, Connector};
+use integration_tests::peer::{Peer, Reply};
+use integration_tests::scene::Scene;
+use integration_tests::site::{Site, befriend};
+use serde_json::{Value, json};
+
+use crate::stage::{Pair, note};
+
+/// Partners in the group see what has the tag.
+const TAGGED: &str = "title = \"Tagged\"\ndescription = \"By tag.\"\ntags = [\"cfp\"]\n[who]\ngroups = [\"partners\"]\n\
+    [[permit]]\nactions = [\"use\"]\n";
+
+fn question(filter: Value) -> Value {
+    let mut message = json!({ "@context": [CONTEXT], "@type": "CatalogRequestMessage" });
+    if !filter.is_null() {
+        message["filter"] = filter;
+    }
+    message
+}
+
+/// The ids of a page, nested catalogs and all.
+fn ids(catalog: &Value) -> Vec<String> {
+    let of = |value: &Value, member: &str| value[member].as_array().cloned().unwrap_or_default();
+    let datasets = of(catalog, "dataset");
+    let own = datasets.iter().filter_map(|dataset| dataset["@id"].as_str().map(str::to_owned));
+    own.chain(of(catalog, "catalog").iter().flat_map(ids)).collect()
+}
+
+/// The path and query of a link.
+fn link(reply: &Reply, relation: &str) -> Option<String> {
+    let links = reply.header("link").to_owned();
+    let wanted = format!("rel=\"{relation}\"");
+    let link = links.split(", ").find(|link| link.ends_with(&wanted))?.to_owned();
+    let (_, rest) = link.split_once(BASE)?;
+    Some(format!("{BASE}{}", rest.split_once('>')?.0))
+}
+
+/// Every page from the first on.
+fn pages(peer: &Peer, filter: &Value) -> Result<Vec<(String, Reply)>> {
+    let mut path = format!("{BASE}/catalog/request");
+    let mut pages = Vec::new();
+    loop {
+        let reply = peer.post(&path, &question(filter.clone()))?;
+        ensure!(reply.status == 200, "{path}: {reply:?}");
+        ensure!(pages.len() < 50, "the pages do not end");
+        let next = link(&reply, "next");
+        pages.push((path, reply));
+        match next {
+            Some(next) => path = next,
+            None => return Ok(pages),
+        }
+    }
+}
+
+fn all(peer: &Peer, filter: &Value) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for (_, reply) in pages(peer, filter)? {
+        found.extend(ids(&reply.json()?));
+    }
+    Ok(found)
+}
+
+/// A supplier with pages of three and nine datasets, `d-0` to `d-8`, of which the even ones are tagged.
+fn stage(scene: &Scene) -> Result<(Site, Site)> {
+    let mut supplier = scene
+        .plan("b")
+        .setting("catalog", "max_page_datasets_count", "3")
+        .setting("partner_listener", "max_concurrent_catalog_requests_per_partner_count", "16")
+        .make()?;
+    supplier.start()?;
+    let Pair { supplier, customer } = Pair::of(supplier, scene.site("a")?)?;
+    supplier.activate(&[("tagged", TAGGED)])?;
+    let file = note(scene, "one.txt", "one")?;
+    for number in 0..9 {
+        publish(&supplier, &file, &format!("d-{number}"), number % 2 == 0)?;
+    }
+    // Nobody in these tests may see them.
+    for number in 0..5 {
+        supplier.publish(&file, &format!("d-{number}-hidden"), "hidden")?;
+    }
+    Ok((supplier, customer))
+}
+
+fn publish(site: &Site, file: &std::path::Path, id: &str, tagged: bool) -> Result<()> {
+    let file = file.to_str().context("a path is not UTF-8")?;
+    let by: &[&str] = if tagged { &["--tag", "cfp"] } else { &["--policy", "open"] };
+    let words = ["dataset", "publish", file, "--id", id, "--title", "Carbon", "--yes"];
+    site.ask(&[&words, by].concat()).map(drop)
+}
+
+#[test]
+fn pages_go_both_ways_and_stay_right_while_datasets_come_and_go() -> Result<()> {
+    Scene::play(|scene| {
+        let (supplier, mut customer) = stage(scene)?;
+        customer.stop()?;
+        let connector = Connector::play(&customer, &supplier)?;
+        let whole: Vec<String> = (0..9).map(|number| format!("d-{number}")).collect();
+        let shown = pages(&connector.peer, &Value::Null)?;
+        let read: Vec<Vec<String>> =
+            shown.iter().map(|(_, reply)| Ok(ids(&reply.json()?))).collect::<Result<_>>()?;
+        assert_eq!(read, [&whole[..3], &whole[3..6], &whole[6..]]);
+        // The official schema, where it is at hand, and a link that leads back to the same page.
+        let (last, reply) = shown.last().context("no page")?;
+        let back = link(reply, "previous").context("no link back")?;
+        let middle = connector.peer.get(&back, &[])?;
+        assert_eq!(ids(&middle.json()?), whole[3..6]);
+        let again = connector.peer.get(&link(&middle, "next").context("no link on")?, &[])?;
+        assert_eq!(ids(&again.json()?), whole[6..], "{last}");
+        let first = connector.peer.get(&link(&middle, "previous").context("no link back")?, &[])?;
+        assert_eq!(ids(&first.json()?), whole[..3]);
+        assert_eq!(link(&first, "previous"), None);
+
+        // Datasets before, in and behind the place come and go: nothing else is left out or shown twice.
+        let next = link(&shown[0].1, "next").context("no link on")?;
+        let file = note(scene, "two.txt", "two")?;
+        publish(&supplier, &file, "d-0-new", true)?;
+        publish(&supplier, &file, "d-3-new", false)?;
+        supplier.ask(&["dataset", "withdraw", "d-4"])?;
+        let second = connector.peer.post(&next, &question(Value::Null))?;
+        assert_eq!(ids(&second.json()?), ["d-3", "d-3-new", "d-5"]);
+        let rest = connector.peer.get(&link(&second, "next").context("no link on")?, &[])?;
+        assert_eq!(ids(&rest.json()?), whole[6..]);
+        assert_eq!(link(&rest, "next"), None);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_filter_finds_what_it_names_and_what_is_not_understood_is_refused() -> Result<()> {
+    Scene::play(|scene| {
+        let (supplier, mut customer) = stage(scene)?;
+        let even = ["d-0", "d-2", "d-4", "d-6", "d-8"];
+        assert_eq!(shown(&customer, &["--tag", "cfp"])?, even);
+        assert_eq!(shown(&customer, &["--filter", "CARBON d-7"])?, ["d-7"]);
+        assert_eq!(shown(&customer, &["--media-type", "text/csv"])?, [""; 0]);
+        assert_eq!(shown(&customer, &[])?.len(), 9);
+        let some = customer.ask(&["catalog", "b", "--limit", "4"])?;
+        assert_eq!(
+            (some["datasets"].as_array().map(Vec::len), &some["more"]),
+            (Some(4), &json!(true))
+        );
+
+        customer.stop()?;
+        let connector = Connector::play(&customer, &supplier)?;
+        let peer = &connector.peer;
+        for (filter, found) in [
+            (json!([{ "tag": "cfp" }]), even.to_vec()),
+            (json!([{ "tag": "cfp", "id": ["d-2", "d-3", "d-2-hidden"] }]), vec!["d-2"]),
+            (json!([{ "id": "d-1-hidden" }]), vec![]),
+            (json!([{ "mediaType": "text/plain" }, { "text": "d-8" }]), vec!["d-8"]),
+            (json!([{ "tag": "nobody has it" }]), vec![]),
+        ] {
+            assert_eq!(all(peer, &filter)?, found, "{filter}");
+        }
+        for filter in [
+            json!([{ "operandLeft": "id", "operator": "=", "operandRight": "d-1" }]),
+            json!(["d-1"]),
+            json!([{ "tag": 1 }]),
+            json!([{ "tag": vec!["x"; 1000] }]),
+        ] {
+            let reply = connector.post("/catalog/request", &question(filter.clone()))?;
+            assert_eq!(reply.status, 400, "{filter}");
+            assert_eq!(reply.json()?["@type"], "CatalogError");
+        }
+        Ok(())
+    })
+}
+
+fn shown(customer: &Site, words: &[&str]) -> Result<Vec<String>> {
+    let catalog = customer.ask(&[&["catalog", "b"], words].concat())?;
+    let datasets = catalog["datasets"].as_array().cloned().unwrap_or_default();
+    Ok(datasets.iter().filter_map(|dataset| dataset["id"].as_str().map(str::to_owned)).collect())
+}
+
+#[test]
+fn a_page_is_good_for_the_partner_and_the_filter_it_was_made_for() -> Result<()> {
+    Scene::play(|scene| {
+        let (supplier, mut customer) = stage(scene)?;
+        let mut other = scene.site("c")?;
+        befriend(&supplier, &other)?;
+        customer.stop()?;
+        other.stop()?;
+        let (customer, other) = (Peer::of(&customer, &supplier)?, Peer::of(&other, &supplier)?);
+        let tagged = json!([{ "tag": "cfp" }]);
+        let plain = pages(&customer, &Value::Null)?[1].0.clone();
+        let filtered = pages(&customer, &tagged)?[1].0.clone();
+        assert_eq!(customer.post(&filtered, &question(tagged.clone()))?.status, 200);
+        for (who, path, filter) in [
+            (&other, &plain, Value::Null),
+            (&other, &filtered, tagged.clone()),
+            (&customer, &filtered, Value::Null),
+            (&customer, &plain, tagged),
+            (&customer, &format!("{plain}A"), Value::Null),
+            (&customer, &format!("{BASE}/catalog/request?cursor="), Value::Null),
+        ] {
+            let reply = who.post(path, &question(filter.clone()))?;
+            assert_eq!((reply.status, &reply.json()?["code"]), (400, &json!("invalid")), "{path}");
+        }
+        assert_eq!(customer.get(&filtered, &[])?.status, 400);
+        assert_eq!(customer.get(&format!("{BASE}/catalog/request"), &[])?.status, 405);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_page_is_compressed_for_those_who_take_it_and_nested_by_tag_where_the_site_wants_it()
+-> Result<()> {
+    Scene::play(|scene| {
+        let (mut supplier, mut customer) = stage(scene)?;
+        supplier.set("catalog", "nested_by_tags", "[\"cfp\"]");
+        supplier.restart()?;
+        let catalog = customer.ask(&["catalog", "b"])?;
+        let nested: BTreeSet<(String, Value)> = catalog["datasets"]
+            .as_array()
+            .context("no datasets")?
+            .iter()
+            .map(|dataset| (dataset["id"].to_string(), dataset["catalog"].clone()))
+            .map(|(id, catalog)| (id.trim_matches('"').to_owned(), catalog))
+            .collect::<Vec<_>>()
+            .into_iter()
+            .filter(|(_, catalog)| !catalog.is_null())
+            .collect();
+        assert_eq!(nested.len(), 5, "{catalog}");
+        assert!(nested.iter().all(|(_, catalog)| catalog == "cfp"), "{nested:?}");
+
+        customer.stop()?;
+        let connector = Connector::play(&customer, &supplier)?;
+        let (path, body) = (format!("{BASE}/catalog/request"), question(Value::Null).to_string());
+        let plain = connector.post("/catalog/request", &question(Value::Null))?;
+        assert_eq!(plain.header("content-encoding"), "");
+        assert_eq!(ids(&plain.json()?), ["d-1", "d-0", "d-2"]);
+        let json = ("content-type", "application/json");
+        let headers = [json, ("accept-encoding", "br, gzip")];
+        let packed = connector.peer.send(Method::POST, &path, &headers, body.into())?;
+        assert_eq!(packed.header("content-encoding"), "gzip");
+        assert!(packed.body.len() < plain.body.len());
+        let unpacked = daemon::net::gzip::decode(&packed.headers, packed.body, 1 << 20)?;
+        assert_eq!(unpacked, plain.body);
+        Ok(())
+    })
+}
