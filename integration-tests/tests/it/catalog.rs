@@ -245,3 +245,46 @@ fn a_page_is_compressed_for_those_who_take_it_and_nested_by_tag_where_the_site_w
         Ok(())
     })
 }
+
+#[test]
+fn a_list_is_published_in_whole_groups_and_goes_on_where_it_was() -> Result<()> {
+    Scene::play(|scene| {
+        let Pair { supplier, customer } = Pair::new(scene)?;
+        note(scene, "one.txt", "one")?;
+        note(scene, "two.txt", "two")?;
+        let line = |number: usize, policy: &str| {
+            let path = if number % 2 == 0 { "one.txt" } else { "two.txt" };
+            let title = format!("Part {number}");
+            json!({ "path": path, "id": format!("p-{number:04}"), "title": title, "policies": [policy] })
+                .to_string()
+        };
+        let mut lines: Vec<String> = (0..1_500).map(|number| line(number, "open")).collect();
+        lines[1_200] = line(1_200, "no such policy");
+        let list = note(scene, "list.jsonl", &lines.join("\n"))?;
+        let publish = ["dataset", "publish-list", crate::stage::word(&list)?, "--yes"];
+
+        // The first group is there whole, and nothing of the one that has the mistake.
+        let failed = supplier.run(&publish)?.expect(64)?;
+        assert!(failed.text("/error/message")?.contains("p-1200"), "{failed:?}");
+        assert!(failed.text("/error/help")?.contains("--from 1001"), "{failed:?}");
+        let listed = |wanted: usize| -> Result<()> {
+            let shown = customer.ask(&["catalog", "b", "--limit", "10000"])?;
+            ensure!(
+                shown["datasets"].as_array().map(Vec::len) == Some(wanted),
+                "{wanted}: {}",
+                shown["more"]
+            );
+            Ok(())
+        };
+        listed(1_000)?;
+        lines[1_200] = line(1_200, "open");
+        note(scene, "list.jsonl", &lines.join("\n"))?;
+        let done = supplier.ask(&publish)?;
+        assert_eq!(done, json!({ "published": 500, "unchanged": 1_000 }));
+        listed(1_500)?;
+        let target = scene.file("got");
+        customer.ask(&["pull", "b", "p-1201", "-o", crate::stage::word(&target)?])?;
+        assert_eq!(std::fs::read_to_string(target)?, "two");
+        Ok(())
+    })
+}
