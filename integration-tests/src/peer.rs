@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Request, Response};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ClientConfig;
@@ -243,7 +243,9 @@ impl Peer {
                     .body(Full::new(body.clone()))?;
                 let started = std::time::Instant::now();
                 let (head, body) = sender.send_request(request).await?.into_parts();
-                let body = body.collect().await?.to_bytes();
+                #[expect(clippy::disallowed_methods, reason = "the body is limited here")]
+                let body = Limited::new(body, MAX_BYTES).collect().await;
+                let body = body.map_err(|error| anyhow::anyhow!("{error}"))?.to_bytes();
                 let reply = Reply { status: head.status.as_u16(), headers: head.headers, body };
                 replies.push((reply, started.elapsed()));
                 sender.ready().await?;

@@ -71,7 +71,7 @@ fn events_go_on_after_a_restart_exactly_where_the_reader_was() -> Result<()> {
 }
 
 /// Who may call what, beside administrators. A change here is a change of who may do what.
-const OTHERS: [(&str, &[&str]); 67] = [
+const OTHERS: [(&str, &[&str]); 69] = [
     ("agreements.end", POLICY),
     ("agreements.import", POLICY),
     ("agreements.list", READERS_AND_APPLICATIONS),
@@ -90,7 +90,9 @@ const OTHERS: [(&str, &[&str]); 67] = [
     ("data.get", APPLICATIONS),
     ("datasets.list", READERS),
     ("datasets.preview", POLICY),
+    ("datasets.previewBatch", POLICY),
     ("datasets.publish", POLICY),
+    ("datasets.publishBatch", POLICY),
     ("datasets.query", READERS),
     ("datasets.show", READERS),
     ("datasets.withdraw", POLICY),

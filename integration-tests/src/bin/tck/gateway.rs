@@ -42,8 +42,10 @@ const SETTLING: Duration = Duration::from_millis(150);
 /// How long a message of the node is held at most.
 const LONGEST_HOLD: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(5);
-/// What says something about one connection, or is made anew with the body.
-const HOP_BY_HOP: [HeaderName; 6] = [
+/// What says something about one connection, or is made anew with the body; and the wish for compressed answers, which could
+/// not be judged as they pass.
+const HOP_BY_HOP: [HeaderName; 7] = [
+    header::ACCEPT_ENCODING,
     header::CONNECTION,
     header::CONTENT_LENGTH,
     header::HOST,
