@@ -83,7 +83,7 @@ async fn preview(call: Call, batch: Batch) -> Result<Json<Value>, ApiError> {
             of(publication, ApiError::invalid(text))
         })?;
         let seers = visible_to(node, &rules, &publication.dataset(&publication.imagined(), now));
-        let names = seers.iter().filter_map(|seer| seer.get("partner").and_then(Value::as_str));
+        let names = seers.iter().map(|seer| seer.partner.as_str());
         for name in names.collect::<std::collections::BTreeSet<_>>() {
             *seen.entry(name.to_owned()).or_default() += 1;
         }
