@@ -1,7 +1,5 @@
 //! The catalog in pages: links, filters, compression, and what other partners' pages are good for.
 
-use std::collections::BTreeSet;
-
 use anyhow::{Context as _, Result, ensure};
 use http::Method;
 use integration_tests::connector::{BASE, CONTEXT, Connector};
@@ -216,18 +214,10 @@ fn a_page_is_compressed_for_those_who_take_it_and_nested_by_tag_where_the_site_w
         supplier.set("catalog", "nested_by_tags", "[\"cfp\"]");
         supplier.restart()?;
         let catalog = customer.ask(&["catalog", "b"])?;
-        let nested: BTreeSet<(String, Value)> = catalog["datasets"]
-            .as_array()
-            .context("no datasets")?
-            .iter()
-            .map(|dataset| (dataset["id"].to_string(), dataset["catalog"].clone()))
-            .map(|(id, catalog)| (id.trim_matches('"').to_owned(), catalog))
-            .collect::<Vec<_>>()
-            .into_iter()
-            .filter(|(_, catalog)| !catalog.is_null())
-            .collect();
-        assert_eq!(nested.len(), 5, "{catalog}");
-        assert!(nested.iter().all(|(_, catalog)| catalog == "cfp"), "{nested:?}");
+        let datasets = catalog["datasets"].as_array().cloned().unwrap_or_default();
+        let nested = datasets.iter().filter(|dataset| dataset["catalog"] == "cfp");
+        let nested: Vec<&str> = nested.filter_map(|dataset| dataset["id"].as_str()).collect();
+        assert_eq!(nested, ["d-0", "d-2", "d-4", "d-6", "d-8"], "{catalog}");
 
         customer.stop()?;
         let connector = Connector::play(&customer, &supplier)?;
