@@ -1,11 +1,12 @@
 //! The benchmark: what the daemon costs on this machine, and beside what. Prints a table and writes `target/bench.json`.
 //!
-//! Usage: `bench [--quick]`.
+//! Usage: `bench [--quick] [PART…]`: all parts unless some are named.
 
 mod catalog;
 mod commits;
 mod download;
 mod figures;
+mod negotiations;
 mod node;
 mod policy;
 
@@ -30,6 +31,10 @@ struct Extent {
     offers: usize,
     /// Negotiations.
     negotiations: usize,
+    /// Negotiations one after the other, through the management API; four times as many where they run at once.
+    negotiations_at_once: usize,
+    /// Negotiations that stay open while memory is looked at.
+    open_processes: usize,
     /// Commits for each measurement.
     commits: u64,
     /// Records of the long journal.
@@ -50,6 +55,8 @@ const WHOLE: Extent = Extent {
     catalogs: &[100, 10_000, 1_000_000],
     offers: 5_000,
     negotiations: 300,
+    negotiations_at_once: 1_000,
+    open_processes: 10_000,
     commits: 20_000,
     journal_records: 10_000_000,
     streamed: 10 << 30,
@@ -64,6 +71,8 @@ const QUICK: Extent = Extent {
     catalogs: &[100, 10_000],
     offers: 500,
     negotiations: 60,
+    negotiations_at_once: 200,
+    open_processes: 1_000,
     commits: 3_000,
     journal_records: 50_000,
     streamed: 2 << 30,
@@ -72,16 +81,36 @@ const QUICK: Extent = Extent {
     decisions: 20_000,
 };
 
+/// What is measured, by the name under which it can be asked for.
+type Part = (&'static str, fn(&mut Figures, Extent) -> Result<()>);
+const PARTS: [Part; 10] = [
+    ("starts", node::starts),
+    ("catalog", catalog::pages),
+    ("negotiation", node::negotiations),
+    ("negotiations-at-once", negotiations::at_once),
+    ("open-processes", negotiations::open_processes),
+    ("policy", policy::decisions),
+    ("commits", commits::rates),
+    ("long-journal", commits::long_journal),
+    ("streaming", download::memory),
+    ("download", download::beside_nginx),
+];
+
 fn main() -> ExitCode {
-    let extent = match std::env::args().nth(1).as_deref() {
-        None => WHOLE,
-        Some("--quick") => QUICK,
-        Some(_) => {
-            line("usage: bench [--quick]");
-            return ExitCode::from(64);
-        }
+    let (options, wanted): (Vec<_>, Vec<_>) =
+        std::env::args().skip(1).partition(|argument| argument.starts_with('-'));
+    let extent = match options.as_slice() {
+        [] => Some(WHOLE),
+        [quick] if quick == "--quick" => Some(QUICK),
+        _ => None,
     };
-    match measure(extent) {
+    let known = |name: &String| PARTS.iter().any(|(part, _)| part == name);
+    let (Some(extent), true) = (extent, wanted.iter().all(known)) else {
+        let names = PARTS.map(|(name, _)| name).join(" ");
+        line(format!("usage: bench [--quick] [PART…], of: {names}"));
+        return ExitCode::from(64);
+    };
+    match measure(extent, &wanted) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             line(format!("the benchmark failed: {error:#}"));
@@ -90,22 +119,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn measure(extent: Extent) -> Result<()> {
+fn measure(extent: Extent, wanted: &[String]) -> Result<()> {
     let mut figures = Figures::default();
-    line("starts and memory…");
-    node::starts(&mut figures, extent)?;
-    line("catalog pages…");
-    catalog::pages(&mut figures, extent)?;
-    line("negotiations…");
-    node::negotiations(&mut figures, extent)?;
-    line("decisions by policies…");
-    policy::decisions(&mut figures, extent)?;
-    line("commits and a long journal…");
-    commits::rates(&mut figures, extent)?;
-    commits::long_journal(&mut figures, extent)?;
-    line("downloads, beside nginx…");
-    download::memory(&mut figures, extent)?;
-    download::beside_nginx(&mut figures, extent)?;
+    for (name, part) in PARTS {
+        if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
+            line(format!("{name}…"));
+            part(&mut figures, extent)?;
+        }
+    }
     line(figures.table());
     let file = Path::new("target/bench.json");
     figures.write(file)?;

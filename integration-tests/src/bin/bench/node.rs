@@ -76,7 +76,7 @@ fn idle(site: &mut Site) -> Result<f64> {
 }
 
 /// Publishes one file under many ids, as a program would: through the management socket.
-fn publish_many(site: &Site, file: &Path, count: usize) -> Result<()> {
+pub(crate) fn publish_many(site: &Site, file: &Path, count: usize) -> Result<()> {
     std::fs::write(file, "one")?;
     let (socket, file) = (site.path("sekisho.sock"), file.to_str().context("no UTF-8")?);
     let publish = |number: usize| {
