@@ -75,9 +75,8 @@ impl Schemas {
                 .with_context(|| format!("`{}` holds no schemas of the kit", folder.display()))?;
             for entry in entries {
                 let schema = mended(&std::fs::read_to_string(entry?.path())?)?;
-                let id =
-                    schema.get("$id").and_then(Value::as_str).context("a schema without $id")?;
-                registry = registry.add(id.to_owned(), schema)?;
+                let id = schema.get("$id").and_then(Value::as_str).map(str::to_owned);
+                registry = registry.add(id.context("a schema without $id")?, schema)?;
             }
         }
         let registry = registry.prepare()?;

@@ -263,7 +263,7 @@ fn with_facts(
 ) -> RecordDraft {
     let mut account = account(agreement, reason);
     for (name, value) in facts {
-        account = account.fact(*name, value.clone());
+        account = account.fact(name, value.clone());
     }
     record.account(account)
 }

@@ -48,13 +48,13 @@ pub fn subject(partner: &Partner) -> Subject {
         region: partner.region.clone(),
         locations: partner.origins.clone(),
         attributes: (partner.attributes.clone().into_iter())
-            .chain(partner.operator_id.iter().map(operator_id))
+            .chain(partner.operator_id.as_deref().map(operator_id))
             .collect(),
     }
 }
 
-fn operator_id(id: &String) -> (String, BTreeSet<String>) {
-    ("operatorId".to_owned(), BTreeSet::from([id.clone()]))
+fn operator_id(id: &str) -> (String, BTreeSet<String>) {
+    ("operatorId".to_owned(), BTreeSet::from([id.to_owned()]))
 }
 
 /// A dataset as policies see it, and how we deliver.

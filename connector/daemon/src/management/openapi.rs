@@ -19,7 +19,7 @@ who made it. Members that are not known are refused in requests; in answers new 
 /// The whole document.
 pub(super) fn document(routes: &[Route]) -> Value {
     let mut schemas = SchemaSettings::draft2020_12()
-        .with(|settings| "/components/schemas".clone_into(&mut settings.definitions_path.to_mut()))
+        .with(|settings| "/components/schemas".clone_into(settings.definitions_path.to_mut()))
         .into_generator();
     let mut paths = Map::new();
     for route in routes {

@@ -584,8 +584,8 @@ fn trust(node: &Node, file: &PartnerFile) -> Trust {
     let store = node.identity.trust.load();
     let lists_due = store.partner(&material.participant).and_then(|trust| trust.next_update());
     Trust {
-        san_uris: material.san_uris.iter().cloned().collect(),
-        san_dns: material.san_dns.iter().cloned().collect(),
+        san_uris: material.san_uris.to_vec(),
+        san_dns: material.san_dns.to_vec(),
         pins: material.pins.iter().map(hex::encode).collect(),
         server_anchors: anchors(&material.server_anchors),
         client_anchors: anchors(&material.client_anchors),

@@ -42,7 +42,7 @@ fn a_key_is_made_as_asked_or_refused_without_a_trace() {
         (asked("k", Role::PolicyAdministrator), None),
         (asked("k", Role::Auditor), None),
         (asked("k", Role::Application), None),
-        (asked(&long[..63], Role::Auditor), None),
+        (asked(&"a".repeat(63), Role::Auditor), None),
         (asked(&long, Role::Auditor), Some(KeyError::Name(long.clone()))),
         (asked("", Role::Auditor), Some(KeyError::Name(String::new()))),
         (asked("K", Role::Auditor), Some(KeyError::Name("K".to_owned()))),

@@ -10,7 +10,6 @@ fn purposes() -> Purposes {
     let purpose = |wider: &[&str]| Purpose {
         title: String::new(),
         part_of: wider.iter().map(|name| (*name).to_owned()).collect(),
-        ..Purpose::default()
     };
     Purposes::new(BTreeMap::from([
         ("quality".to_owned(), purpose(&[])),
