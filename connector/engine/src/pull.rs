@@ -34,7 +34,10 @@ pub struct Wanted {
 
 /// How a pull begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is taken apart at once")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, and it is taken apart at once"
+)]
 pub enum Begun {
     /// It runs.
     Running(Pull),

@@ -25,8 +25,11 @@ use protocol::path::BaseUrl;
 use provenance::{Bundle, Leaf, Token};
 use serde_json::Value;
 
-/// Every target by its name, which is that of its corpus.
-pub(crate) const TARGETS: [(&str, fn(&[u8])); 16] = [
+/// A target's name, which is that of its corpus, and what it does with bytes.
+pub(crate) type Target = (&'static str, fn(&[u8]));
+
+/// Every target.
+pub(crate) const TARGETS: [Target; 16] = [
     ("json", bounded_json),
     ("catalog", catalog),
     ("negotiation", negotiation),

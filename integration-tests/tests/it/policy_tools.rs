@@ -220,7 +220,8 @@ fn with_activation_by_command_a_change_is_a_draft_until_somebody_activates_it() 
         supplier.run(&long_ago)?.expect(66)?;
 
         let set = text(&first, "/set");
-        let back = ["policy", "rollback", &set[..12], "--yes", "--reason", "audits again"];
+        let short = set.chars().take(12).collect::<String>();
+        let back = ["policy", "rollback", &short, "--yes", "--reason", "audits again"];
         assert_eq!(supplier.ask(&back)?["changed"], true);
         pull("two", 0)?;
         assert_eq!(supplier.ask(&["policy", "history"])?["filed"], false);

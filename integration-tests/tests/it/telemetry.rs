@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -58,7 +58,8 @@ async fn take(
     sender: mpsc::Sender<Export>,
 ) -> Result<Response<Empty<Bytes>>, Infallible> {
     let path = request.uri().path().to_owned();
-    if let Ok(body) = request.into_body().collect().await {
+    #[expect(clippy::disallowed_methods, reason = "the body is limited here")]
+    if let Ok(body) = Limited::new(request.into_body(), 1 << 24).collect().await {
         // An error means that the test is over.
         let _ = sender.send((path, body.to_bytes()));
     }
