@@ -243,7 +243,7 @@ fn a_list_is_published_in_whole_groups_and_goes_on_where_it_was() -> Result<()> 
         note(scene, "one.txt", "one")?;
         note(scene, "two.txt", "two")?;
         let line = |number: usize, policy: &str| {
-            let path = if number % 2 == 0 { "one.txt" } else { "two.txt" };
+            let path = if number.is_multiple_of(2) { "one.txt" } else { "two.txt" };
             let title = format!("Part {number}");
             json!({ "path": path, "id": format!("p-{number:04}"), "title": title, "policies": [policy] })
                 .to_string()

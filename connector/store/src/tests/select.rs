@@ -22,14 +22,14 @@ fn form(number: u64, form: u64) -> Entity {
     };
     let mixed = number.wrapping_mul(7).wrapping_add(form.wrapping_mul(13));
     for (tag, divisor) in [("a", 2), ("b", 3), ("c", 11)] {
-        if mixed % divisor == 0 {
+        if mixed.is_multiple_of(divisor) {
             dataset.tags.insert(tag.to_owned());
         }
     }
-    if mixed % 5 == 0 {
+    if mixed.is_multiple_of(5) {
         dataset.policies.insert("open".to_owned());
     }
-    if mixed % 4 == 0 {
+    if mixed.is_multiple_of(4) {
         dataset.media_type = "application/json".to_owned();
     }
     if mixed % 17 == 3 {
