@@ -16,6 +16,7 @@ use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::{DigitallySignedStruct, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio_rustls::TlsConnector;
@@ -252,6 +253,27 @@ impl Peer {
             }
             Ok(replies)
         })
+    }
+
+    /// Begins to post a document that never comes, on a connection that is held until what this returns is dropped.
+    ///
+    /// # Errors
+    /// When the connection cannot be made.
+    pub fn begin_post(&self, path: &str) -> Result<impl Sized + use<>> {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n{{",
+            self.to
+        );
+        let begun = async {
+            let mut stream = self.handshake().await?;
+            stream.write_all(head.as_bytes()).await?;
+            stream.flush().await?;
+            anyhow::Ok(stream)
+        };
+        let stream = self.runtime.block_on(async {
+            tokio::time::timeout(LIMIT, begun).await.context("no connection")?
+        })?;
+        Ok((Arc::clone(&self.runtime), stream))
     }
 
     /// Only shakes hands; what the node presented, leaf first.

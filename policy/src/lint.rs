@@ -46,6 +46,8 @@ pub fn lint(site: &Site, options: Options) -> Vec<Finding> {
         look.findings.sort_by_key(|finding| (finding.diagnostic.line, finding.diagnostic.column));
         findings.append(&mut look.findings);
     }
+    let groups = site.rules.unknown_groups().into_iter();
+    findings.extend(groups.map(|diagnostic| Finding { code: "unknown-group", diagnostic }));
     findings.extend(purposes(site));
     findings
 }

@@ -1,5 +1,6 @@
 //! The set of policies that rules at a time: immutable, hashed, rebuilt from its sources.
 
+mod groups;
 mod index;
 mod purposes;
 #[cfg(test)]
@@ -14,6 +15,7 @@ use crate::{odrl, terms};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -48,6 +50,7 @@ struct Inner {
     by_dataset: BTreeMap<String, BTreeSet<String>>,
     by_tag: BTreeMap<String, BTreeSet<String>>,
     index: index::Index,
+    unreadable: Vec<Diagnostic>,
 }
 
 /// What a set is stored as: everything to rebuild it, and nothing else.
@@ -106,12 +109,6 @@ pub enum RebuildError {
         /// The version found.
         found: u32,
     },
-    /// A file that was accepted once is no longer.
-    #[error("the stored policy file no longer compiles: {first}")]
-    Refused {
-        /// The first finding.
-        first: Diagnostic,
-    },
 }
 
 impl RuleSet {
@@ -124,58 +121,41 @@ impl RuleSet {
         groups: &Groups,
         purposes: &Purposes,
     ) -> Result<Self, Vec<Diagnostic>> {
-        let parents = parents(sources);
-        let words = file::Words { groups, purposes, parents: &parents };
-        let mut findings = Vec::new();
-        let mut files = BTreeMap::new();
-        let mut policies = BTreeMap::new();
-        let mut restrictions = Restrictions::default();
-        for source in sources {
-            if source.name == RESTRICTIONS_FILE {
-                match file::read_restrictions(&source.bytes, &words) {
-                    Ok(read) => restrictions = read,
-                    Err(errors) => findings.extend(errors),
-                }
-                let text = String::from_utf8_lossy(&source.bytes).into_owned();
-                files.insert(source.name.clone(), text);
-                continue;
-            }
-            let compiled = file::read(&source.name, &source.bytes, &words)
-                .and_then(|read| CompiledPolicy::new(&source.name, read));
-            match compiled {
-                Ok(policy) => {
-                    if policies.contains_key(&policy.name) {
-                        findings.push(Diagnostic::at(
-                            &source.name,
-                            "",
-                            0..0,
-                            format!("there are two policies named `{}`", policy.name),
-                            "give one of the files another name",
-                        ));
-                    }
-                    policies.insert(policy.name.clone(), Arc::new(policy));
-                    let text = String::from_utf8_lossy(&source.bytes).into_owned();
-                    files.insert(source.name.clone(), text);
-                }
-                Err(errors) => findings.extend(errors),
-            }
+        let compiled = Compiled::new(sources, groups, purposes);
+        if !compiled.findings.is_empty() {
+            return Err(compiled.findings);
         }
-        if !findings.is_empty() {
-            return Err(findings);
-        }
+        let text = |source: &Source| String::from_utf8_lossy(&source.bytes).into_owned();
+        let files = sources.iter().map(|source| (source.name.clone(), text(source))).collect();
         let sources = Sources {
             version: STORED_VERSION,
             files,
             groups: groups.clone(),
             purposes: purposes.clone(),
         };
-        Ok(Self { inner: Arc::new(Inner::new(sources, policies, restrictions)) })
+        Ok(Self { inner: Arc::new(Inner::new(sources, compiled)) })
     }
 
-    /// The same policies under other groups.
+    /// Puts a set that ruled once together again. What this release cannot read denies: a policy is offered to nobody, and
+    /// without the site's restrictions nothing is permitted. The sources stay as they are, and so does the hash.
+    fn restored(sources: Sources) -> Self {
+        let files: Vec<_> = (sources.files.iter())
+            .map(|(name, text)| Source { name: name.clone(), bytes: text.clone().into_bytes() })
+            .collect();
+        let compiled = Compiled::new(&files, &sources.groups, &sources.purposes);
+        Self { inner: Arc::new(Inner::new(sources, compiled)) }
+    }
+
+    /// The set in force under other groups. What cannot be read under them denies, as what cannot be read of a stored set.
+    #[must_use]
+    pub fn among(&self, groups: &Groups) -> Self {
+        Self::restored(Sources { groups: groups.clone(), ..self.inner.sources.clone() })
+    }
+
+    /// The same policies under other groups, to be put in force again.
     ///
     /// # Errors
-    /// Every finding: a policy may name a group that is gone.
+    /// Every finding: a rule of the language may have changed, or a group be misspelt under the names of now.
     pub fn regrouped(&self, groups: &Groups) -> Result<Self, Vec<Diagnostic>> {
         let sources: Vec<_> = (self.files())
             .map(|(name, text)| Source { name: name.to_owned(), bytes: text.as_bytes().to_vec() })
@@ -192,7 +172,7 @@ impl RuleSet {
             groups: Groups::new(),
             purposes: Purposes::default(),
         };
-        Self { inner: Arc::new(Inner::new(sources, BTreeMap::new(), Restrictions::default())) }
+        Self { inner: Arc::new(Inner::new(sources, Compiled::default())) }
     }
 
     /// SHA-256 over all sources, groups and purposes: the identity of the set in the journal.
@@ -284,6 +264,13 @@ impl RuleSet {
         &self.inner.restrictions
     }
 
+    /// What this release cannot read of a set that an earlier one put in force. It denies: a policy is offered to nobody, and
+    /// where it is the site's restrictions, nothing is permitted.
+    #[must_use]
+    pub fn unreadable(&self) -> &[Diagnostic] {
+        &self.inner.unreadable
+    }
+
     /// The files of the set with their texts, by name.
     pub fn files(&self) -> impl Iterator<Item = (&str, &str)> {
         self.inner.sources.files.iter().map(|(name, text)| (name.as_str(), text.as_str()))
@@ -309,12 +296,55 @@ fn parents(sources: &[Source]) -> BTreeMap<String, odrl::Policy> {
     sources.iter().filter(|source| is_odrl(&source.name)).filter_map(read).collect()
 }
 
+/// The sources of a set, compiled as far as they are right.
+#[derive(Default)]
+struct Compiled {
+    policies: BTreeMap<String, Arc<CompiledPolicy>>,
+    restrictions: Restrictions,
+    findings: Vec<Diagnostic>,
+}
+
+impl Compiled {
+    fn new(sources: &[Source], groups: &Groups, purposes: &Purposes) -> Self {
+        let parents = parents(sources);
+        let words = file::Words { groups, purposes, parents: &parents };
+        let mut compiled = Self::default();
+        for source in sources {
+            if let Err(errors) = compiled.add(source, &words) {
+                compiled.findings.extend(errors);
+            }
+        }
+        compiled
+    }
+
+    fn add(&mut self, source: &Source, words: &file::Words<'_>) -> Result<(), Vec<Diagnostic>> {
+        if source.name == RESTRICTIONS_FILE {
+            // Of an unreadable prohibition nobody knows what it leaves permitted.
+            self.restrictions = Restrictions::unreadable();
+            self.restrictions = file::read_restrictions(&source.bytes, words)?;
+            return Ok(());
+        }
+        let policy = file::read(&source.name, &source.bytes, words)
+            .and_then(|read| CompiledPolicy::new(&source.name, read))?;
+        match self.policies.entry(policy.name.clone()) {
+            Entry::Vacant(entry) => {
+                entry.insert(Arc::new(policy));
+                Ok(())
+            }
+            Entry::Occupied(_) => Err(vec![Diagnostic::at(
+                &source.name,
+                "",
+                0..0,
+                format!("there are two policies named `{}`", policy.name),
+                "give one of the files another name",
+            )]),
+        }
+    }
+}
+
 impl Inner {
-    fn new(
-        sources: Sources,
-        policies: BTreeMap<String, Arc<CompiledPolicy>>,
-        restrictions: Restrictions,
-    ) -> Self {
+    fn new(sources: Sources, compiled: Compiled) -> Self {
+        let Compiled { policies, restrictions, findings: unreadable } = compiled;
         let mut by_dataset: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         let mut by_tag: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for policy in policies.values() {
@@ -326,7 +356,8 @@ impl Inner {
             }
         }
         let index = index::Index::new(&policies);
-        Self { hash: sources.hash(), sources, policies, restrictions, by_dataset, by_tag, index }
+        let hash = sources.hash();
+        Self { hash, sources, policies, restrictions, by_dataset, by_tag, index, unreadable }
     }
 }
 
@@ -374,14 +405,7 @@ impl TryFrom<Sources> for RuleSet {
         if stored.version != STORED_VERSION {
             return Err(RebuildError::Version { found: stored.version });
         }
-        let sources: Vec<_> = (stored.files.into_iter())
-            .map(|(name, text)| Source { name, bytes: text.into_bytes() })
-            .collect();
-        Self::compile(&sources, &stored.groups, &stored.purposes).map_err(|findings| {
-            let first = findings.into_iter().next();
-            let missing = || Diagnostic::at("", "", 0..0, "no finding", "");
-            RebuildError::Refused { first: first.unwrap_or_else(missing) }
-        })
+        Ok(Self::restored(stored))
     }
 }
 

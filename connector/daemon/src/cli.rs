@@ -35,6 +35,7 @@ mod pki;
 mod policy;
 mod provenance;
 mod pull;
+mod pulls;
 mod serve;
 mod transfer;
 
@@ -110,6 +111,7 @@ async fn ask(command: Command, client: &Client, output: Output) -> Result<(), Fa
         Command::Dataset(command) => dataset::run(command, client, output).await,
         Command::Catalog(command) => exchange::catalog(&command, client, output).await,
         Command::Pull(command) => pull::run(&command, client, output).await,
+        Command::Pulls(command) => pulls::run(command, client, output).await,
         Command::Negotiation(command) => negotiation::run(command, client, output).await,
         Command::Approvals(command) => approvals::run(command, client, output).await,
         Command::Duty(command) => duty::run(command, client, output).await,

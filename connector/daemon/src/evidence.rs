@@ -1,5 +1,6 @@
 //! Provenance: tokens signed with each grant, the bundles given out, and those that came with what we received.
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -206,7 +207,10 @@ pub async fn keep(node: &Arc<Node>, pull: &str, bundle: &[u8]) -> Result<(), Evi
     let target = path.clone();
     tokio::task::spawn_blocking(move || {
         if let Some(directory) = target.parent() {
-            std::fs::create_dir_all(directory)
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(directory)
                 .map_err(|error| failed(directory.to_owned(), error.to_string()))?;
         }
         certs::files::replace_public(&target, &bytes)

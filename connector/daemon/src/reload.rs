@@ -97,7 +97,8 @@ async fn wanted_rules(
     };
     match wanted {
         Wanted::Configured if is_filed => Ok(policies::load(&node.paths, registry)?),
-        Wanted::Configured => Ok(regrouped(&in_force().await?)?),
+        // What rules already stops nothing: what cannot be read of it denies.
+        Wanted::Configured => Ok(in_force().await?.among(&registry.groups())),
         Wanted::Filed(expected) => {
             let rules = policies::load(&node.paths, registry)?;
             match expected {
@@ -135,6 +136,7 @@ async fn activate(
     for partner in &partners {
         digest.update(partner.file_sha256.as_bytes());
     }
+    report(&rules);
     let rules = Rules { v: 1, hash: hex::encode(digest.finalize()), set: Arc::new(rules) };
     let known = known(node).await?;
     let changes = node
@@ -148,6 +150,28 @@ async fn activate(
         tracing::info!(event = "rules.activated");
     }
     Ok(changes)
+}
+
+/// Logs what a set has that denies, and what is most likely misspelt.
+fn report(rules: &RuleSet) {
+    for found in rules.unreadable() {
+        tracing::error!(
+            event = "policies.unreadable",
+            file = found.file,
+            line = found.line,
+            problem = found.message,
+            "the policy in force cannot be read by this release and denies; correct the file and activate it"
+        );
+    }
+    for found in rules.unknown_groups() {
+        tracing::warn!(
+            event = "policies.unknown_group",
+            file = found.file,
+            line = found.line,
+            problem = found.message,
+            help = found.help,
+        );
+    }
 }
 
 async fn known(node: &Node) -> Result<Vec<protocol::id::ParticipantId>, engine::StoreError> {

@@ -88,7 +88,7 @@ pub fn bare(status: StatusCode) -> Response<Body> {
 /// The status of a refusal: DSP wants 404 for what may not be seen and 400 for what is not legal.
 pub fn status_of(kind: RefusalKind) -> StatusCode {
     match kind {
-        RefusalKind::NotFound => StatusCode::NOT_FOUND,
+        RefusalKind::NotFound | RefusalKind::NewVersion => StatusCode::NOT_FOUND,
         RefusalKind::Policy
         | RefusalKind::DutyOverdue
         | RefusalKind::AgreementEnded
@@ -106,6 +106,7 @@ pub fn status_of(kind: RefusalKind) -> StatusCode {
 pub fn code_of(kind: RefusalKind) -> &'static str {
     match kind {
         RefusalKind::NotFound => "not-found",
+        RefusalKind::NewVersion => engine::pull::NEW_VERSION_CODE,
         RefusalKind::Policy => engine::process::POLICY_CODE,
         RefusalKind::DutyOverdue => engine::process::DUTY_CODE,
         RefusalKind::AgreementEnded => engine::agreements::ENDED_CODE,

@@ -6,10 +6,11 @@ use protocol::transfer::{Process, State};
 
 use crate::agreements::ENDED_CODE;
 use crate::context::{self, Context, Decided, Fresh, Peer, Stop, settle};
-use crate::entity::{Failure, PartnerState, Transfer};
+use crate::entity::{Dataset, Failure, PartnerState, Transfer};
 use crate::judge::{self, Uses};
 use crate::permit::{EndReason, Permit};
 use crate::process::{POLICY_CODE, is_terminating};
+use crate::pull::NEW_VERSION_CODE;
 use crate::refusal::{Refusal, RefusalKind};
 use crate::transfer::{self, account, finish, granted_agreement, of_peer, outbox_key};
 use crate::{Account, Category, Decision, Entity, Key, LogId, Need, RecordDraft, RecordKind, View};
@@ -20,7 +21,7 @@ pub struct Admitted {
     /// The transfer, with its grant.
     pub transfer: Transfer,
     /// The dataset as published now.
-    pub dataset: crate::entity::Dataset,
+    pub dataset: Dataset,
 }
 
 /// Judges one data request. The access token proves which transfer it is for, the connection who asks; everything that the
@@ -66,7 +67,7 @@ fn try_admit(
     let dataset = transfer::available_dataset(view, fresh, &holds.agreement)?;
     if dataset.digests != grant.digests {
         let text = "the dataset has a new version; request a new transfer";
-        return Err(fresh.refuse(RefusalKind::NotFound, text, text));
+        return Err(fresh.refuse(RefusalKind::NewVersion, text, text));
     }
     let permit = Permit {
         transfer: transfer.pid.clone(),
@@ -183,7 +184,7 @@ pub(crate) fn recheck(view: &dyn View, permit: &Permit) -> Result<Option<EndReas
         let dataset = transfer::available_dataset(view, &fresh, &holds.agreement)?;
         if dataset.digests != permit.digests {
             let text = "the dataset has a new version";
-            return Err(fresh.refuse(RefusalKind::NotFound, text, text));
+            return Err(fresh.refuse(RefusalKind::NewVersion, text, text));
         }
         // INVARIANT: an answer that changes at another instant than the permit says ends the permit; the next request
         // gets one with the right instant.
@@ -210,6 +211,7 @@ fn ended_by(refusal: Refusal) -> EndReason {
                 | RefusalKind::AgreementEnded
                 | RefusalKind::Suspended
                 | RefusalKind::NotFound
+                | RefusalKind::NewVersion
         ),
         by_policy: matches!(refusal.kind, RefusalKind::Policy),
         external: refusal.external,
@@ -241,9 +243,13 @@ pub(crate) fn cut(
         return Ok(vec![cut]);
     }
     let agreement = context::agreement(view, &permit.agreement)?;
+    let dataset = context::dataset(view, &permit.dataset)?;
+    let is_replaced =
+        |dataset: &Dataset| dataset.is_available() && dataset.digests != permit.digests;
     let code = match agreement {
         Some(agreement) if agreement.ended.is_some() => ENDED_CODE,
         _ if reason.by_policy => POLICY_CODE,
+        _ if dataset.as_ref().is_some_and(is_replaced) => NEW_VERSION_CODE,
         _ => "ended",
     };
     let failure = Failure {

@@ -14,7 +14,8 @@ const DESCRIPTION_LIMIT: usize = 48 * 1024;
 /// The longest title and file name, in bytes.
 const TEXT_LIMIT: usize = 4096;
 
-/// Publishes a dataset, or a new version of it. A version name that is empty becomes the next number.
+/// Publishes a dataset, or a new version of it. A version name that is empty becomes the number
+/// after the greatest that an earlier version had, also one that was withdrawn.
 ///
 /// # Errors
 /// [`crate::Need`] when an entity is not loaded.
@@ -92,8 +93,13 @@ fn try_publish(
     let earlier = context::dataset(view, &dataset.id)?;
     let mut published = dataset.clone();
     published.published = now;
+    let last = earlier.as_ref().map_or(0, last_number);
     if published.version.is_empty() {
-        published.version = next_version(earlier.as_ref());
+        let Some(next) = last.checked_add(1) else {
+            let text = "there is no number after that of an earlier version; give a `--version`";
+            return Err(fresh.refuse(RefusalKind::Invalid, text, text));
+        };
+        published.version = next.to_string();
     } else if let Some(earlier) = &earlier
         && earlier.version == published.version
         && earlier.digests != published.digests
@@ -104,6 +110,7 @@ fn try_publish(
         );
         return Err(fresh.refuse(RefusalKind::Invalid, text.clone(), text));
     }
+    published.last_number = last.max(number(&published));
     if serde_json::to_vec(&published).map_or(usize::MAX, |text| text.len()) > DESCRIPTION_LIMIT {
         let text = "title, description, tags and policies are together over 48 KiB; shorten them";
         return Err(fresh.refuse(RefusalKind::Invalid, text, text));
@@ -121,10 +128,13 @@ fn try_publish(
     Ok(Decision::commit(vec![record], published))
 }
 
-/// The number after the latest numbered version; 1 for a first one.
-fn next_version(earlier: Option<&Dataset>) -> String {
-    let latest = earlier.and_then(|dataset| dataset.version.parse::<u64>().ok()).unwrap_or(0);
-    latest.saturating_add(1).to_string()
+/// The greatest number that a version of a dataset had; 0 where none was a number.
+fn last_number(dataset: &Dataset) -> u64 {
+    dataset.last_number.max(number(dataset))
+}
+
+fn number(dataset: &Dataset) -> u64 {
+    dataset.version.parse().unwrap_or(0)
 }
 
 /// Withdraws a dataset: it is no longer offered, and running transfers of it are cut.

@@ -189,6 +189,9 @@ pub struct Dataset {
     pub description: Option<String>,
     /// Which edition this is, as the publisher names it; a number that counts up where none is given.
     pub version: String,
+    /// The greatest number that any version of it had, so that none is given twice.
+    #[serde(default)]
+    pub last_number: u64,
     /// BCP 47 language.
     pub language: Option<String>,
     /// Licence, as an IRI or text.
@@ -666,6 +669,9 @@ pub struct Pull {
     pub purpose: Option<String>,
     /// How far it is.
     pub step: PullStep,
+    /// How often it went on with a new version of the dataset.
+    #[serde(default)]
+    pub renewals: u32,
     /// When it was asked for.
     pub created: Timestamp,
     /// When every byte was here.

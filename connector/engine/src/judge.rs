@@ -146,6 +146,7 @@ fn nothing(rules: &Rules, id: &DatasetId, now: Timestamp) -> Dataset {
         title: String::new(),
         description: None,
         version: String::new(),
+        last_number: 0,
         language: None,
         licence: None,
         confidentiality: None,

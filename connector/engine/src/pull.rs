@@ -17,6 +17,12 @@ use crate::{
     negotiation, transfer,
 };
 
+/// The code of a refusal or termination because the dataset was published again with other bytes.
+pub const NEW_VERSION_CODE: &str = "new-version";
+
+/// How often one pull goes on with a new version of its dataset.
+const RENEWALS_MAX: u32 = 3;
+
 /// What is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
@@ -78,6 +84,7 @@ fn try_begin(
         dataset: wanted.dataset.clone(),
         purpose: wanted.purpose.clone(),
         step: PullStep::Failed { failure: failure("not-begun", "not begun") },
+        renewals: 0,
         created: view.now(),
         received: None,
     };
@@ -262,7 +269,13 @@ fn download_next(
             let reason = transfer
                 .failure
                 .unwrap_or_else(|| failure("terminated", "the provider ended the transfer"));
-            fail_with(pull, reason)
+            match renew(view, context, fresh, &pull, &transfer.agreement, &reason)? {
+                Some((records, transfer)) => {
+                    let wait = vec![Key::Transfer(transfer.pid), Key::Pull(pull.id)];
+                    Ok(Decision::commit(records, Next::Wait(wait)))
+                }
+                None => fail_with(pull, reason),
+            }
         }
         (Some(TransferState::Completed), _) => {
             let reason = "the transfer was completed before every byte was here";
@@ -362,7 +375,7 @@ pub fn delivered(view: &dyn View, fresh: &Fresh, id: &str) -> Decided<Pull> {
     })())
 }
 
-/// A pull cannot go on.
+/// A pull cannot go on. Where the dataset was published again, it goes on with the new version.
 ///
 /// # Errors
 /// [`Need`] when an entity is not loaded.
@@ -373,28 +386,97 @@ pub fn fail(
     id: &str,
     failure: &Failure,
 ) -> Decided<()> {
-    settle((|| {
-        let pull = existing(view, fresh, id)?;
-        if pull.is_closed() {
-            return Ok(Decision::answer(()));
+    settle(try_end(view, context, fresh, id, failure, None).map(|decision| decision.map(|_| ())))
+}
+
+/// Somebody of ours does not want it any more: what runs for it is terminated, and what was received goes. A pull that has
+/// ended stays as it ended.
+///
+/// # Errors
+/// [`Need`] when an entity is not loaded.
+pub fn cancel(
+    view: &dyn View,
+    context: &Context,
+    fresh: &Fresh,
+    id: &str,
+    reason: &str,
+    person: Option<&str>,
+) -> Decided<Pull> {
+    settle(try_end(view, context, fresh, id, &failure("cancelled", reason), person))
+}
+
+fn try_end(
+    view: &dyn View,
+    context: &Context,
+    fresh: &Fresh,
+    id: &str,
+    failure: &Failure,
+    person: Option<&str>,
+) -> Result<Decision<Pull>, Stop> {
+    let pull = existing(view, fresh, id)?;
+    if pull.is_closed() {
+        return Ok(Decision::answer(pull));
+    }
+    let mut records = Vec::new();
+    match &pull.step {
+        PullStep::Negotiating { negotiation: pid } => {
+            let (code, reason) = (&failure.code, &failure.reason);
+            let ended = negotiation::terminate(view, context, fresh, pid, true, code, reason)?;
+            records.extend(ended.records);
         }
-        let mut records = Vec::new();
-        match &pull.step {
-            PullStep::Negotiating { negotiation: pid } => {
-                let (code, reason) = (&failure.code, &failure.reason);
-                let ended = negotiation::terminate(view, context, fresh, pid, true, code, reason)?;
-                records.extend(ended.records);
-            }
-            PullStep::Transferring { transfer: pid } => {
-                if let Some(mut transfer) = context::transfer(view, pid)? {
-                    records.extend(end(view, context, fresh, &mut transfer, failure)?);
+        PullStep::Transferring { transfer: pid } => {
+            if let Some(mut transfer) = context::transfer(view, pid)? {
+                records.extend(end(view, context, fresh, &mut transfer, failure)?);
+                let renewed = renew(view, context, fresh, &pull, &transfer.agreement, failure)?;
+                if let Some((renewed, _)) = renewed {
+                    records.extend(renewed);
+                    return Ok(Decision::commit(records, pull));
                 }
             }
-            _ => {}
         }
-        records.push(failed(pull, failure.clone()).0);
-        Ok(Decision::commit(records, ()))
-    })())
+        _ => {}
+    }
+    let (record, pull) = failed(pull, failure.clone());
+    records.push(record.person(person.map(str::to_owned)));
+    Ok(Decision::commit(records, pull))
+}
+
+/// A transfer of the new version, under the same agreement, where that is why the one before ended. It is another use. `None`
+/// where it ended for something else, or versions follow each other faster than they can be pulled.
+fn renew(
+    view: &dyn View,
+    context: &Context,
+    fresh: &Fresh,
+    pull: &Pull,
+    agreement: &AgreementId,
+    failure: &Failure,
+) -> Result<Option<(Vec<RecordDraft>, Transfer)>, Stop> {
+    if failure.code != NEW_VERSION_CODE || pull.renewals >= RENEWALS_MAX {
+        return Ok(None);
+    }
+    let partner = context::partner(view, &pull.participant)?;
+    let agreement = context::agreement(view, agreement)?;
+    let (Some(partner), Some(agreement)) = (
+        partner.filter(|partner| partner.state == PartnerState::Active),
+        agreement.filter(|agreement| agreement.ended.is_none()),
+    ) else {
+        return Ok(None);
+    };
+    let (transfer, mut records) = match request_transfer(view, context, fresh, &partner, &agreement)
+    {
+        Ok(requested) => requested,
+        Err(Stop::Refuse(_)) => return Ok(None),
+        Err(need) => return Err(need),
+    };
+    let pull = Pull {
+        step: PullStep::Transferring { transfer: transfer.pid.clone() },
+        renewals: pull.renewals + 1,
+        ..pull.clone()
+    };
+    if let Some(last) = records.pop() {
+        records.push(last.put(Key::Pull(pull.id.clone()), pull));
+    }
+    Ok(Some((records, transfer)))
 }
 
 /// Ends the transfer of a pull, where it is not over or ending already. Any message of ours may have reached the provider.

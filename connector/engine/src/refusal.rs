@@ -13,6 +13,8 @@ use crate::{Account, Category, LogId, RecordDraft, RecordKind};
 pub enum RefusalKind {
     /// It does not exist, or this party may not know that it does.
     NotFound,
+    /// What was granted was replaced by a new version.
+    NewVersion,
     /// A policy that the party may see refuses.
     Policy,
     /// A duty of an agreement was not done in time: until it is made good, nothing more is released.

@@ -48,7 +48,7 @@ struct Use {
 }
 
 /// Makes a directory that is nobody else's to read, with those above it.
-fn create_private(path: &Path) -> io::Result<()> {
+pub(crate) fn create_private(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 

@@ -18,6 +18,7 @@ use journal::log::{ReadError, StoredRecord as RawRecord};
 use journal::tlog::{Frontier, Hash, leaf_hash};
 use journal::tree::{TreeError, TreeFiles};
 
+use crate::directory::create_private;
 use crate::frames::{FrameReader, position};
 use crate::record::StoredRecord;
 use positions::Positions;
@@ -99,7 +100,7 @@ pub enum EvidenceError {
 impl Trees {
     /// The trees in a directory, at the sizes that a snapshot says.
     pub(crate) fn open(directory: &Path, frontiers: Vec<(TreeId, Frontier)>) -> io::Result<Self> {
-        fs::create_dir_all(directory)?;
+        create_private(directory)?;
         let logs = frontiers
             .into_iter()
             .map(|(log, frontier)| (log, Log { frontier, ..Log::default() }))

@@ -189,3 +189,24 @@ fn nothing_is_published_without_a_yes() -> Result<()> {
         Ok(())
     })
 }
+
+#[test]
+fn a_new_partner_is_not_taken_where_nobody_can_compare_the_fingerprint() -> Result<()> {
+    Scene::play(|scene| {
+        let (supplier, customer) = (scene.site("b")?, scene.site("a")?);
+        let card = scene.file("a.card");
+        let issued = customer.ask(&["partner", "card", "-o", word(&card)?])?;
+        let add = ["partner", "add", word(&card)?, "--name", "a"];
+        for more in [None, Some("--yes")] {
+            let words: Vec<&str> = add.into_iter().chain(more).collect();
+            let refused = supplier.run(&words)?;
+            assert_ne!(refused.code, Some(0), "{words:?}");
+            assert!(refused.stdout.contains("--fingerprint"), "{words:?}: {}", refused.stdout);
+        }
+        assert_eq!(supplier.ask(&["partner", "list"])?["partners"], serde_json::json!([]));
+        let fingerprint = issued["fingerprint"].as_str().context("no fingerprint")?;
+        let words: Vec<&str> = add.into_iter().chain(["--fingerprint", fingerprint]).collect();
+        supplier.ask(&words)?;
+        Ok(())
+    })
+}

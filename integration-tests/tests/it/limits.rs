@@ -6,6 +6,7 @@ use anyhow::Result;
 use http::Method;
 use integration_tests::clocked::ClockedNode;
 use integration_tests::connector::{BASE, Connector, text};
+use integration_tests::peer::Peer;
 use integration_tests::scene::Scene;
 use integration_tests::site::{Plan, Site};
 use integration_tests::wait;
@@ -153,5 +154,57 @@ fn unlike_refusals_each_keep_their_reason_and_a_flood_of_them_is_bounded() -> Re
         let written = supplier.records("a", "request-refused")?.len();
         assert!(flooded > 0 && written < 40, "{flooded} were answered 429, {written} recorded");
         Ok(())
+    })
+}
+
+#[test]
+fn catalog_requests_at_once_are_bounded_for_each_partner() -> Result<()> {
+    Scene::play(|scene| {
+        let plan = scene.plan("b").setting(
+            "partner_listener",
+            "max_concurrent_catalog_requests_per_partner_count",
+            "1",
+        );
+        let (supplier, customer) = stage(scene, plan)?;
+        let connector = Connector::play(&customer, &supplier)?;
+        let asking = json!({
+            "@context": [integration_tests::connector::CONTEXT],
+            "@type": "CatalogRequestMessage",
+        });
+        let path = format!("{BASE}/catalog/request");
+        let held = connector.peer.begin_post(&path)?;
+        let reply = wait::until("a second one is refused", Duration::from_secs(20), || {
+            let reply = connector.peer.post(&path, &asking)?;
+            Ok((reply.status == 429).then_some(reply))
+        })?;
+        assert_ne!(reply.header("retry-after"), "", "{reply:?}");
+        let body = reply.json()?.to_string();
+        assert!(body.contains("wait for them"), "{body}");
+        drop(held);
+        wait::until("the place is free again", Duration::from_secs(20), || {
+            Ok((connector.peer.post(&path, &asking)?.status == 200).then_some(()))
+        })
+    })
+}
+
+#[test]
+fn handshakes_that_one_address_leaves_open_are_bounded() -> Result<()> {
+    Scene::play(|scene| {
+        let plan = scene
+            .plan("b")
+            .setting("partner_listener", "max_handshakes_per_address_count", "1")
+            .setting("partner_listener", "handshake_timeout_ms", "60000");
+        let (supplier, customer) = stage(scene, plan)?;
+        let peer = Peer::of(&customer, &supplier)?;
+        let version = "/.well-known/dspace-version";
+        assert_eq!(peer.get(version, &[])?.status, 200);
+        let silent = std::net::TcpStream::connect(supplier.address())?;
+        wait::until("another handshake is refused", Duration::from_secs(20), || {
+            Ok(peer.get(version, &[]).is_err().then_some(()))
+        })?;
+        drop(silent);
+        wait::until("the place is free again", Duration::from_secs(20), || {
+            Ok(peer.get(version, &[]).is_ok_and(|reply| reply.status == 200).then_some(()))
+        })
     })
 }

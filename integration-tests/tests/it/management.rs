@@ -129,6 +129,7 @@ const OTHERS: [(&str, &[&str]); 69] = [
     ("policies.show", READERS),
     ("policies.terms", READERS),
     ("pulls.begin", APPLICATIONS),
+    ("pulls.cancel", APPLICATIONS),
     ("pulls.content", APPLICATIONS),
     ("pulls.delivered", APPLICATIONS),
     ("pulls.list", READERS_AND_APPLICATIONS),

@@ -195,6 +195,32 @@ fn what_the_administrator_declares_of_a_partner_decides() -> Result<()> {
     })
 }
 
+#[test]
+fn a_group_whose_last_member_left_matches_nobody_and_is_warned_of() -> Result<()> {
+    Scene::play(|scene| {
+        let Pair { mut supplier, customer } = Pair::new(scene)?;
+        supplier.publish(&note(scene, "one.txt", "one")?, "one", "open")?;
+        assert_eq!(supplier.ask(&["status"])?["policies"]["warnings"], json!([]));
+        // The group `partners` has no member then.
+        supplier.ask(&["partner", "remove", "a", "--yes"])?;
+        let warned = supplier.ask(&["status"])?["policies"]["warnings"].clone();
+        let problem = warned[0]["problem"].as_str().unwrap_or_default();
+        assert!(problem.contains("`partners`"), "{warned}");
+        let checked = supplier.ask(&["check"])?["warnings"].to_string();
+        assert!(
+            checked.contains("policies/open.toml:5: no partner is in a group `partners`"),
+            "{checked}"
+        );
+        assert!(supplier.log()?.contains("policies.unknown_group"));
+        supplier.restart()?;
+
+        supplier.register(&customer, &["partners"])?;
+        assert_eq!(supplier.ask(&["status"])?["policies"]["warnings"], json!([]));
+        customer.ask(&["pull", "b", "one", "-o", word(&scene.file("got"))?])?;
+        Ok(())
+    })
+}
+
 /// An answer without what is random in it: the lengths stay.
 fn masked(reply: &Reply) -> (u16, Vec<(String, String)>, String, usize) {
     let headers = reply

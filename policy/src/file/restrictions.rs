@@ -50,6 +50,21 @@ impl Restriction {
     }
 }
 
+impl Restrictions {
+    /// What stands for restrictions that cannot be read: nothing is permitted to anybody.
+    pub(crate) fn unreadable() -> Self {
+        let all = Restriction {
+            reason: "this site's restrictions cannot be read".to_owned(),
+            audience: Audience { anyone_registered: true, ..Audience::default() },
+            datasets: BTreeSet::new(),
+            tags: BTreeSet::new(),
+            terms: but(everything()),
+            spot: Spot::default(),
+        };
+        Self { title: String::new(), list: vec![all] }
+    }
+}
+
 pub(super) fn restrictions(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Restrictions {
     reader.known(root, "restrictions.toml", keys::RESTRICTIONS);
     let title = reader.text(root, "title").map(|text| text.value).unwrap_or_default();
@@ -62,7 +77,7 @@ pub(super) fn restrictions(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Restr
             let help = "add reason = \"…\": whoever is stopped by it asks why";
             reader.finding(span.clone(), "this restriction does not say why", help);
         }
-        let mut audience = rules::named_parties(reader, table);
+        let mut audience = rules::named_parties(reader, table, "groups");
         audience.anyone_registered = audience.partners.is_empty() && audience.groups.is_empty();
         let datasets = rules::named(reader.texts(table, "datasets"));
         let tags = rules::named(reader.texts(table, "tags"));
@@ -81,11 +96,6 @@ pub(super) fn restrictions(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Restr
 
 /// Everything is permitted but what is prohibited.
 fn but(prohibitions: Vec<Rule>) -> Policy {
-    // Every action is included in one of these two (vocabulary 4.3).
-    let permissions = ["use", "transfer"].map(|name| Rule {
-        actions: vec![Action { name: name.to_owned(), refinements: Vec::new() }],
-        ..Rule::default()
-    });
     Policy {
         uid: String::new(),
         kind: Kind::Set,
@@ -95,9 +105,18 @@ fn but(prohibitions: Vec<Rule>) -> Policy {
         assignee: None,
         target: None,
         inherits: Vec::new(),
-        permissions: permissions.into(),
+        permissions: everything(),
         prohibitions,
         obligations: Vec::new(),
         not_understood: Vec::new(),
     }
+}
+
+/// A rule for each action that includes others: every action is included in one of these two (vocabulary 4.3).
+fn everything() -> Vec<Rule> {
+    let rule = |name: &str| Rule {
+        actions: vec![Action { name: name.to_owned(), refinements: Vec::new() }],
+        ..Rule::default()
+    };
+    ["use", "transfer"].map(rule).into()
 }

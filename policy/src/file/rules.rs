@@ -60,7 +60,7 @@ fn audience(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Audience {
         return Audience::default();
     };
     reader.known(who, "[who]", keys::WHO);
-    let audience = named_parties(reader, who);
+    let audience = named_parties(reader, who, "except-groups");
     if !audience.anyone_registered && audience.partners.is_empty() && audience.groups.is_empty() {
         let help =
             "add partners = [\"…\"], groups = [\"…\"] or anyone-registered = true under [who]";
@@ -69,31 +69,39 @@ fn audience(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Audience {
     audience
 }
 
-/// The parties that a table names and leaves out. A group must have a member: an empty one is most likely misspelt.
-pub(super) fn named_parties(reader: &mut Reader<'_>, table: &DeTable<'_>) -> Audience {
+/// The parties that a table names and leaves out. `withholding` is the key of the groups whose members get less by it.
+pub(super) fn named_parties(
+    reader: &mut Reader<'_>,
+    table: &DeTable<'_>,
+    withholding: &str,
+) -> Audience {
+    let mut groups = |key: &str| {
+        let groups = reader.texts(table, key);
+        if key == withholding {
+            refuse_misspelt(reader, &groups);
+        }
+        named(groups)
+    };
+    let (groups, except_groups) = (groups("groups"), groups("except-groups"));
     Audience {
         anyone_registered: reader.flag(table, "anyone-registered"),
         partners: named(reader.texts(table, "partners")),
-        groups: known_groups(reader, table, "groups"),
+        groups,
         except_partners: named(reader.texts(table, "except-partners")),
-        except_groups: known_groups(reader, table, "except-groups"),
+        except_groups,
     }
 }
 
-fn known_groups(reader: &mut Reader<'_>, table: &DeTable<'_>, key: &str) -> BTreeSet<String> {
-    let groups = reader.texts(table, key);
+/// A group without members matches nobody, and is only warned of ([`crate::set::RuleSet::unknown_groups`]): its last member may
+/// have left. Where that would give somebody more than was meant, a name that is nearly another's is taken for misspelt.
+fn refuse_misspelt(reader: &mut Reader<'_>, groups: &[Text]) {
     let known = reader.words.groups;
     for group in groups.iter().filter(|group| !known.contains_key(&group.value)) {
-        let names: Vec<_> = known.keys().map(String::as_str).collect();
-        let message = format!("no partner is in a group `{}`", group.value);
-        let help = if names.is_empty() {
-            "put a partner into the group in its file".to_owned()
-        } else {
-            expression::suggestion(&group.value, &names)
-        };
-        reader.finding(group.span.clone(), message, help);
+        if let Some(near) = known.keys().find(|known| expression::is_near(known, &group.value)) {
+            let message = format!("no partner is in a group `{}`", group.value);
+            reader.finding(group.span.clone(), message, format!("did you mean `{near}`?"));
+        }
     }
-    named(groups)
 }
 
 fn what(reader: &mut Reader<'_>, root: &DeTable<'_>) -> (BTreeSet<String>, BTreeSet<String>) {

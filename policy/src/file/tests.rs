@@ -301,7 +301,7 @@ fn the_restrictions_of_the_documentation_compile() {
 
 #[test]
 fn all_findings_come_at_once() {
-    let text = "titel = \"t\"\n[who]\ngroups = [\"custmers\"]\n[[permit]]\nactions = [\"yuse\"]\n";
+    let text = "titel = \"t\"\n[who]\nanyone-registered = true\nexcept-groups = [\"custmers\"]\n[[permit]]\nactions = [\"yuse\"]\n";
     let findings = read_text("p.toml", text.as_bytes()).unwrap_err();
     let messages: Vec<_> = findings.iter().map(|finding| finding.message.as_str()).collect();
     assert_eq!(

@@ -77,8 +77,11 @@ Example:
   sekisho pull b-sha footprint -o footprint.json --purpose cfp-reporting
 
 The file appears only when it is whole and verified; FILE.prov beside it is the evidence, which anybody can verify offline.
-Interrupted, the same command continues where it was.")]
+Interrupted, the same command continues where it was; `sekisho pulls cancel` ends it for good.")]
     Pull(Pull),
+    /// The pulls of this site, those that are over included.
+    #[command(subcommand)]
+    Pulls(Pulls),
     /// Negotiations with partners, step by step.
     #[command(subcommand)]
     Negotiation(Negotiation),
@@ -459,6 +462,26 @@ pub struct Listing {
     /// The member to order by, with `-` before it from the greatest down.
     #[arg(long, value_name = "MEMBER", allow_hyphen_values = true)]
     pub order: Option<String>,
+}
+
+/// `pulls`.
+#[derive(Debug, Subcommand)]
+pub enum Pulls {
+    /// List the newest.
+    List(Listing),
+    /// Show one.
+    Show {
+        /// Its id.
+        id: String,
+    },
+    /// End one: the partner is told, and what was received of it is removed.
+    Cancel {
+        /// Its id.
+        id: String,
+        /// Why: for the journal, and for the partner.
+        #[arg(long)]
+        reason: Option<String>,
+    },
 }
 
 /// `transfer`.

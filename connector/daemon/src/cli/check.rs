@@ -5,9 +5,10 @@ use std::path::Path;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use super::client::Client;
 use super::failure::Failure;
 use super::output::Output;
-use crate::config::{Place, Problem, process_variables};
+use crate::config::{Activation, Place, Problem, process_variables};
 use crate::policies::PoliciesError;
 use crate::site::{Site, SiteError};
 
@@ -18,7 +19,10 @@ const RENEW_WITHIN: SignedDuration = SignedDuration::from_hours(30 * 24);
 pub(super) fn run(directory: &Path, output: Output, now: Timestamp) -> Result<(), Failure> {
     match Site::open(directory, process_variables(), now) {
         Ok(site) => {
-            let summary = summary(&site, now);
+            let mut summary = summary(&site, now);
+            if let Some(warnings) = summary.get_mut("warnings").and_then(Value::as_array_mut) {
+                warnings.extend(unreadable(&site).into_iter().map(Value::from));
+            }
             output.result(&summary, text);
             Ok(())
         }
@@ -52,6 +56,10 @@ fn summary(site: &Site, now: Timestamp) -> Value {
         warnings
             .push(format!("the policy files are a draft that could not be activated\n{problem}"));
     }
+    for found in site.rules.unknown_groups() {
+        let (file, line) = (site.paths.policies.join(&found.file), found.line);
+        warnings.push(format!("{}:{line}: {}; {}", file.display(), found.message, found.help));
+    }
     if site.pki.trial {
         warnings
             .push("the certificates come from a trial authority, for evaluation only".to_owned());
@@ -68,6 +76,30 @@ fn summary(site: &Site, now: Timestamp) -> Value {
         "certificates_until": soonest.map(|(_, until)| until).iter().min(),
         "warnings": warnings,
     })
+}
+
+/// What the running daemon cannot read of the policies that it keeps in force; the files do not tell where they are a draft.
+fn unreadable(site: &Site) -> Vec<String> {
+    if site.config.policy.activation != Activation::Command {
+        return Vec::new();
+    }
+    let client = Client::new(&site.paths.socket);
+    let status =
+        super::runtime().ok().and_then(|runtime| runtime.block_on(client.get("/v1/status")).ok());
+    let found = status.as_ref().and_then(|status| status.pointer("/policies/unreadable"));
+    let found = found.and_then(Value::as_array).into_iter().flatten();
+    found
+        .map(|found| {
+            let cell = |member: &str| super::output::cell(found.get(member));
+            format!(
+                "the policy in force `{}` cannot be read by this release and denies (line {}): {}; correct the file, then \
+                 `sekisho policy activate`",
+                cell("file"),
+                cell("line"),
+                cell("problem"),
+            )
+        })
+        .collect()
 }
 
 fn text(summary: &Value) -> String {

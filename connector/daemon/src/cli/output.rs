@@ -82,7 +82,7 @@ impl Output {
         if assumed {
             return Ok(());
         }
-        if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        if !can_ask() {
             return Err(Failure::new(
                 Exit::Declined,
                 "this needs a confirmation, and nobody is there to give it",
@@ -98,6 +98,11 @@ impl Output {
             }
         }
     }
+}
+
+/// Whether somebody is there to be asked.
+pub(super) fn can_ask() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
 /// Writes raw text to standard output, as for completions.

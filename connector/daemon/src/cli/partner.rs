@@ -11,7 +11,7 @@ use super::arguments::{NamedReason, Partner, PartnerAdd};
 use super::client::{Client, path};
 use super::failure::Failure;
 use super::list::{self, Reading};
-use super::output::{Output, cell, fields, rows, table};
+use super::output::{Output, can_ask, cell, fields, rows, table};
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::site::{self, Paths};
@@ -27,6 +27,10 @@ const EXTENSIONS: [&str; 4] = ["catalog-filter/1", "checkpoint/1", "provenance/1
 
 /// The path of our Dataspace Protocol endpoints under the public URL.
 const DSP_PATH: &str = "/dsp/2025-1";
+
+/// How a new partner is accepted where nobody can be asked.
+const UNSEEN_HELP: &str =
+    "ask the partner for the fingerprint over another channel, and give it with `--fingerprint`";
 
 /// Writes our card under the next number.
 pub(super) fn card(
@@ -174,8 +178,10 @@ async fn add(arguments: &PartnerAdd, client: &Client, output: Output) -> Result<
                 .help("somebody may have changed the card on its way: ask the partner over another channel"));
         }
     } else if !is_update && arguments.yes {
-        return Err(Failure::misuse("a new partner is not accepted unseen")
-            .help("give the fingerprint that the partner told you with `--fingerprint`"));
+        return Err(Failure::misuse("a new partner is not accepted unseen").help(UNSEEN_HELP));
+    } else if !is_update && !can_ask() {
+        let text = "nobody is there to compare the new partner's fingerprint";
+        return Err(Failure::new(Exit::Declined, text).help(UNSEEN_HELP));
     }
     let question = if is_update {
         "Update this partner?"

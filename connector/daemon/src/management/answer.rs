@@ -226,7 +226,7 @@ impl From<Refusal> for ApiError {
     /// The full reason: whoever asks here administers the node.
     fn from(refusal: Refusal) -> Self {
         let kind = match refusal.kind {
-            RefusalKind::NotFound => ErrorKind::NotFound,
+            RefusalKind::NotFound | RefusalKind::NewVersion => ErrorKind::NotFound,
             RefusalKind::Policy | RefusalKind::DutyOverdue => ErrorKind::Policy,
             RefusalKind::IllegalState | RefusalKind::AgreementEnded | RefusalKind::Unproven => {
                 ErrorKind::Refused

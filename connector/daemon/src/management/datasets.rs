@@ -232,6 +232,8 @@ impl Publication {
             title: self.title.clone(),
             description: self.description.clone(),
             version: self.version.clone().unwrap_or_default(),
+            // The decision counts on from the earlier versions.
+            last_number: 0,
             language: self.language.clone(),
             licence: self.licence.clone(),
             confidentiality: self.confidentiality.clone(),

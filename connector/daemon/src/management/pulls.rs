@@ -38,7 +38,42 @@ pub(super) fn routes() -> Vec<Route> {
         .for_roles(APPLICATIONS),
         Route::get("pulls.show", "/v1/pulls/{id}", "One pull", show)
             .for_roles(READERS_AND_APPLICATIONS),
+        Route::post(
+            "pulls.cancel",
+            "/v1/pulls/{id}/cancel",
+            "End a pull: its negotiation or transfer is terminated, and what is here of it goes",
+            cancel,
+        )
+        .for_roles(APPLICATIONS),
     ]
+}
+
+/// Why, for the journal and for the partner.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Cancellation {
+    reason: Option<String>,
+}
+
+/// Ends a pull, and waits until nothing is left of it here. One that failed before is shown as it is.
+async fn cancel(call: Call, why: Cancellation) -> Result<Json<ShownPull>, ApiError> {
+    let (node, person) = (call.node(), call.person());
+    let id = visible(&call, call.segment("id")).await?.id;
+    let reason = why.reason.unwrap_or_else(|| "the recipient does not want it any more".to_owned());
+    let (context, fresh, asked) = (Arc::clone(&node.context), node.fresh(), id.clone());
+    let pull = node
+        .decide(move |view| {
+            engine::pull::cancel(view, &context, &fresh, &asked, &reason, Some(&person))
+        })
+        .await?;
+    if matches!(pull.step, PullStep::Delivered { .. }) {
+        let text = format!("the pull `{id}` is delivered: there is nothing to cancel");
+        return Err(ApiError::new(ErrorKind::Refused, text));
+    }
+    // Whoever writes the bytes removes them.
+    let mut state = pulls::drive(node, &id).watch();
+    let _ = state.wait_for(|state| state.ended).await;
+    Ok(Json(ShownPull::of(node, &pull)))
 }
 
 async fn show(call: Call) -> Result<Json<ShownPull>, ApiError> {
@@ -441,7 +476,7 @@ fn failed(partner: &str, failure: &Failure) -> ApiError {
         "suspended" | "offboarded" | "unregistered" => ErrorKind::Suspended,
         "not-found" => ErrorKind::NotFound,
         "too-many" => ErrorKind::TooMany,
-        "unavailable" | "lost" => ErrorKind::TryAgain,
+        "unavailable" | "lost" | engine::pull::NEW_VERSION_CODE => ErrorKind::TryAgain,
         "undelivered" | "download-failed" => ErrorKind::NotReachable,
         _ => ErrorKind::Refused,
     };

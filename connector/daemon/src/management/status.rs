@@ -6,6 +6,8 @@ use std::sync::Arc;
 use engine::entity::{Earlier, Head, PartnerState, Witness};
 use engine::{Decision, Entity, Key, Kind, LogId, Store as _, TreeId};
 use jiff::Timestamp;
+use policy::diagnostic::Diagnostic;
+use policy::set::RuleSet;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
@@ -55,11 +57,29 @@ struct Status {
     clock: ClockStatus,
     /// The hash of the rule set in force.
     rules: String,
+    policies: PoliciesStatus,
     /// The epoch of our logs.
     epoch: u32,
     /// The relations for which nothing is signed.
     behind: Vec<Behind>,
     logs: Vec<LogStatus>,
+}
+
+/// What the policies in force have that denies, and what is most likely misspelt.
+#[derive(Debug, Serialize, JsonSchema)]
+struct PoliciesStatus {
+    /// What this release cannot read of them: it denies.
+    unreadable: Vec<PolicyFinding>,
+    warnings: Vec<PolicyFinding>,
+}
+
+/// A place in a policy file.
+#[derive(Debug, Serialize, JsonSchema)]
+struct PolicyFinding {
+    file: String,
+    line: usize,
+    problem: String,
+    help: String,
 }
 
 /// How many partners there are, by state.
@@ -233,10 +253,24 @@ async fn report(call: Call) -> Result<Json<Status>, ApiError> {
         certificates: certificates(node),
         clock: clock(site.as_deref()),
         rules: rules.hash.clone(),
+        policies: policies(&rules.set),
         epoch: epoch(site.as_deref()),
         behind: behind(node).await?,
         logs: logs(node).await?,
     }))
+}
+
+fn policies(rules: &RuleSet) -> PoliciesStatus {
+    let found = |found: &Diagnostic| PolicyFinding {
+        file: found.file.clone(),
+        line: found.line,
+        problem: found.message.clone(),
+        help: found.help.clone(),
+    };
+    PoliciesStatus {
+        unreadable: rules.unreadable().iter().map(found).collect(),
+        warnings: rules.unknown_groups().iter().map(found).collect(),
+    }
 }
 
 fn epoch(site: Option<&Entity>) -> u32 {

@@ -78,7 +78,12 @@ impl Worker {
             let next =
                 self.node.decide(move |view| pull::advance(view, &context, &fresh, &id)).await?;
             match next {
-                Next::Closed(_) => return Ok(()),
+                Next::Closed(pull) => {
+                    if matches!(pull.step, PullStep::Failed { .. }) {
+                        self.discard();
+                    }
+                    return Ok(());
+                }
                 Next::Wait(keys) => {
                     grounds.clear();
                     self.progress.step(step_of(&keys));
@@ -140,6 +145,14 @@ impl Worker {
             let arrival = arrival(&transfer, received.digests, Some(evidence));
             (transfer.participant, arrival)
         }))
+    }
+
+    /// Removes what is here of a pull that will not go on. A start removes what this leaves.
+    fn discard(&self) {
+        let Ok(name) = self.id.parse::<PullName>() else { return };
+        if let Err(error) = self.node.objects.discard(&name) {
+            tracing::warn!(event = "pull.not_discarded", pull = self.id, error = %error);
+        }
     }
 
     async fn kept(&self) -> Option<Vec<u8>> {

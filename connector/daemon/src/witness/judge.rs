@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::entity::Witness;
+use engine::entity::{Earlier, Witness};
 use engine::evidence::Shown;
 use journal::tlog::Checkpoint;
 use protocol::id::ParticipantId;
@@ -38,15 +38,15 @@ pub async fn judge(
     }
     let mut waits = ASK_AGAIN.into_iter();
     loop {
-        let mut standing = compare(held(node, partner).await?.as_ref(), epoch, &checkpoint);
+        let mut standing = compare(held(node, partner).await?.as_ref(), epoch, &checkpoint, note);
         let mut reason = "it shows another log, and no proof".to_owned();
         if standing == Standing::Unproven && exchanges(node, partner) {
-            standing = match prove(node, partner, epoch, &checkpoint).await {
+            standing = match prove(node, partner, epoch, &checkpoint, note).await {
                 Ok(standing) => standing,
                 Err(WitnessError::Send(error)) if is_away(&error) => return Err(error.into()),
                 Err(error) => {
                     reason = error.to_string();
-                    compare(held(node, partner).await?.as_ref(), epoch, &checkpoint)
+                    compare(held(node, partner).await?.as_ref(), epoch, &checkpoint, note)
                 }
             };
         }
@@ -90,6 +90,7 @@ async fn prove(
     partner: &ParticipantId,
     epoch: u32,
     checkpoint: &Checkpoint,
+    note: &str,
 ) -> Result<Standing, WitnessError> {
     // What is signed already does: nobody waits for a signature of ours here.
     let head = match latest(node, &tree(node, partner).await?).await? {
@@ -99,7 +100,7 @@ async fn prove(
     // That our own log is behind does not keep us from seeing what the partner's is.
     exchange_with(node, partner, head.as_ref()).await.map(Some).or_else(unless_final)?;
     let newest = held(node, partner).await?;
-    let standing = compare(newest.as_ref(), epoch, checkpoint);
+    let standing = compare(newest.as_ref(), epoch, checkpoint, note);
     let (Standing::Unproven, Some(newest), Some((client, url))) =
         (standing, newest, address(node, partner))
     else {
@@ -133,7 +134,7 @@ fn unless_final<T>(error: WitnessError) -> Result<Option<T>, WitnessError> {
 enum Standing {
     /// We hold none.
     First,
-    /// It is the one that we hold.
+    /// It is the one that we hold, or the last of an epoch that has ended.
     Same,
     /// Only a proof can say.
     Unproven,
@@ -141,11 +142,18 @@ enum Standing {
     Contradicts,
 }
 
-fn compare(held: Option<&Witness>, epoch: u32, checkpoint: &Checkpoint) -> Standing {
+fn compare(held: Option<&Witness>, epoch: u32, checkpoint: &Checkpoint, note: &str) -> Standing {
     // Where nothing of the partner's log is held, what is there says only that our own is behind.
     let Some(held) = held.filter(|held| held.size > 0) else { return Standing::First };
     if held.epoch != epoch {
-        return Standing::Unproven;
+        // Of an epoch that has ended nothing is proven any more but what was held of it.
+        let is_kept = |earlier: &Earlier| {
+            earlier.epoch == epoch
+                && earlier.conflict.is_none()
+                && signed_text(&earlier.note) == signed_text(note)
+        };
+        let is_kept = held.earlier.iter().any(is_kept);
+        return if is_kept { Standing::Same } else { Standing::Unproven };
     }
     if held.conflict.is_some() {
         return Standing::Contradicts;
@@ -158,4 +166,9 @@ fn compare(held: Option<&Witness>, epoch: u32, checkpoint: &Checkpoint) -> Stand
     } else {
         Standing::Contradicts
     }
+}
+
+/// What the signature of a note is over: origin with epoch, size and root.
+fn signed_text(note: &str) -> &str {
+    note.split_once("\n\n").map_or(note, |(text, _)| text)
 }

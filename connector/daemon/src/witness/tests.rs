@@ -279,9 +279,13 @@ async fn a_new_epoch_of_the_partner_is_taken_with_its_first_record_and_the_old_c
     let told: Vec<_> = told.map(|record| &record.account.facts).collect();
     assert_eq!(told.len(), 1);
     assert_eq!((&told[0]["held"], &told[0]["opening"]), (&json!(held), &json!(good)));
-    // What it signs in the old epoch says nothing any more, and is not taken for evidence without a proof.
+    // What it signs in the old epoch says nothing any more, and is not taken for evidence without a proof; what
+    // was held of it stays so.
     fixture.take(&of(Some(fixture.note(9, 4)), None)).await.unwrap();
-    assert!(matches!(fixture.judge(&held).await, Err(WitnessError::Send(_))));
+    fixture.judge(&held).await.unwrap();
+    for other in [fixture.note(6, 1), fixture.note(7, 2)] {
+        assert!(matches!(fixture.judge(&other).await, Err(WitnessError::Send(_))));
+    }
     assert_eq!(fixture.held().await.unwrap().epoch, 2);
 }
 

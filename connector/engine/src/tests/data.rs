@@ -103,7 +103,7 @@ const GROUNDS: [Ground; 8] = [
     ("clock", doubt_clock, RefusalKind::Unavailable, false),
     ("withdrawn", withdraw, RefusalKind::Policy, true),
     ("damaged", damage, RefusalKind::Unavailable, false),
-    ("new version", publish_new_version, RefusalKind::NotFound, true),
+    ("new version", publish_new_version, RefusalKind::NewVersion, true),
     ("agreement ended", end_agreement, RefusalKind::AgreementEnded, true),
     ("time", pass_time, RefusalKind::Policy, true),
     ("restricted by the site", restrict, RefusalKind::Policy, true),

@@ -278,3 +278,55 @@ fn what_cannot_be_delivered_ends_process_and_pull() {
     consumer.acknowledged(&pid, 1, None);
     assert_eq!(consumer.records.len(), records);
 }
+
+#[test]
+fn a_pull_goes_on_with_a_new_version_of_its_dataset_a_few_times() {
+    let (mut consumer, mut provider) = pair("");
+    let (first, _) = started(&mut consumer, &mut provider, "p");
+    let mut transfers = vec![first];
+    let mut republished = |consumer: &mut World| {
+        let (context, fresh) = (consumer.context.clone(), consumer.fresh());
+        let failure = Failure {
+            code: pull::NEW_VERSION_CODE.to_owned(),
+            reason: "the dataset has a new version".to_owned(),
+            reference: None,
+            by_policy: false,
+        };
+        consumer.decide(|view| pull::fail(view, &context, &fresh, "p", &failure)).unwrap();
+        settle(consumer, &mut provider);
+    };
+    for round in 1..=3 {
+        republished(&mut consumer);
+        let PullStep::Transferring { transfer } = step(&consumer, "p") else {
+            panic!("round {round}: {:?}", step(&consumer, "p"));
+        };
+        assert!(!transfers.contains(&transfer), "round {round}");
+        let before = transfers.last().unwrap();
+        assert_eq!(consumer.transfer(before).process.state(), Some(TransferState::Terminated));
+        assert!(matches!(advance(&mut consumer, "p"), Next::Download { .. }), "round {round}");
+        transfers.push(transfer);
+    }
+    republished(&mut consumer);
+    assert_eq!(failure_of_pull(&consumer, "p").code, pull::NEW_VERSION_CODE);
+}
+
+#[test]
+fn a_cancelled_pull_is_terminated_at_the_provider_and_stays_cancelled() {
+    let (mut consumer, mut provider) = pair("");
+    let (_, theirs) = started(&mut consumer, &mut provider, "p");
+    for _ in 0..2 {
+        let (context, fresh) = (consumer.context.clone(), consumer.fresh());
+        let cancelled = consumer
+            .decide(|view| pull::cancel(view, &context, &fresh, "p", "wrong file", Some("sato")));
+        assert!(matches!(cancelled.unwrap().step, PullStep::Failed { .. }));
+        settle(&mut consumer, &mut provider);
+    }
+    let failure = failure_of_pull(&consumer, "p");
+    assert_eq!((failure.code.as_str(), failure.reason.as_str()), ("cancelled", "wrong file"));
+    let mut records = consumer.records.iter();
+    let by = records.find(|record| record.kind == RecordKind::PullFailed).unwrap();
+    assert_eq!(by.body.person.as_deref(), Some("sato"));
+    let told = provider.transfer(&theirs);
+    assert_eq!(told.process.state(), Some(TransferState::Terminated));
+    assert!(told.failure.is_some_and(|failure| failure.reason.contains("wrong file")));
+}

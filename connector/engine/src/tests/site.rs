@@ -87,6 +87,25 @@ fn a_version_names_one_content() {
     assert_eq!(publish(&mut world, &other), Err(RefusalKind::Invalid));
     let same = Dataset { version: "2".to_owned(), ..dataset(DATASET, "b") };
     assert!(publish(&mut world, &same).is_ok());
+    // A number is never given twice, whatever was named or withdrawn in between.
+    let named =
+        |version: &str| Dataset { version: version.to_owned(), ..dataset(DATASET, version) };
+    for (published, version) in [
+        (named("draft"), "draft"),
+        (unnamed("f"), "3"),
+        (named("7"), "7"),
+        (named("4"), "4"),
+        (unnamed("g"), "8"),
+    ] {
+        assert_eq!(publish(&mut world, &published).unwrap().version, version);
+    }
+    let fresh = world.fresh();
+    let id = dataset_id();
+    world.decide(|view| datasets::withdraw(view, &fresh, &id, "old", None)).unwrap();
+    assert_eq!(publish(&mut world, &unnamed("h")).unwrap().version, "9");
+    let last = named(&u64::MAX.to_string());
+    assert!(publish(&mut world, &last).is_ok());
+    assert_eq!(publish(&mut world, &unnamed("i")), Err(RefusalKind::Invalid));
     world.put(Key::Rules, rules(""));
     let mut assigned = dataset(DATASET, "d");
     assigned.policies.insert("missing".to_owned());

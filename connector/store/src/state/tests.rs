@@ -26,6 +26,7 @@ fn pull(closed: bool) -> Entity {
             true => PullStep::Delivered { transfer, digests: None, file_name: None },
             false => PullStep::Transferring { transfer },
         },
+        renewals: 0,
         created: Timestamp::UNIX_EPOCH,
         received: None,
     }

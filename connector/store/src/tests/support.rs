@@ -100,6 +100,7 @@ pub(super) fn dataset(number: u64, title: &str) -> Entity {
         title: title.to_owned(),
         description: None,
         version: "1".to_owned(),
+        last_number: 1,
         language: None,
         licence: None,
         confidentiality: None,
@@ -133,6 +134,7 @@ pub(super) fn pull(number: u64, closed: bool, round: u64) -> Entity {
             true => PullStep::Delivered { transfer, digests: None, file_name: None },
             false => PullStep::Transferring { transfer },
         },
+        renewals: 0,
         created: Timestamp::UNIX_EPOCH,
         received: None,
     }

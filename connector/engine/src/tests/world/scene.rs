@@ -41,6 +41,7 @@ pub(in crate::tests) fn dataset(id: &str, version: &str) -> Dataset {
         title: "Carbon footprints".to_owned(),
         description: None,
         version: version.to_owned(),
+        last_number: 0,
         language: None,
         licence: None,
         confidentiality: None,
