@@ -71,7 +71,7 @@ fn events_go_on_after_a_restart_exactly_where_the_reader_was() -> Result<()> {
 }
 
 /// Who may call what, beside administrators. A change here is a change of who may do what.
-const OTHERS: [(&str, &[&str]); 69] = [
+const OTHERS: [(&str, &[&str]); 70] = [
     ("agreements.end", POLICY),
     ("agreements.import", POLICY),
     ("agreements.list", READERS_AND_APPLICATIONS),
