@@ -11,6 +11,7 @@ fn dataset() -> Dataset {
         title: "Carbon Footprint".to_owned(),
         description: Some("of part B".to_owned()),
         version: "1".to_owned(),
+        last_number: 0,
         language: Some("ja".to_owned()),
         licence: None,
         confidentiality: None,
