@@ -192,6 +192,13 @@ fn registered(node: &Node, partner: &ParticipantId) -> Option<Registered> {
     Some(Registered { participant: partner.to_string(), key })
 }
 
+/// Whether a partner gives evidence of what it releases.
+pub fn is_given_by(node: &Node, partner: &ParticipantId) -> bool {
+    node.registry()
+        .by_participant(partner)
+        .is_some_and(|file| file.partner.extensions.contains("provenance/1"))
+}
+
 /// Where the bundle of a pull is kept, for good.
 fn place(node: &Node, pull: &str) -> PathBuf {
     node.paths.data.join("provenance").join(format!("{pull}.prov"))

@@ -17,6 +17,7 @@ pub mod partner;
 pub mod partners;
 pub mod policies;
 pub mod pulls;
+pub mod pushes;
 pub mod refusals;
 pub mod reload;
 pub mod site;

@@ -1,9 +1,10 @@
 //! The partner listener's requests: DSP, data, checkpoints.
 
 mod checkpoint;
-mod data;
+pub(crate) mod data;
 mod dsp;
 mod places;
+mod upload;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -22,7 +23,7 @@ use crate::node::Node;
 use crate::telemetry::{HandshakeOutcome, RequestKind, StatusClass};
 use crate::wire;
 
-pub use places::Places;
+pub use places::{Place, Places};
 
 /// Where a request goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +48,8 @@ enum Route {
     TransferTermination,
     Data,
     Provenance,
+    Upload,
+    UploadProvenance,
     Checkpoint,
 }
 
@@ -90,6 +93,9 @@ impl Partners {
         }
         routes.insert(format!("{}/{{pid}}", wire::DATA), Route::Data)?;
         routes.insert(format!("{}/{{pid}}/provenance", wire::DATA), Route::Provenance)?;
+        routes.insert(format!("{}/{{pid}}/upload", wire::DATA), Route::Upload)?;
+        routes
+            .insert(format!("{}/{{pid}}/upload/provenance", wire::DATA), Route::UploadProvenance)?;
         routes.insert(wire::CHECKPOINT, Route::Checkpoint)?;
         Ok(Self { node, routes })
     }
@@ -128,13 +134,25 @@ impl Partners {
                 (Route::Provenance, Some(Some(pid))) if method == Method::GET => {
                     data::provenance(&self.node, request, &peer, &pid).await
                 }
+                (Route::Upload, Some(Some(pid))) => {
+                    upload::bytes(&self.node, request, &peer, &pid).await
+                }
+                (Route::UploadProvenance, Some(Some(pid))) if method == Method::PUT => {
+                    upload::provenance(&self.node, request, &peer, &pid).await
+                }
                 (Route::Checkpoint, None) if method == Method::POST => {
                     checkpoint::exchange(&self.node, request, &peer).await
                 }
                 (Route::Version, None) if method == Method::GET => dsp::version(),
-                (Route::Data | Route::Provenance | Route::Checkpoint | Route::Version, _) => {
-                    wire::bare(StatusCode::METHOD_NOT_ALLOWED)
-                }
+                (
+                    Route::Data
+                    | Route::Provenance
+                    | Route::Upload
+                    | Route::UploadProvenance
+                    | Route::Checkpoint
+                    | Route::Version,
+                    _,
+                ) => wire::bare(StatusCode::METHOD_NOT_ALLOWED),
                 (route, segment) => {
                     dsp::answer(&self.node, route, request, &peer, segment.flatten().as_deref())
                         .await
@@ -151,8 +169,8 @@ impl Partners {
         let kind = match route {
             Route::Version => RequestKind::Version,
             Route::CatalogRequest | Route::Dataset => RequestKind::Catalog,
-            Route::Data => RequestKind::Data,
-            Route::Provenance | Route::Checkpoint => RequestKind::Own,
+            Route::Data | Route::Upload => RequestKind::Data,
+            Route::Provenance | Route::UploadProvenance | Route::Checkpoint => RequestKind::Own,
             Route::TransferRequest
             | Route::Transfer
             | Route::TransferStart

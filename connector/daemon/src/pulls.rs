@@ -12,7 +12,7 @@ use engine::pull::{self, Begun, Wanted};
 use engine::refusal::{Refusal, RefusalKind};
 use engine::{Entity, Kind};
 use http::{HeaderValue, Method};
-use protocol::id::{DatasetId, OfferId, ParticipantId};
+use protocol::id::{DatasetId, OfferId, ParticipantId, Pid};
 use protocol::message;
 use protocol::path::{BaseUrl, Endpoint};
 use tokio::sync::{Notify, watch};
@@ -20,9 +20,11 @@ use tracing::Instrument as _;
 
 use crate::net::{PartnerClient, SendError};
 use crate::node::Node;
+use crate::transfers::token_sha256;
 use crate::wire::Trouble;
 
 use worker::Worker;
+pub(crate) use worker::arrival;
 
 /// How many open pulls are looked through at once.
 const SCAN_STEP: usize = 256;
@@ -59,6 +61,20 @@ impl Progress {
     /// Makes the next attempt at once.
     pub fn try_now(&self) {
         self.nudge.notify_waiters();
+    }
+
+    /// Bytes of a push are here: so many of so many, where that is known.
+    pub fn pushed(&self, done: u64, total: Option<u64>) {
+        self.away(None);
+        self.state.send_modify(|state| {
+            state.step = "receiving";
+            (state.done, state.total) = (done, total);
+        });
+    }
+
+    /// A push broke off, for this reason.
+    pub fn interrupted(&self, reason: &str) {
+        self.away(Some(reason.to_owned()));
     }
 
     fn step(&self, step: &'static str) {
@@ -143,7 +159,8 @@ pub async fn open_pulls(node: &Node) -> Result<Vec<Pull>, engine::StoreError> {
     }
 }
 
-/// Begins a pull, or finds the one that is open for the same dataset and purpose.
+/// Begins a pull, or finds the one that is open for the same dataset and purpose. `push`: the provider shall send the
+/// bytes to us.
 ///
 /// # Errors
 /// [`PullError`].
@@ -152,6 +169,7 @@ pub async fn begin(
     participant: &ParticipantId,
     dataset: &DatasetId,
     purpose: Option<&str>,
+    push: bool,
     person: Option<String>,
 ) -> Result<Pull, PullError> {
     let wanted = Wanted {
@@ -160,6 +178,7 @@ pub async fn begin(
         dataset: dataset.clone(),
         purpose: purpose.map(str::to_owned),
         person,
+        push,
     };
     if let Begun::Running(pull) = find_or_ask(node, &wanted, None).await? {
         return Ok(pull);
@@ -201,8 +220,12 @@ async fn find_or_ask(
 
 async fn ask(node: &Arc<Node>, wanted: &Wanted, choice: Option<Choice>) -> Result<Begun, Trouble> {
     let (context, fresh, wanted) = (Arc::clone(&node.context), node.fresh(), wanted.clone());
-    node.decide(move |view| pull::begin(view, &context, &fresh, &wanted, choice.as_ref(), None))
-        .await
+    let site = node.identity.site.load();
+    node.decide(move |view| {
+        let token = |pid: &Pid, generation: u32| token_sha256(&site, pid, generation);
+        pull::begin(view, &context, &fresh, &wanted, choice.as_ref(), None, token)
+    })
+    .await
 }
 
 /// Chooses an offer from the provider's catalog: one that allows the purpose where there is one. Where none does, the

@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use certs::pki::SitePki;
 use engine::agreements::{Along, Ended};
-use engine::entity::Transfer;
+use engine::entity::{Source, Transfer};
 use engine::refusal::{Refusal, RefusalKind};
 use engine::transfer::{GrantFacts, Prepared};
 use engine::{Decider, Entity, Kind, StoreError};
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
 use protocol::id::{AgreementId, Pid};
 
 use crate::node::Node;
@@ -40,6 +44,33 @@ pub fn prepare(node: &Node, facts: GrantFacts) -> Result<Prepared, Refusal> {
 pub fn token_sha256(site: &SitePki, pid: &Pid, generation: u32) -> String {
     let token = site.token_key.access_token(pid.as_str(), u64::from(generation));
     hex::encode(certs::seal::token_digest(&token))
+}
+
+/// The token of an endpoint of a partner, that was sealed when it came; none where the endpoint asks for none.
+///
+/// # Errors
+/// What is wrong with what was kept, in words.
+pub fn token_of(node: &Node, pid: &Pid, source: &Source) -> Result<Option<String>, String> {
+    let Some(sealed) = &source.sealed_token else { return Ok(None) };
+    let sealed = URL_SAFE_NO_PAD.decode(sealed).map_err(|error| error.to_string())?;
+    let site = node.identity.site.load();
+    let token = site
+        .seal_key
+        .unseal(&sealed, pid.as_str().as_bytes())
+        .map_err(|error| error.to_string())?;
+    String::from_utf8(token.to_vec()).map(Some).map_err(|error| error.to_string())
+}
+
+/// The header fields of a request that shows a token.
+pub fn authorization(token: &Option<String>) -> HeaderMap {
+    let mut fields = HeaderMap::new();
+    if let Some(token) = token
+        && let Ok(mut value) = HeaderValue::try_from(format!("Bearer {token}"))
+    {
+        value.set_sensitive(true);
+        fields.insert(AUTHORIZATION, value);
+    }
+    fields
 }
 
 /// The open transfers that fit.

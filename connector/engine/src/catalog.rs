@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::context::{self, Context, Decided, Fresh, Peer, settle};
 use crate::entity::{self, Partner, Rules};
-use crate::transfer::HTTP_PULL;
+use crate::transfer::FORMATS;
 use crate::{Decision, Need, View, judge};
 
 pub use filter::{Filter, FilterError};
@@ -97,16 +97,17 @@ impl Reader {
         if offers.is_empty() {
             return None;
         }
-        let distribution = Distribution {
-            format: HTTP_PULL.to_owned(),
-            access_service: AccessService::Reference(service_id(context)?),
+        let service = service_id(context)?;
+        let distributions = FORMATS.map(|format| Distribution {
+            format: format.to_owned(),
+            access_service: AccessService::Reference(service.clone()),
             offers: Vec::new(),
-            properties: distribution_properties(dataset),
-        };
+            properties: distribution_properties(dataset, format),
+        });
         Some(Dataset {
             id: dataset.id.clone(),
             offers,
-            distributions: vec![distribution],
+            distributions: distributions.into(),
             properties: properties(dataset),
         })
     }
@@ -190,9 +191,9 @@ fn properties(dataset: &entity::Dataset) -> Map<String, Value> {
     properties
 }
 
-fn distribution_properties(dataset: &entity::Dataset) -> Map<String, Value> {
+fn distribution_properties(dataset: &entity::Dataset, format: &str) -> Map<String, Value> {
     let mut properties = Map::new();
-    properties.insert("dct:format".to_owned(), json!(HTTP_PULL));
+    properties.insert("dct:format".to_owned(), json!(format));
     properties.insert("dcat:mediaType".to_owned(), json!(dataset.media_type));
     properties.insert("dcat:byteSize".to_owned(), json!(dataset.digests.size));
     properties.insert("urn:sekisho:v1:sha256".to_owned(), json!(dataset.digests.sha256));

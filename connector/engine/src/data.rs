@@ -6,7 +6,7 @@ use protocol::transfer::{Process, State};
 
 use crate::agreements::ENDED_CODE;
 use crate::context::{self, Context, Decided, Fresh, Peer, Stop, settle};
-use crate::entity::{Dataset, Failure, PartnerState, Transfer};
+use crate::entity::{Dataset, Digests, Failure, PartnerState, Transfer};
 use crate::judge::{self, Uses};
 use crate::permit::{EndReason, Permit};
 use crate::process::{POLICY_CODE, is_terminating};
@@ -63,9 +63,43 @@ fn try_admit(
         return Err(fresh.not_found("the access token does not open this transfer"));
     };
     let records = started(fresh, &mut transfer, attempted)?;
+    permitted(view, fresh, transfer, grant.digests, grant.generation, records)
+}
+
+/// Judges one attempt to push. Everything that the grant rests on is looked at again.
+///
+/// # Errors
+/// [`Need`] when an entity is not loaded.
+pub fn admit_push(view: &dyn View, fresh: &Fresh, pid: &Pid) -> Decided<Admitted> {
+    settle((|| {
+        let Some(transfer) = context::transfer(view, pid)? else {
+            return Err(fresh.not_found("the transfer is gone"));
+        };
+        let (Some(grant), Some(_)) = (transfer.grant.clone(), &transfer.target) else {
+            return Err(fresh.not_found("no push was granted"));
+        };
+        // INVARIANT: bytes follow a start that the consumer has acknowledged, and no message of ours that ends it.
+        if transfer.process.state() != Some(State::Started) || transfer.process.pending().is_some()
+        {
+            let text = "the transfer is not started at present";
+            return Err(fresh.refuse(RefusalKind::IllegalState, text, text));
+        }
+        permitted(view, fresh, transfer, grant.digests, grant.generation, Vec::new())
+    })())
+}
+
+/// A permit for a transfer that is started, where everything that it rests on holds.
+fn permitted(
+    view: &dyn View,
+    fresh: &Fresh,
+    transfer: Transfer,
+    digests: Digests,
+    generation: u32,
+    records: Vec<RecordDraft>,
+) -> Result<Decision<Admitted>, Stop> {
     let holds = holds(view, fresh, &transfer)?;
     let dataset = transfer::available_dataset(view, fresh, &holds.agreement)?;
-    if dataset.digests != grant.digests {
+    if dataset.digests != digests {
         let text = "the dataset has a new version; request a new transfer";
         return Err(fresh.refuse(RefusalKind::NewVersion, text, text));
     }
@@ -74,8 +108,8 @@ fn try_admit(
         participant: transfer.participant.clone(),
         agreement: transfer.agreement.clone(),
         dataset: transfer.dataset.clone(),
-        digests: grant.digests,
-        generation: grant.generation,
+        digests,
+        generation,
         until: holds.until,
     };
     Ok(Decision { records, reply: Admitted { transfer, dataset }, permit: Some(permit) })
@@ -372,4 +406,15 @@ pub fn granted(
         let record = view.version(&Key::Token(token_sha256.to_owned()))?.ok_or_else(hidden)?;
         Ok(Decision::answer(Granted { transfer, record }))
     })())
+}
+
+/// The record of a transfer's grant, or of its latest start, which has the same digests.
+pub(crate) fn grant_record(
+    view: &dyn View,
+    transfer: &Transfer,
+) -> Result<Option<crate::Position>, Need> {
+    match &transfer.grant {
+        Some(grant) => view.version(&Key::Token(grant.token_sha256.clone())),
+        None => Ok(None),
+    }
 }

@@ -483,6 +483,12 @@ pub struct Transfer {
     pub grant: Option<Grant>,
     /// Consumer: where the data are.
     pub source: Option<Source>,
+    /// Provider: where the consumer wants the data pushed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub target: Option<Source>,
+    /// Consumer: what the provider's push may be taken for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub upload: Option<Upload>,
     /// Messages that we accepted, latest last.
     pub accepted: Vec<Accepted>,
     /// Counts transitions and numbers outgoing messages.
@@ -529,7 +535,16 @@ pub struct Grant {
     pub requests: u64,
 }
 
-/// Where a consumer gets the data of a transfer.
+/// What a provider may push to our upload endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upload {
+    /// The pull that the bytes are for.
+    pub pull: String,
+    /// SHA-256 of the upload token, hexadecimal.
+    pub token_sha256: String,
+}
+
+/// Where the data of a transfer are, or are wanted: an endpoint of the partner.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     /// The data endpoint's URL.
@@ -667,6 +682,9 @@ pub struct Pull {
     pub dataset: DatasetId,
     /// The declared purpose.
     pub purpose: Option<String>,
+    /// Whether the provider shall push the bytes, instead of us asking for them.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub push: bool,
     /// How far it is.
     pub step: PullStep,
     /// How often it went on with a new version of the dataset.

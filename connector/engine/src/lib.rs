@@ -24,6 +24,7 @@ pub mod outbox;
 pub mod permit;
 pub mod process;
 pub mod pull;
+pub mod push;
 pub mod record;
 pub mod refusal;
 pub mod registry;

@@ -23,7 +23,7 @@ pub struct EndReason {
 
 /// The right to read the bytes of one dataset version for one transfer, as decided just now.
 ///
-/// Only [`crate::data::admit`] makes one; the data path takes it as an argument. It ends at `until`, or when the store
+/// Only [`crate::data::admit`] and [`crate::data::admit_push`] make one; the data path takes it as an argument. It ends at `until`, or when the store
 /// signals that a commit took its ground away, whichever is first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permit {

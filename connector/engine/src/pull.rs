@@ -1,13 +1,13 @@
 //! Pulls: what this site wants from a partner, from the first request to verified bytes.
 
-use protocol::id::{AgreementId, DatasetId, ParticipantId};
+use protocol::id::{AgreementId, DatasetId, ParticipantId, Pid};
 use protocol::negotiation::State as NegotiationState;
 use protocol::transfer::State as TransferState;
 
 use crate::agreements::ENDED_CODE;
 use crate::context::{self, Context, Decided, Fresh, Stop, settle};
 use crate::entity::{
-    Agreement, Digests, Failure, Partner, PartnerState, Pull, PullStep, Source, Transfer,
+    Agreement, Digests, Failure, Partner, PartnerState, Pull, PullStep, Source, Transfer, Upload,
 };
 use crate::negotiation::Choice;
 use crate::process::{DUTY_CODE, is_terminating, towards};
@@ -36,6 +36,8 @@ pub struct Wanted {
     pub purpose: Option<String>,
     /// The person who asked.
     pub person: Option<String>,
+    /// Whether the provider shall push the bytes.
+    pub push: bool,
 }
 
 /// How a pull begins.
@@ -53,7 +55,8 @@ pub enum Begun {
 
 /// Begins a pull: under a standing agreement for the same purpose, or with a negotiation for the chosen offer.
 ///
-/// `avoid` is an agreement that did not do, such as one whose count is used up.
+/// `avoid` is an agreement that did not do, such as one whose count is used up. `upload_token` makes the SHA-256 of the token
+/// that a provider pushes with.
 ///
 /// # Errors
 /// [`Need`] when an entity is not loaded.
@@ -64,8 +67,9 @@ pub fn begin(
     wanted: &Wanted,
     choice: Option<&Choice>,
     avoid: Option<&AgreementId>,
+    upload_token: impl Fn(&Pid, u32) -> String,
 ) -> Decided<Begun> {
-    settle(try_begin(view, context, fresh, wanted, choice, avoid))
+    settle(try_begin(view, context, fresh, wanted, choice, avoid, upload_token))
 }
 
 fn try_begin(
@@ -75,6 +79,7 @@ fn try_begin(
     wanted: &Wanted,
     choice: Option<&Choice>,
     avoid: Option<&AgreementId>,
+    upload_token: impl Fn(&Pid, u32) -> String,
 ) -> Result<Decision<Begun>, Stop> {
     let partner = context::exchanging(view, fresh, &wanted.participant)?;
     let mut pull = Pull {
@@ -83,6 +88,7 @@ fn try_begin(
         participant: wanted.participant.clone(),
         dataset: wanted.dataset.clone(),
         purpose: wanted.purpose.clone(),
+        push: wanted.push,
         step: PullStep::Failed { failure: failure("not-begun", "not begun") },
         renewals: 0,
         created: view.now(),
@@ -90,7 +96,9 @@ fn try_begin(
     };
     let (step, mut records) = match (standing(view, wanted, avoid)?, choice) {
         (Some(agreement), _) => {
-            let (transfer, records) = request_transfer(view, context, fresh, &partner, &agreement)?;
+            let upload = upload_of(&pull, fresh, upload_token);
+            let (transfer, records) =
+                request_transfer(view, context, fresh, &partner, &agreement, upload)?;
             (PullStep::Transferring { transfer: transfer.pid }, records)
         }
         (None, None) => return Ok(Decision::answer(Begun::NeedOffer)),
@@ -138,11 +146,17 @@ pub enum Next {
     Closed(Pull),
 }
 
-/// Moves a pull on as far as the state allows.
+/// Moves a pull on as far as the state allows. `upload_token` is as for [`begin`].
 ///
 /// # Errors
 /// [`Need`] when an entity is not loaded.
-pub fn advance(view: &dyn View, context: &Context, fresh: &Fresh, id: &str) -> Decided<Next> {
+pub fn advance(
+    view: &dyn View,
+    context: &Context,
+    fresh: &Fresh,
+    id: &str,
+    upload_token: impl Fn(&Pid, u32) -> String,
+) -> Decided<Next> {
     settle((|| {
         let pull = existing(view, fresh, id)?;
         match pull.step.clone() {
@@ -152,7 +166,8 @@ pub fn advance(view: &dyn View, context: &Context, fresh: &Fresh, id: &str) -> D
                 };
                 match negotiation.process.state() {
                     Some(NegotiationState::Finalized) => {
-                        transfer_next(view, context, fresh, pull, negotiation.agreement.as_ref())
+                        let agreement = negotiation.agreement.as_ref();
+                        transfer_next(view, context, fresh, pull, agreement, upload_token)
                     }
                     Some(NegotiationState::Terminated) => {
                         let reason = negotiation.failure.unwrap_or_else(|| {
@@ -192,6 +207,7 @@ fn transfer_next(
     fresh: &Fresh,
     mut pull: Pull,
     agreement: Option<&AgreementId>,
+    upload_token: impl Fn(&Pid, u32) -> String,
 ) -> Result<Decision<Next>, Stop> {
     let agreement = match agreement {
         Some(id) => context::agreement(view, id)?,
@@ -211,7 +227,8 @@ fn transfer_next(
         let wait = vec![Key::Partner(pull.participant.clone()), Key::Pull(pull.id)];
         return Ok(Decision::answer(Next::Wait(wait)));
     }
-    let requested = request_transfer(view, context, fresh, &partner, &agreement);
+    let upload = upload_of(&pull, fresh, upload_token);
+    let requested = request_transfer(view, context, fresh, &partner, &agreement, upload);
     let (transfer, mut records) = match requested {
         Ok(requested) => requested,
         Err(Stop::Refuse(refusal)) => {
@@ -244,6 +261,10 @@ fn download_next(
     let wait = vec![Key::Transfer(transfer.pid.clone()), Key::Pull(pull.id.clone())];
     if transfer.process.pending().is_some() {
         // What we are about to suspend ourselves brings nothing more.
+        return Ok(Decision::answer(Next::Wait(wait)));
+    }
+    if transfer.process.state() == Some(TransferState::Started) && transfer.upload.is_some() {
+        // The bytes come by themselves.
         return Ok(Decision::answer(Next::Wait(wait)));
     }
     match (transfer.process.state(), transfer.source.clone()) {
@@ -451,7 +472,8 @@ fn renew(
     agreement: &AgreementId,
     failure: &Failure,
 ) -> Result<Option<(Vec<RecordDraft>, Transfer)>, Stop> {
-    if failure.code != NEW_VERSION_CODE || pull.renewals >= RENEWALS_MAX {
+    // The bytes of a push come by themselves: those of two versions must not meet.
+    if failure.code != NEW_VERSION_CODE || pull.renewals >= RENEWALS_MAX || pull.push {
         return Ok(None);
     }
     let partner = context::partner(view, &pull.participant)?;
@@ -462,12 +484,12 @@ fn renew(
     ) else {
         return Ok(None);
     };
-    let (transfer, mut records) = match request_transfer(view, context, fresh, &partner, &agreement)
-    {
-        Ok(requested) => requested,
-        Err(Stop::Refuse(_)) => return Ok(None),
-        Err(need) => return Err(need),
-    };
+    let (transfer, mut records) =
+        match request_transfer(view, context, fresh, &partner, &agreement, None) {
+            Ok(requested) => requested,
+            Err(Stop::Refuse(_)) => return Ok(None),
+            Err(need) => return Err(need),
+        };
     let pull = Pull {
         step: PullStep::Transferring { transfer: transfer.pid.clone() },
         renewals: pull.renewals + 1,
@@ -562,10 +584,25 @@ fn request_transfer(
     fresh: &Fresh,
     partner: &Partner,
     agreement: &Agreement,
+    upload: Option<Upload>,
 ) -> Result<(Transfer, Vec<RecordDraft>), Stop> {
     duties::no_block(view, fresh, agreement)?;
-    transfer::request(view, context, fresh, partner, agreement, &transfer::Wanted::default())
-        .map_err(Stop::Refuse)
+    let mut wanted = transfer::Wanted::default();
+    if upload.is_some() {
+        wanted.format = transfer::HTTP_PUSH.to_owned();
+        wanted.upload = upload;
+    }
+    transfer::request(view, context, fresh, partner, agreement, &wanted).map_err(Stop::Refuse)
+}
+
+/// What a provider's push is for, where it shall push.
+fn upload_of(
+    pull: &Pull,
+    fresh: &Fresh,
+    upload_token: impl Fn(&Pid, u32) -> String,
+) -> Option<Upload> {
+    let token_sha256 = || upload_token(&fresh.pid(), transfer::UPLOAD_GENERATION);
+    pull.push.then(|| Upload { pull: pull.id.clone(), token_sha256: token_sha256() })
 }
 
 fn existing(view: &dyn View, fresh: &Fresh, id: &str) -> Result<Pull, Stop> {

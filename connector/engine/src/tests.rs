@@ -8,6 +8,7 @@ mod duties;
 mod exchange;
 mod keys;
 mod pulls;
+mod pushes;
 mod random;
 mod site;
 mod stored;

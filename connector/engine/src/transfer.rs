@@ -12,8 +12,8 @@ mod resumption;
 use jiff::{SignedDuration, Timestamp};
 use protocol::id::{AgreementId, MessageId, ParticipantId, Pid};
 use protocol::message::{
-    self, DataAddress, Explanation, Pids, TransferCompletionMessage, TransferRequestMessage,
-    TransferTerminationMessage,
+    self, DataAddress, EndpointProperty, Explanation, Pids, TransferCompletionMessage,
+    TransferRequestMessage, TransferTerminationMessage,
 };
 use protocol::path::{BaseUrl, Endpoint};
 use protocol::process::{Delivery, Role};
@@ -27,7 +27,7 @@ pub(crate) use provider::available as available_dataset;
 pub use provider::{Answer, GrantFacts, Prepared, receive_request};
 
 use crate::context::{self, Context, Decided, Fresh, Peer, Stop, settle};
-use crate::entity::{Agreement, Failure, Partner, PeerProcess, Subject, Transfer};
+use crate::entity::{Agreement, Failure, Partner, PeerProcess, Subject, Transfer, Upload};
 use crate::process::{Draft, Owed, late_termination_id, owe, towards, withdraw_unowed};
 use crate::refusal::RefusalKind;
 use crate::{
@@ -35,9 +35,13 @@ use crate::{
     Refusal, View, handling,
 };
 
-/// The transfer format that this node serves and asks for: the consumer pulls over HTTPS.
+/// The transfer format in which the consumer asks for the bytes over HTTPS.
 pub const HTTP_PULL: &str = "HttpData-PULL";
-/// The endpoint type of a data address that is read with HTTP and a bearer token.
+/// The transfer format in which the provider sends the bytes over HTTPS to an endpoint that the consumer names.
+pub const HTTP_PUSH: &str = "HttpData-PUSH";
+/// The transfer formats that this node serves and asks for.
+pub const FORMATS: [&str; 2] = [HTTP_PULL, HTTP_PUSH];
+/// The endpoint type of a data address that is read or written with HTTP and a bearer token.
 pub const ENDPOINT_TYPE: &str = "https://w3id.org/idsa/v4.1/HTTP";
 
 /// What a status request or a first answer says.
@@ -71,6 +75,8 @@ pub struct Wanted {
     pub format: String,
     /// Where the provider shall push the data, without secrets: those are filled in when the message is sent.
     pub data_address: Option<DataAddress>,
+    /// What the provider's push to our own upload endpoint is for; `data_address` is then made from it.
+    pub upload: Option<Upload>,
     /// Who takes our steps, where the command says so.
     pub handling: Option<Handling>,
 }
@@ -78,7 +84,7 @@ pub struct Wanted {
 impl Default for Wanted {
     /// We pull, and handle the transfer as its agreement says.
     fn default() -> Self {
-        Self { format: HTTP_PULL.to_owned(), data_address: None, handling: None }
+        Self { format: HTTP_PULL.to_owned(), data_address: None, upload: None, handling: None }
     }
 }
 
@@ -104,13 +110,17 @@ pub fn request(
     let callback_address =
         BaseUrl::new(&context.dsp_endpoint).map_err(|error| invalid(error.to_string()))?;
     let pid = fresh.pid();
+    let data_address = match &wanted.upload {
+        Some(_) => Some(bearer_address(upload_url(context, &pid))),
+        None => wanted.data_address.clone(),
+    };
     let text = message::to_json(
         &TransferRequestMessage {
             consumer_pid: pid.clone(),
             agreement_id: agreement.id.clone(),
             format: wanted.format.clone(),
             callback_address,
-            data_address: wanted.data_address.clone(),
+            data_address,
         },
         Some(&fresh.message_id()),
     );
@@ -125,7 +135,7 @@ pub fn request(
             id: fresh.message_id(),
             url: base.endpoint(Endpoint::TransferRequest).to_string(),
             text,
-            token: None,
+            token: wanted.upload.is_some().then(|| (pid.clone(), UPLOAD_GENERATION)),
             terminates: false,
         },
     );
@@ -141,6 +151,8 @@ pub fn request(
         format: wanted.format.clone(),
         grant: None,
         source: None,
+        target: None,
+        upload: wanted.upload.clone(),
         accepted: Vec::new(),
         transitions: 1,
         outbox: vec![1],
@@ -165,6 +177,23 @@ fn requested(transfer: &Transfer, agreement: &Agreement, owed: Owed) -> RecordDr
     .put(owed.key, owed.entity)
     .message(owed.text)
     .put(Key::Transfer(transfer.pid.clone()), transfer.clone())
+}
+
+/// The generation of an upload token: a transfer has one.
+pub const UPLOAD_GENERATION: u32 = 1;
+
+/// An endpoint of ours that is opened with a bearer token. The secret is filled in when the message is sent.
+fn bearer_address(endpoint: String) -> DataAddress {
+    DataAddress {
+        endpoint_type: ENDPOINT_TYPE.to_owned(),
+        endpoint: Some(endpoint),
+        endpoint_properties: vec![EndpointProperty::new("authType", "bearer")],
+    }
+}
+
+/// Where a provider pushes the data of a transfer of ours to.
+fn upload_url(context: &Context, pid: &Pid) -> String {
+    format!("{}/upload", provider::data_url(context, pid))
 }
 
 /// Completes a transfer from our side.

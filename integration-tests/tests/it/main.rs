@@ -25,4 +25,5 @@ mod telemetry;
 mod time;
 mod transfer;
 mod transfer_ends;
+mod transfer_push;
 mod transfer_steps;

@@ -191,7 +191,7 @@ fn a_consumer_drives_a_transfer_whose_address_is_elsewhere() -> Result<()> {
 }
 
 /// The customer's transfer, once there is one.
-fn transfer_of(site: &Site) -> Result<String> {
+pub(crate) fn transfer_of(site: &Site) -> Result<String> {
     wait::until("there is a transfer", Duration::from_secs(20), || {
         let list = site.ask(&["transfer", "list"])?;
         let first = list["transfers"].as_array().and_then(|list| list.first().cloned());
@@ -199,7 +199,7 @@ fn transfer_of(site: &Site) -> Result<String> {
     })
 }
 
-fn in_state(site: &Site, id: &str, state: &str) -> Result<()> {
+pub(crate) fn in_state(site: &Site, id: &str, state: &str) -> Result<()> {
     wait::until(&format!("the transfer is {state}"), Duration::from_secs(20), || {
         Ok((site.ask(&["transfer", "show", id])?["state"] == state).then_some(()))
     })

@@ -441,6 +441,9 @@ pub struct Pull {
     /// What you use it for, where the policy asks.
     #[arg(long)]
     pub purpose: Option<String>,
+    /// Let the partner send the bytes to us (`HttpData-PUSH`), instead of us asking it for them.
+    #[arg(long)]
+    pub push: bool,
     /// How long to wait for a partner, or a daemon, that is away, in seconds.
     #[arg(long = "wait", value_name = "SECONDS", default_value_t = 60)]
     pub wait_seconds: u64,

@@ -112,6 +112,7 @@ async fn receive(
         "partner": arguments.partner,
         "dataset": arguments.dataset,
         "purpose": arguments.purpose,
+        "push": arguments.push,
         "wait_seconds": arguments.wait_seconds,
     });
     loop {

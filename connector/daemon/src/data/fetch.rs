@@ -279,7 +279,7 @@ fn strong_tag(fields: &HeaderMap) -> Option<String> {
 }
 
 /// The SHA-256 of the whole representation in `Repr-Digest` (RFC 9530), hexadecimal.
-fn repr_digest(fields: &HeaderMap) -> Option<String> {
+pub(crate) fn repr_digest(fields: &HeaderMap) -> Option<String> {
     fields
         .get_all("repr-digest")
         .iter()

@@ -130,11 +130,42 @@ pub fn respond(
     delivery: Delivery,
     bind: impl FnOnce(Body, Ended) -> Body,
 ) -> Result<Response<Body>, ServeError> {
-    let Delivery { reader, content, lease, mut renew, meters, pace, finished } = delivery;
+    let Delivery { reader, content, lease, renew, meters, pace, finished } = delivery;
     let permit = lease.permit.clone();
     check_same(permit.digests(), &content.digests, &reader)?;
     let metered = meters.begin(permit.transfer().clone());
-    let renewal: Renewal = Box::new(move || {
+    let renewal = renewal(permit, renew);
+    let description = Description::new(&content)?;
+    Ok(answer(method, headers, description, move |range| {
+        let Some(range) = range else {
+            drop(metered);
+            finished(Finished { bytes: 0, outcome: Outcome::Complete });
+            return empty();
+        };
+        let source = Source { reader, range, metered, finished };
+        let (stream, ended) = Stream::new(source, lease.into(), renewal, pace);
+        bind(stream.boxed_unsync(), ended)
+    }))
+}
+
+/// The bytes of a push from an offset on. The sender must go when [`Ended`] completes, even while nobody takes anything.
+///
+/// # Errors
+/// [`ServeError`] when the parts do not belong together; nothing is sent then.
+pub fn outgoing(delivery: Delivery, from: u64) -> Result<(Body, Ended), ServeError> {
+    let Delivery { reader, content, lease, renew, meters, pace, finished } = delivery;
+    let permit = lease.permit.clone();
+    check_same(permit.digests(), &content.digests, &reader)?;
+    let metered = meters.begin(permit.transfer().clone());
+    let range = from.min(content.digests.size)..content.digests.size;
+    let source = Source { reader, range, metered, finished };
+    let (stream, ended) = Stream::new(source, lease.into(), renewal(permit, renew), pace);
+    Ok((stream.boxed_unsync(), ended))
+}
+
+/// Decides again, for the same bytes.
+fn renewal(permit: Permit, mut renew: Renew) -> Renewal {
+    Box::new(move || {
         let digests = permit.digests().clone();
         let decision = renew(permit.clone());
         Box::pin(async move {
@@ -149,18 +180,7 @@ pub fn respond(
                 by_policy: false,
             })
         })
-    });
-    let description = Description::new(&content)?;
-    Ok(answer(method, headers, description, move |range| {
-        let Some(range) = range else {
-            drop(metered);
-            finished(Finished { bytes: 0, outcome: Outcome::Complete });
-            return empty();
-        };
-        let source = Source { reader, range, metered, finished };
-        let (stream, ended) = Stream::new(source, lease.into(), renewal, pace);
-        bind(stream.boxed_unsync(), ended)
-    }))
+    })
 }
 
 fn check_same(permitted: &Digests, described: &Digests, reader: &Reader) -> Result<(), ServeError> {

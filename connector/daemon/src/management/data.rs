@@ -56,7 +56,7 @@ async fn get(mut call: Call) -> Result<Bytes, ApiError> {
     if !active {
         return Err(ApiError::new(ErrorKind::Suspended, format!("`{partner}` is suspended here")));
     }
-    let wanted = pulls::Wanted { partner, dataset, purpose, wait_seconds };
+    let wanted = pulls::Wanted { partner, dataset, purpose, push: false, wait_seconds };
     let at_once = prefers_async(call.headers());
     let pull = pulls::obtain(&node, wanted, participant, &call.person(), at_once).await?;
     let PullStep::Received { transfer, digests, file_name } = &pull.step else {

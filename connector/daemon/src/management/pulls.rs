@@ -149,6 +149,9 @@ pub(super) struct Wanted {
     pub(super) dataset: DatasetId,
     /// What it is used for, where the policy asks.
     pub(super) purpose: Option<String>,
+    /// Whether the provider shall push the bytes to us (`HttpData-PUSH`), instead of us asking for them.
+    #[serde(default)]
+    pub(super) push: bool,
     /// How long to wait for a partner that is away.
     pub(super) wait_seconds: u64,
 }
@@ -231,6 +234,7 @@ impl Watcher {
                 &self.participant,
                 &self.wanted.dataset,
                 self.wanted.purpose.as_deref(),
+                self.wanted.push,
                 Some(person.to_owned()),
             )
             .await;

@@ -117,6 +117,7 @@ async fn begin(call: Call, wanted: Beginning) -> Result<Created<ShownTransfer>, 
     let asked = Wanted {
         format: wanted.format.unwrap_or_else(|| engine::transfer::HTTP_PULL.to_owned()),
         data_address: wanted.data_address.map(Address::checked).transpose()?,
+        upload: None,
         handling: wanted.handling,
     };
     node.check_owing(&participant).map_err(ApiError::from)?;

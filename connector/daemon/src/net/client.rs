@@ -1,10 +1,11 @@
-//! The client that sends messages to one partner and downloads from it.
+//! The client that sends messages to one partner, downloads from it and uploads to it.
 //!
 //! resolve, check every address, dial a checked one, TLS that accepts exactly that partner, HTTP/1.1. A
 //! connection is kept for the next message, because a negotiation is four of them; a download has its
 //! own, so that cutting it costs nobody else anything. Redirects are never followed.
 
 use std::collections::VecDeque;
+use std::error::Error as StdError;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,17 +14,20 @@ use bytes::Bytes;
 use certs::tls::{TlsError, client_config};
 use certs::trust::Checked;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body::Body as HttpBody;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
+use tokio_util::task::AbortOnDropHandle;
 use url::Host;
 
-use super::body::{Pace, read_body};
+use super::body::{Body, Pace, read_body};
 use super::guard::{Guard, Origin, Target};
 use super::gzip;
 use super::identity::NodeIdentity;
@@ -108,13 +112,34 @@ struct Dialer {
 }
 
 /// An open connection to the partner.
-struct Line {
+struct Line<B = Full<Bytes>> {
     origin: Origin,
-    sender: http1::SendRequest<Full<Bytes>>,
+    sender: http1::SendRequest<B>,
     alert: Alert,
     checked: Checked,
     used: Instant,
+    /// Ends with the connection; its error reaches whoever waits for an answer.
+    driver: JoinHandle<Result<(), hyper::Error>>,
 }
+
+/// What the bytes of a request's body are to the connection that carries them.
+trait Carried:
+    HttpBody<Data = Bytes, Error: Into<Box<dyn StdError + Send + Sync>>> + Send + 'static
+{
+    /// Whether its connection is reset when it ends, and as little as possible waits in the kernel.
+    const IS_CUT: bool;
+}
+
+impl Carried for Full<Bytes> {
+    const IS_CUT: bool = false;
+}
+
+impl Carried for Body {
+    const IS_CUT: bool = true;
+}
+
+/// Most bytes of an upload that wait in the kernel.
+const MAX_UNSENT_BYTES: u32 = 256 * 1024;
 
 impl PartnerClient {
     /// A client for the participant, which reaches what `guard` lets it reach.
@@ -156,13 +181,27 @@ impl PartnerClient {
         content_type: HeaderValue,
         body: Bytes,
     ) -> Result<Answer, SendError> {
-        let target = self.0.guard.target(url)?;
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(gzip::NAME));
         if !body.is_empty() {
             headers.insert(header::CONTENT_TYPE, content_type);
         }
-        let request = request(method, &target, headers, body)?;
+        self.ask(method, url, headers, body).await
+    }
+
+    /// Sends one request of a few bytes with these fields and reads its answer.
+    ///
+    /// # Errors
+    /// As [`PartnerClient::send`].
+    pub async fn ask(
+        &self,
+        method: Method,
+        url: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Answer, SendError> {
+        let target = self.0.guard.target(url)?;
+        let request = request(method, &target, headers, Full::new(body))?;
         let limit = self.0.limits.request_timeout;
         let exchange = timeout(limit, self.0.exchange(&target.origin, request));
         let answer = exchange
@@ -183,7 +222,7 @@ impl PartnerClient {
     ) -> Result<Response<Incoming>, SendError> {
         let target = self.0.guard.target(url)?;
         let origin = &target.origin;
-        let request = request(Method::GET, &target, headers, Bytes::new())?;
+        let request = request(Method::GET, &target, headers, Full::default())?;
         let limit = self.0.limits.request_timeout;
         let answered = timeout(limit, async {
             let mut line = self.0.dial(origin).await?;
@@ -201,6 +240,40 @@ impl PartnerClient {
             Ok(response) => Ok(response),
             Err(answer) => Err(not_success(target.origin, answer)),
         }
+    }
+
+    /// Sends something large with `PUT` on a connection of its own and reads the answer. The body sets its own pace; dropping
+    /// this future resets the connection, so that bytes which the kernel still holds are dropped as well.
+    ///
+    /// # Errors
+    /// As [`PartnerClient::send`]; also when the partner's certificate runs out on the way.
+    pub async fn upload(
+        &self,
+        url: &str,
+        headers: HeaderMap,
+        body: Body,
+    ) -> Result<Answer, SendError> {
+        let target = self.0.guard.target(url)?;
+        let origin = &target.origin;
+        let request = request(Method::PUT, &target, headers, body)?;
+        let limit = self.0.limits.request_timeout;
+        let dialled = timeout(limit, self.0.dial::<Body>(origin)).await;
+        let line =
+            dialled.unwrap_or_else(|_| Err(SendError::timeout(origin, Step::Request, limit)))?;
+        let Line { mut sender, alert, checked, driver, .. } = line;
+        let _ends_with_this = AbortOnDropHandle::new(driver);
+        let now = self.0.identity.now();
+        let now = now.map_err(|source| SendError::unreachable(origin, Step::Request, source))?;
+        let left = Duration::try_from(checked.valid_until.duration_since(now)).unwrap_or_default();
+        let exchanged = timeout(left, async {
+            let response = sender.send_request(request).await;
+            let response = response.map_err(|error| alert.explain(origin, error))?;
+            self.0.read(origin, response).await
+        });
+        let answer = exchanged
+            .await
+            .unwrap_or_else(|_| Err(SendError::timeout(origin, Step::Request, left)))?;
+        success(target.origin, answer)
     }
 }
 
@@ -252,7 +325,7 @@ impl Dialer {
     }
 
     /// Resolves, checks, dials, and lets TLS accept exactly this partner.
-    async fn dial(&self, origin: &Origin) -> Result<Line, SendError> {
+    async fn dial<B: Carried + Unpin>(&self, origin: &Origin) -> Result<Line<B>, SendError> {
         let limit = self.limits.connect_timeout;
         let resolved = timeout(limit, resolve(origin))
             .await
@@ -273,9 +346,20 @@ impl Dialer {
         Err(refused.unwrap_or_else(|| SendError::timeout(origin, Step::Connect, limit)))
     }
 
-    async fn secure(&self, origin: &Origin, socket: TcpStream) -> Result<Line, SendError> {
+    async fn secure<B: Carried + Unpin>(
+        &self,
+        origin: &Origin,
+        socket: TcpStream,
+    ) -> Result<Line<B>, SendError> {
         // Messages are small and must not wait for more.
-        if let Err(error) = socket.set_nodelay(true) {
+        let mut prepared = socket.set_nodelay(true);
+        if B::IS_CUT {
+            let options = socket2::SockRef::from(&socket);
+            prepared = prepared
+                .and_then(|()| options.set_tcp_notsent_lowat(MAX_UNSENT_BYTES))
+                .and_then(|()| socket.set_zero_linger());
+        }
+        if let Err(error) = prepared {
             tracing::debug!(%error, "connection.options_failed");
         }
         let limit = self.limits.handshake_timeout;
@@ -304,9 +388,8 @@ impl Dialer {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| alert.explain(origin, error))?;
-        // The task ends with the connection; its error reaches whoever waits for an answer.
-        tokio::spawn(connection);
-        Ok(Line { origin: origin.clone(), sender, alert, checked, used: Instant::now() })
+        let driver = tokio::spawn(connection);
+        Ok(Line { origin: origin.clone(), sender, alert, checked, used: Instant::now(), driver })
     }
 
     /// A kept connection whose other end would still be accepted if it were dialled now.
@@ -377,16 +460,16 @@ fn server_name(origin: &Origin) -> Result<ServerName<'static>, SendError> {
     }
 }
 
-fn request(
+fn request<B>(
     method: Method,
     target: &Target,
     mut headers: HeaderMap,
-    body: Bytes,
-) -> Result<Request<Full<Bytes>>, SendError> {
+    body: B,
+) -> Result<Request<B>, SendError> {
     let host = HeaderValue::try_from(target.origin.authority())
         .map_err(|_| SendError::Name { origin: target.origin.clone() })?;
     headers.insert(header::HOST, host);
-    let mut request = Request::new(Full::new(body));
+    let mut request = Request::new(body);
     *request.method_mut() = method;
     *request.uri_mut() = target.path.clone().into();
     *request.headers_mut() = headers;

@@ -299,6 +299,7 @@ async fn serve(
         tokio::spawn(summarise(Arc::clone(&node))),
         tokio::spawn(watch_clock(Arc::clone(&node))),
         tokio::spawn(deadlines::run(Arc::clone(&node))),
+        tokio::spawn(crate::pushes::run(Arc::clone(&node))),
         tokio::spawn(tidy(Arc::clone(&node))),
         reload::follow(&node)?,
     ];

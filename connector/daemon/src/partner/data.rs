@@ -9,7 +9,7 @@ use engine::{EndReason, Peer, Permit, Store as _};
 use futures_util::FutureExt as _;
 use http::{Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
-use protocol::id::Pid;
+use protocol::id::{ParticipantId, Pid};
 
 use super::places::Place;
 use crate::data::{Content, Delivery, Finished, Lease, Outcome, Renew, ServeError, respond};
@@ -73,7 +73,7 @@ pub(super) async fn serve(
         renew: renew(node, peer, connection, &pid, &token),
         meters: Arc::clone(&node.meters),
         pace: node.pace(),
-        finished: finished(node, peer, dataset.clone(), place),
+        finished: finished(node, &peer.participant, dataset.clone(), place),
     };
     let (method, headers) = (request.method().clone(), request.headers().clone());
     node.metrics.stream(DataDirection::Served, 1);
@@ -187,14 +187,14 @@ fn renew(
     })
 }
 
-/// What is done when a request has ended.
-fn finished(
+/// What is done when a request, or a push, has ended.
+pub(crate) fn finished(
     node: &Arc<Node>,
-    peer: &Peer,
+    participant: &ParticipantId,
     dataset: engine::entity::Dataset,
     place: Place,
 ) -> Box<dyn FnOnce(Finished) + Send> {
-    let (node, participant) = (Arc::clone(node), peer.participant.clone());
+    let (node, participant) = (Arc::clone(node), participant.clone());
     Box::new(move |finished| {
         drop(place);
         let name = node.partner_name(&participant);
@@ -227,7 +227,11 @@ fn finished(
 }
 
 /// Bytes that are not those published are never served: the dataset is marked, and running transfers of it end.
-async fn unreadable(node: &Arc<Node>, dataset: &engine::entity::Dataset, error: &ReadError) {
+pub(crate) async fn unreadable(
+    node: &Arc<Node>,
+    dataset: &engine::entity::Dataset,
+    error: &ReadError,
+) {
     tracing::error!(event = "dataset.unreadable", dataset = %dataset.id, error = %error);
     if !matches!(error, ReadError::Damaged { .. } | ReadError::NoTree { .. }) {
         return;
@@ -277,7 +281,7 @@ pub(super) async fn provenance(
 }
 
 /// The SHA-256 of the access token that a request carries, with or without `Bearer`.
-fn token_sha256(request: &Request<Incoming>) -> Option<String> {
+pub(super) fn token_sha256(request: &Request<Incoming>) -> Option<String> {
     let value = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?;
     let token = match value.split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
@@ -286,7 +290,7 @@ fn token_sha256(request: &Request<Incoming>) -> Option<String> {
     (!token.is_empty()).then(|| hex::encode(certs::seal::token_digest(token)))
 }
 
-fn unauthorized() -> Response<Body> {
+pub(super) fn unauthorized() -> Response<Body> {
     let mut response = wire::bare(StatusCode::UNAUTHORIZED);
     response
         .headers_mut()
@@ -294,9 +298,18 @@ fn unauthorized() -> Response<Body> {
     response
 }
 
-/// A refusal in the words of the data endpoint: what is gone for good is 403 or 404, so that a client stops asking.
 async fn refuse(node: &Arc<Node>, peer: &Peer, refusal: Refusal) -> Response<Body> {
-    let refusal = node.refusals.record(peer, refusal, "data").await;
+    refuse_as(node, peer, refusal, "data").await
+}
+
+/// A refusal in the words of the data endpoints: what is gone for good is 403 or 404, so that a client stops asking.
+pub(super) async fn refuse_as(
+    node: &Arc<Node>,
+    peer: &Peer,
+    refusal: Refusal,
+    request: &'static str,
+) -> Response<Body> {
+    let refusal = node.refusals.record(peer, refusal, request).await;
     let mut response = wire::refused(&refusal, &wire::Shape::Transfer(None));
     if matches!(
         refusal.kind,

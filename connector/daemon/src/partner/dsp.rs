@@ -284,6 +284,7 @@ fn name_of(route: Route) -> &'static str {
         Route::TransferTermination => "TransferTerminationMessage",
         Route::Data => "data",
         Route::Provenance => "provenance",
+        Route::Upload | Route::UploadProvenance => "upload",
         Route::Checkpoint => "checkpoint",
     }
 }

@@ -4,13 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
-use base64::Engine as _;
 use engine::entity::{Agreement, Digests, Failure, Pull, PullStep, Source, Transfer};
 use engine::pull::{self, Arrival, Next};
 use engine::{Decision, Entity, Key, Kind, Need, StoreError, View};
-use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderValue};
-use protocol::id::ParticipantId;
+use http::HeaderMap;
+use protocol::id::{ParticipantId, Pid};
 use tokio::sync::watch;
 
 use super::Progress;
@@ -20,6 +18,7 @@ use crate::net::PartnerClient;
 use crate::node::Node;
 use crate::objects::{Incoming, IncomingError, PullName};
 use crate::telemetry::DataDirection;
+use crate::transfers::{authorization, token_sha256};
 use crate::wire::Trouble;
 use crate::witness::WitnessError;
 
@@ -75,8 +74,14 @@ impl Worker {
             // Watched before it is read, so that no change is missed.
             let (context, fresh, id) =
                 (Arc::clone(&self.node.context), self.node.fresh(), self.id.clone());
-            let next =
-                self.node.decide(move |view| pull::advance(view, &context, &fresh, &id)).await?;
+            let site = self.node.identity.site.load();
+            let next = self
+                .node
+                .decide(move |view| {
+                    let token = |pid: &Pid, generation: u32| token_sha256(&site, pid, generation);
+                    pull::advance(view, &context, &fresh, &id, token)
+                })
+                .await?;
             match next {
                 Next::Closed(pull) => {
                     if matches!(pull.step, PullStep::Failed { .. }) {
@@ -197,7 +202,8 @@ impl Worker {
             .node
             .client(&transfer.participant)
             .ok_or_else(|| failed("unregistered", "the partner is not registered"))?;
-        let token = self.token(transfer, source).map_err(|reason| failed("no-token", &reason))?;
+        let token = crate::transfers::token_of(&self.node, &transfer.pid, source)
+            .map_err(|reason| failed("no-token", &reason))?;
         let evidence = self.evidence(&client, transfer, agreement, source, &token).await?;
         let expected = evidence.as_ref().map(|evidence| evidence.digests.clone());
         self.progress.state.send_modify(|state| {
@@ -209,19 +215,6 @@ impl Worker {
         Ok(arrival(transfer, received, evidence))
     }
 
-    fn token(&self, transfer: &Transfer, source: &Source) -> Result<Option<String>, String> {
-        let Some(sealed) = &source.sealed_token else { return Ok(None) };
-        let sealed = base64::engine::general_purpose::URL_SAFE_NO_PAD
-            .decode(sealed)
-            .map_err(|error| error.to_string())?;
-        let site = self.node.identity.site.load();
-        let token = site
-            .seal_key
-            .unseal(&sealed, transfer.pid.as_str().as_bytes())
-            .map_err(|error| error.to_string())?;
-        String::from_utf8(token.to_vec()).map(Some).map_err(|error| error.to_string())
-    }
-
     /// The provider's evidence, verified and kept, where the partner gives any. What is kept from before a stop does.
     async fn evidence(
         &self,
@@ -231,12 +224,7 @@ impl Worker {
         source: &Source,
         token: &Option<String>,
     ) -> Result<Option<crate::evidence::Verified>, Stop> {
-        let supports = self
-            .node
-            .registry()
-            .by_participant(&transfer.participant)
-            .is_some_and(|file| file.partner.extensions.contains("provenance/1"));
-        if !supports {
+        if !crate::evidence::is_given_by(&self.node, &transfer.participant) {
             return Ok(None);
         }
         let verify = |bytes: &[u8]| crate::evidence::verify(&self.node, transfer, agreement, bytes);
@@ -429,7 +417,8 @@ fn resting(view: &dyn View, id: &str) -> Result<Option<(Transfer, Agreement)>, N
     Ok(Some((transfer.clone(), agreement.clone())))
 }
 
-fn arrival(
+/// What arrived, as it is recorded.
+pub(crate) fn arrival(
     transfer: &Transfer,
     digests: Digests,
     evidence: Option<crate::evidence::Verified>,
@@ -465,15 +454,4 @@ fn step_of(keys: &[Key]) -> &'static str {
     } else {
         "transferring"
     }
-}
-
-fn authorization(token: &Option<String>) -> HeaderMap {
-    let mut fields = HeaderMap::new();
-    if let Some(token) = token
-        && let Ok(mut value) = HeaderValue::try_from(format!("Bearer {token}"))
-    {
-        value.set_sensitive(true);
-        fields.insert(AUTHORIZATION, value);
-    }
-    fields
 }

@@ -408,7 +408,7 @@ fn a_transfer_request_shows_that_the_agreement_was_finalized() {
 
 #[test]
 fn transfer_requests_are_refused_with_what_is_wrong() {
-    let changes: [Wrong; 4] = [
+    let changes: [Wrong; 5] = [
         (
             "agreement",
             |text| text["agreementId"] = json!("urn:none"),
@@ -417,9 +417,15 @@ fn transfer_requests_are_refused_with_what_is_wrong() {
         ),
         (
             "format",
+            |text| text["format"] = json!("AmazonS3-PUSH"),
+            RefusalKind::Invalid,
+            "HttpData-PULL, HttpData-PUSH",
+        ),
+        (
+            "push to nowhere",
             |text| text["format"] = json!("HttpData-PUSH"),
             RefusalKind::Invalid,
-            "HttpData-PULL",
+            "dataAddress",
         ),
         (
             "callback",

@@ -33,20 +33,32 @@ pub(super) fn begin(
     choice: Option<&Choice>,
     purpose: Option<&str>,
 ) -> Result<Begun, Refusal> {
+    begin_in(consumer, id, choice, purpose, false)
+}
+
+/// Begins, to be pulled or pushed.
+pub(super) fn begin_in(
+    consumer: &mut World,
+    id: &str,
+    choice: Option<&Choice>,
+    purpose: Option<&str>,
+    push: bool,
+) -> Result<Begun, Refusal> {
     let wanted = Wanted {
         id: id.to_owned(),
         participant: PROVIDER.parse().unwrap(),
         dataset: dataset_id(),
         purpose: purpose.map(str::to_owned),
         person: Some("sato".to_owned()),
+        push,
     };
     let (context, fresh) = (consumer.context.clone(), consumer.fresh());
-    consumer.decide(|view| pull::begin(view, &context, &fresh, &wanted, choice, None))
+    consumer.decide(|view| pull::begin(view, &context, &fresh, &wanted, choice, None, token_sha256))
 }
 
 pub(super) fn advance(consumer: &mut World, id: &str) -> Next {
     let (context, fresh) = (consumer.context.clone(), consumer.fresh());
-    consumer.decide(|view| pull::advance(view, &context, &fresh, id)).unwrap()
+    consumer.decide(|view| pull::advance(view, &context, &fresh, id, token_sha256)).unwrap()
 }
 
 pub(super) fn received(consumer: &mut World, id: &str) -> Pull {

@@ -49,7 +49,7 @@ pub(super) fn take(world: &mut World, pid: &Pid, step: Step) -> Result<Transfer,
 }
 
 /// Puts a transfer that was started into another state, as though it had come there.
-fn put_in_state(world: &mut World, pid: &Pid, state: State, handling: Handling) {
+pub(super) fn put_in_state(world: &mut World, pid: &Pid, state: State, handling: Handling) {
     let mut transfer = world.transfer(pid);
     transfer.process = Process::in_state(transfer.process.role(), state);
     transfer.handling = handling;
@@ -160,7 +160,7 @@ fn every_step_in_every_state_of_either_role_and_handling() {
 }
 
 /// The partner's transfer comes to the same state; it takes what is legal.
-fn put_in_state_of(partner: &mut World, node: &World, role: Role, state: State) {
+pub(super) fn put_in_state_of(partner: &mut World, node: &World, role: Role, state: State) {
     let theirs = partner.only(Kind::Transfer);
     put_in_state(partner, &theirs, state, Handling::Auto);
     let own = node.only(Kind::Transfer);

@@ -344,13 +344,26 @@ impl World {
         text: &Value,
     ) -> Result<transfer::Status, Refusal> {
         let (request, inbound) = parse::<message::TransferRequestMessage>(text, false);
+        let target = request.data_address.as_ref().and_then(|address| {
+            Some(Source {
+                endpoint: address.endpoint()?.to_owned(),
+                sealed_token: address.authorization().map(|token| format!("sealed {token}")),
+            })
+        });
         let (context, fresh) = (self.context.clone(), self.fresh());
         let mut prepared = None;
         for _ in 0..3 {
             let answer = self.decide(|view| {
                 let prepared = prepared.as_ref();
                 transfer::receive_request(
-                    view, &context, &fresh, peer, &request, &inbound, prepared,
+                    view,
+                    &context,
+                    &fresh,
+                    peer,
+                    &request,
+                    target.as_ref(),
+                    &inbound,
+                    prepared,
                 )
             })?;
             match answer {

@@ -3,18 +3,18 @@
 use jiff::Timestamp;
 use policy::evaluate::Phase;
 use protocol::id::Pid;
-use protocol::message::{
-    self, DataAddress, EndpointProperty, TransferRequestMessage, TransferStartMessage,
-};
+use protocol::message::{self, TransferRequestMessage, TransferStartMessage};
 use protocol::process::Role;
 use protocol::transfer::{MessageKind, Process, State};
 
 use super::{
-    ENDPOINT_TYPE, HTTP_PULL, Status, account, await_decision, finish, granted_agreement, of_peer,
-    send, status_of,
+    ENDPOINT_TYPE, FORMATS, HTTP_PUSH, Status, account, await_decision, bearer_address, finish,
+    granted_agreement, of_peer, send, status_of,
 };
 use crate::context::{self, Context, Decided, Fresh, Peer, Stop, settle};
-use crate::entity::{Agreement, Dataset, Grant, Partner, PeerProcess, Token, Transfer, Usage};
+use crate::entity::{
+    Agreement, Dataset, Grant, Partner, PeerProcess, Source, Token, Transfer, Usage,
+};
 use crate::judge::{self, Uses};
 use crate::process::{Inbound, by_peer, has_origin, remember, remembered};
 use crate::refusal::RefusalKind;
@@ -66,28 +66,32 @@ pub enum Answer {
     Status(Status),
 }
 
-/// Takes a transfer request.
+/// Takes a transfer request. `target` is its data address with the secret sealed, of a push.
 ///
 /// # Errors
 /// [`crate::Need`] when an entity is not loaded.
+#[expect(clippy::too_many_arguments, reason = "a decision's inputs, each of another type")]
 pub fn receive_request(
     view: &dyn View,
     context: &Context,
     fresh: &Fresh,
     peer: &Peer,
     request: &TransferRequestMessage,
+    target: Option<&Source>,
     inbound: &Inbound,
     prepared: Option<&Prepared>,
 ) -> Decided<Answer> {
-    settle(try_receive_request(view, context, fresh, peer, request, inbound, prepared))
+    settle(try_receive_request(view, context, fresh, peer, request, target, inbound, prepared))
 }
 
+#[expect(clippy::too_many_arguments, reason = "a decision's inputs, each of another type")]
 fn try_receive_request(
     view: &dyn View,
     context: &Context,
     fresh: &Fresh,
     peer: &Peer,
     request: &TransferRequestMessage,
+    target: Option<&Source>,
     inbound: &Inbound,
     prepared: Option<&Prepared>,
 ) -> Result<Decision<Answer>, Stop> {
@@ -97,7 +101,7 @@ fn try_receive_request(
     }
     context::room(view, context, fresh, &partner, true)?;
     let agreement = granted_agreement(view, fresh, &peer.participant, &request.agreement_id)?;
-    check_shape(fresh, &partner, request)?;
+    check_shape(fresh, &partner, request, target)?;
     let handling = handling::of(agreement.handling, &partner, None);
     let consumer_pid = request.consumer_pid.clone();
     let grantable = Grantable::find(view, fresh, fresh.pid(), consumer_pid, partner, agreement)?;
@@ -108,6 +112,7 @@ fn try_receive_request(
     }
     let agreement = &grantable.facts.agreement;
     let mut transfer = begin(view, fresh, peer, request, agreement, handling)?;
+    transfer.target = target.cloned();
     remember(&mut transfer.accepted, inbound, 1);
     let status = status_of(&transfer);
     let mut records = negotiation::used(view, agreement)?;
@@ -183,19 +188,51 @@ fn check_shape(
     fresh: &Fresh,
     partner: &Partner,
     request: &TransferRequestMessage,
+    target: Option<&Source>,
 ) -> Result<(), Stop> {
-    if request.format != HTTP_PULL {
-        let text = format!("this node serves the format `{HTTP_PULL}` only");
+    if !FORMATS.contains(&request.format.as_str()) {
+        let text = format!("this node serves the formats {} only", FORMATS.join(", "));
         let internal = format!("{text}; asked for `{}`", request.format);
         return Err(fresh.refuse(RefusalKind::Invalid, text, internal));
     }
-    if request.data_address.is_some() {
-        let text = "dataAddress is for push transfers, which this node does not serve";
-        return Err(fresh.refuse(RefusalKind::Invalid, text, text));
+    if request.format == HTTP_PUSH {
+        check_target(fresh, partner, request, target)?;
+    } else if request.data_address.is_some() {
+        let text = format!("dataAddress is for the format `{HTTP_PUSH}` only");
+        return Err(fresh.refuse(RefusalKind::Invalid, text.clone(), text));
     }
     if !has_origin(request.callback_address.as_str(), partner.origins.iter()) {
         let text = "callbackAddress is not at one of your registered origins";
         let internal = format!("{text}: `{}`", request.callback_address.as_str());
+        return Err(fresh.refuse(RefusalKind::Invalid, text, internal));
+    }
+    Ok(())
+}
+
+/// Bytes are pushed only to where we may dial, and only to an endpoint that asks for a secret of this transfer.
+fn check_target(
+    fresh: &Fresh,
+    partner: &Partner,
+    request: &TransferRequestMessage,
+    target: Option<&Source>,
+) -> Result<(), Stop> {
+    let endpoint_type = request.data_address.as_ref().map(|address| address.endpoint_type.as_str());
+    let refuse = |text: String| Err(fresh.refuse(RefusalKind::Invalid, text.clone(), text));
+    let Some(target) = target else {
+        return refuse(format!("the format `{HTTP_PUSH}` needs a dataAddress with an endpoint"));
+    };
+    if endpoint_type != Some(ENDPOINT_TYPE) {
+        return refuse(format!("the endpointType of dataAddress must be `{ENDPOINT_TYPE}`"));
+    }
+    if target.sealed_token.is_none() {
+        return refuse(
+            "dataAddress has no `authorization` property, which a push needs".to_owned(),
+        );
+    }
+    if !has_origin(&target.endpoint, partner.origins.iter()) {
+        let text = "the endpoint of dataAddress is not at one of your registered origins";
+        let internal =
+            format!("{text}: `{}`", target.endpoint.chars().take(200).collect::<String>());
         return Err(fresh.refuse(RefusalKind::Invalid, text, internal));
     }
     Ok(())
@@ -264,6 +301,8 @@ fn begin(
         format: request.format.clone(),
         grant: None,
         source: None,
+        target: None,
+        upload: None,
         accepted: Vec::new(),
         transitions: 1,
         outbox: Vec::new(),
@@ -343,16 +382,13 @@ pub(super) fn start(
         return Err(fresh.refuse(RefusalKind::IllegalState, "nothing was granted", "no grant"));
     };
     let id = fresh.message_id();
-    let address = DataAddress {
-        endpoint_type: ENDPOINT_TYPE.to_owned(),
-        endpoint: Some(data_url(context, &transfer.pid)),
-        // The secret is filled in when the message is sent.
-        endpoint_properties: vec![EndpointProperty::new("authType", "bearer")],
-    };
-    let generation = Some(grant.generation);
+    // What is pushed is not asked for: nobody is told the access token.
+    let is_push = transfer.target.is_some();
+    let data_address = (!is_push).then(|| bearer_address(data_url(context, &transfer.pid)));
+    let generation = (!is_push).then_some(grant.generation);
     let owed =
         send(view, context, fresh, transfer, MessageKind::Start, id.clone(), generation, |pids| {
-            let start = TransferStartMessage { pids, data_address: Some(address) };
+            let start = TransferStartMessage { pids, data_address };
             message::to_json(&start, Some(&id))
         })?;
     let mut record = RecordDraft::new(
@@ -371,7 +407,7 @@ pub(super) fn start(
 }
 
 /// Where the data of a transfer are served.
-fn data_url(context: &Context, pid: &Pid) -> String {
+pub(super) fn data_url(context: &Context, pid: &Pid) -> String {
     let mut url = context.data_endpoint.clone();
     url.push('/');
     for byte in pid.as_str().bytes() {

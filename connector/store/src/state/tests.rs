@@ -22,6 +22,7 @@ fn pull(closed: bool) -> Entity {
         participant: "partner".parse().unwrap(),
         dataset: "d".parse().unwrap(),
         purpose: None,
+        push: false,
         step: match closed {
             true => PullStep::Delivered { transfer, digests: None, file_name: None },
             false => PullStep::Transferring { transfer },

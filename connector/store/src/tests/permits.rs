@@ -98,6 +98,8 @@ fn transfer() -> Entity {
             requests: 0,
         }),
         source: None,
+        target: None,
+        upload: None,
         accepted: Vec::new(),
         transitions: 3,
         outbox: Vec::new(),

@@ -130,6 +130,7 @@ pub(super) fn pull(number: u64, closed: bool, round: u64) -> Entity {
         participant: "urn:example:partner".parse().unwrap(),
         dataset: format!("round-{round}").parse().unwrap(),
         purpose: None,
+        push: false,
         step: match closed {
             true => PullStep::Delivered { transfer, digests: None, file_name: None },
             false => PullStep::Transferring { transfer },

@@ -109,6 +109,7 @@ fn arguments(file: &Path, force: bool) -> Pull {
         dataset: "parts".parse().unwrap(),
         output: Some(file.to_owned()),
         purpose: None,
+        push: false,
         wait_seconds: 5,
         force,
     }

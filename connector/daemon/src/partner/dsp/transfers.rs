@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use engine::entity::Source;
 use engine::refusal::{Refusal, RefusalKind};
 use engine::transfer::{Answer, Prepared};
 use engine::{Peer, transfer};
@@ -9,7 +10,7 @@ use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use protocol::id::Pid;
 use protocol::message::{
-    self, Pids, TransferProcess, TransferRequestMessage, TransferStartMessage,
+    self, DataAddress, Pids, TransferProcess, TransferRequestMessage, TransferStartMessage,
 };
 
 use super::{Outcome, STATUS_WAIT, boxed, failed, inbound, invalid, not_found, pids_of, read};
@@ -32,13 +33,18 @@ pub(super) async fn transfer_request(
     node.check_owing(&peer.participant).map_err(|refusal| failed(refusal, shape.clone()))?;
     let inbound = inbound(&incoming, false);
     let (fresh, asked) = (node.fresh(), incoming.message);
+    // Our process id of it, if it begins: what the secret of its data address is bound to.
+    let pid = Pid::from_uuid(fresh.process);
+    let target = source(node, &pid, asked.data_address.as_ref())
+        .map_err(|refusal| failed(refusal, shape.clone()))?;
     let mut prepared: Option<Prepared> = None;
     for _ in 0..PREPARE_ROUNDS {
-        let (context, asking, inbound, message, ready) = (
+        let (context, asking, inbound, message, target, ready) = (
             Arc::clone(&node.context),
             peer.clone(),
             inbound.clone(),
             asked.clone(),
+            target.clone(),
             prepared.take(),
         );
         let answer = node
@@ -49,6 +55,7 @@ pub(super) async fn transfer_request(
                     &fresh,
                     &asking,
                     &message,
+                    target.as_ref(),
                     &inbound,
                     ready.as_ref(),
                 )
@@ -105,23 +112,28 @@ pub(super) async fn transfer_start(
 ) -> Outcome {
     let shape = Shape::Transfer(None);
     let incoming: message::Incoming<TransferStartMessage> = read(node, request, &shape).await?;
-    let source = match &incoming.message.data_address {
-        None => None,
-        Some(address) => {
-            let sealed_token = match address.authorization() {
-                None => None,
-                Some(token) => Some(seal(node, pid, token).ok_or_else(|| {
-                    failed(invalid(node, "the access token cannot be kept"), shape.clone())
-                })?),
-            };
-            address.endpoint().map(|endpoint| engine::entity::Source {
-                endpoint: endpoint.to_owned(),
-                sealed_token,
-            })
-        }
-    };
+    let source = source(node, pid, incoming.message.data_address.as_ref())
+        .map_err(|refusal| failed(refusal, shape))?;
     let incoming = incoming.map(|start| (start.pids, transfer::Message::Start(source)));
     transferring(node, peer, pid, incoming).await
+}
+
+/// A partner's data address as it is kept: with its secret sealed.
+fn source(
+    node: &Node,
+    pid: &Pid,
+    address: Option<&DataAddress>,
+) -> Result<Option<Source>, Refusal> {
+    let Some(address) = address else { return Ok(None) };
+    let sealed_token = match address.authorization() {
+        None => None,
+        Some(token) => Some(
+            seal(node, pid, token)
+                .ok_or_else(|| invalid(node, "the access token cannot be kept"))?,
+        ),
+    };
+    let endpoint = address.endpoint().map(str::to_owned);
+    Ok(endpoint.map(|endpoint| Source { endpoint, sealed_token }))
 }
 
 /// Seals a partner's access token under our node key, bound to the process it is for.
