@@ -29,7 +29,7 @@ impl Resumption {
         };
         if dataset.digests != grant.digests {
             let text = "the dataset has a new version; request a new transfer";
-            return Err(fresh.refuse(RefusalKind::NotFound, text, text));
+            return Err(fresh.refuse(RefusalKind::NewVersion, text, text));
         }
         let uses = Uses { earlier: grant.use_number.saturating_sub(1), previous: None };
         let evaluation = judge::agreed(view, &partner, &agreement, Phase::Data, uses, now)?;
