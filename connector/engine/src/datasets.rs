@@ -62,6 +62,7 @@ pub fn publish_all(
 fn is_published(view: &dyn View, dataset: &Dataset) -> Result<bool, crate::Need> {
     let Some(mut published) = context::dataset(view, &dataset.id)? else { return Ok(false) };
     published.published = dataset.published;
+    published.last_number = dataset.last_number;
     if dataset.version.is_empty() {
         published.version.clear();
     }

@@ -19,6 +19,10 @@ use crate::{Awaiting, Handling, Kind};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "each variant is documented at its type")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "views share entities behind an Arc; none is moved often"
+)]
 pub enum Entity {
     Site(Site),
     Rules(Arc<Rules>),

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::stage::{Pair, note};
 
 /// Partners in the group see what has the tag.
-const TAGGED: &str = "title = \"Tagged\"\ndescription = \"By tag.\"\ntags = [\"cfp\"]\n[who]\ngroups = [\"partners\"]\n\
+const TAGGED: &str = "title = \"Tagged\"\ndescription = \"By tag.\"\n[what]\ntags = [\"cfp\"]\n[who]\ngroups = [\"partners\"]\n\
     [[permit]]\nactions = [\"use\"]\n";
 
 fn question(filter: Value) -> Value {

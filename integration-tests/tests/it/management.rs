@@ -14,8 +14,11 @@ use integration_tests::site::Site;
 use integration_tests::wait;
 use serde_json::{Value, json};
 
-use crate::stage::{HIDDEN, Pair, note, word};
+use crate::stage::{Pair, note, word};
 
+/// A site without partners can have it.
+const OPEN_TO_ALL: &str = "title = \"Open\"\ndescription = \"For all.\"\n[who]\nanyone-registered = true\n\
+    [[permit]]\nactions = [\"use\"]\n";
 /// How long something may take that happens by itself.
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -391,7 +394,7 @@ fn lists_take_criteria_and_follow_cursors() -> Result<()> {
 fn pages_of_a_query_neither_lose_nor_repeat_what_stays() -> Result<()> {
     Scene::play(|scene| {
         let (site, address) = remote(scene)?;
-        site.activate(&[("hidden", HIDDEN)])?;
+        site.activate(&[("hidden", OPEN_TO_ALL)])?;
         let source = note(scene, "x", "x")?;
         for number in 0..7 {
             site.publish(&source, &format!("d{number}"), "hidden")?;

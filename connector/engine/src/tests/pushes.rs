@@ -63,7 +63,8 @@ fn a_push_to_where_we_may_not_dial_or_without_a_secret_is_refused() {
     begin_in(&mut consumer, "q", None, None, true).unwrap();
     let owing = consumer.owing();
     let (_, text) = consumer.due(&owing[0]).unwrap();
-    let changes: [(&str, fn(&mut Value)); 4] = [
+    type Change = (&'static str, fn(&mut Value));
+    let changes: [Change; 4] = [
         ("registered origins", |address| address["endpoint"] = json!("https://x.example/data")),
         ("endpointType", |address| address["endpointType"] = json!("s3")),
         ("authorization", |address| address["endpointProperties"] = json!([])),

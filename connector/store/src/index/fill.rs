@@ -266,6 +266,7 @@ impl Filler {
     }
 
     fn open_sled(&self) -> Result<sled::Db, IndexError> {
+        crate::directory::create_private(&self.settings.directory)?;
         let database = sled::Config::new()
             .path(&self.settings.directory)
             .cache_capacity(self.settings.cache_bytes)

@@ -135,7 +135,7 @@ impl Agreements {
     fn look(desk: &Desk, old: &Site, new: &Site, at: Timestamp) -> Result<Self, Failure> {
         let answer = desk.get("/v1/agreements?limit=10000")?;
         let mut found = Self { keep: 0, stopped: Vec::new() };
-        for agreement in answer.get("agreements").and_then(Value::as_array).into_iter().flatten() {
+        for agreement in answer.get("items").and_then(Value::as_array).into_iter().flatten() {
             let text = |member: &str| agreement.get(member).and_then(Value::as_str);
             if text("side") != Some("provider") || text("state") != Some("in force") {
                 continue;
