@@ -393,8 +393,9 @@ fn lists_take_criteria_and_follow_cursors() -> Result<()> {
 #[test]
 fn pages_of_a_query_neither_lose_nor_repeat_what_stays() -> Result<()> {
     Scene::play(|scene| {
-        let (site, address) = remote(scene)?;
-        site.activate(&[("hidden", OPEN_TO_ALL)])?;
+        let (mut site, address) = remote(scene)?;
+        site.policy("hidden", OPEN_TO_ALL)?;
+        site.restart()?;
         let source = note(scene, "x", "x")?;
         for number in 0..7 {
             site.publish(&source, &format!("d{number}"), "hidden")?;
