@@ -1,6 +1,6 @@
 //! The management API: what the command line and applications ask of the running node.
 //!
-//! [`route`] says what a route is; each module lists its own, and [`table`] puts them together. The router and the OpenAPI
+//! `route` says what a route is; each module lists its own, and `table` puts them together. The router and the OpenAPI
 //! document come from that table. Whoever may open the Unix socket administers the node; the kernel says who that is, and
 //! every change is recorded with the person. Answers are JSON; what takes time is a stream of events, one JSON object on
 //! each line. An error is `{"error": {"kind", "message", "reference", "help"}}`, and its kind is one that [`crate::exit`]
