@@ -26,7 +26,7 @@ Exit codes tell scripts how a command ended: see `sekisho exit-codes`.";
 
 /// A data-space connector: partners' sites exchange files under usage policies, and both sides keep evidence.
 #[derive(Debug, Parser)]
-#[command(name = "sekisho", version, about, after_long_help = FIRST_STEPS, max_term_width = 120)]
+#[command(name = "sekisho", version, after_long_help = FIRST_STEPS, max_term_width = 120)]
 pub struct Arguments {
     /// The site's directory.
     #[arg(long, global = true, env = "SEKISHO_SITE", default_value = ".", value_hint = ValueHint::DirPath)]
