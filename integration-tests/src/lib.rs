@@ -3,7 +3,7 @@
 //! A [`scene::Scene`] is a temporary directory with sites in it. A [`site::Site`] was made by the real `sekisho init`, runs
 //! the real `sekisho serve`, and is spoken to through the real command line. What no honest partner would do is done by
 //! a [`peer::Peer`] (raw requests with certificates of one's choice), a [`connector::Connector`] (a partner's whole node,
-//! played by the test), a [`line::Line`] (bytes that need not be HTTP), a [`villain::Villain`] (a partner's server that answers
+//! played by the test), a [`line::Line`] (bytes that need not be HTTP), [`http2::Frames`] (HTTP/2 without its rules), a [`villain::Villain`] (a partner's server that answers
 //! with any bytes), an [`authority::Authority`] (certificates in anybody's name) and a [`proxy::Proxy`] (a bad line).
 //!
 //! Everything that is started is bounded in time, listens on loopback only, and is ended by its process id.
@@ -14,6 +14,7 @@ pub mod clocked;
 pub mod command;
 pub mod connector;
 pub mod files;
+pub mod http2;
 pub mod line;
 pub mod management;
 pub mod narration;

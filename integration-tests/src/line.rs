@@ -15,7 +15,7 @@ use crate::peer;
 /// How long the node may be silent.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// A connection, with the HTTP/1.1 that was negotiated in the handshake and nothing that enforces it.
+/// A connection, with the HTTP that was negotiated in the handshake and nothing that enforces it.
 #[derive(Debug)]
 pub struct Line(StreamOwned<ClientConnection, Recorder>);
 
@@ -32,7 +32,16 @@ impl Line {
     /// # Errors
     /// When the handshake fails as the dialling side sees it.
     pub fn open(credential: &Credential, to: SocketAddr) -> Result<Self> {
-        let config = peer::client_config(Some(credential), b"http/1.1")?;
+        Self::open_for(credential, to, b"http/1.1")
+    }
+
+    /// The same for another protocol.
+    pub(crate) fn open_for(
+        credential: &Credential,
+        to: SocketAddr,
+        protocol: &[u8],
+    ) -> Result<Self> {
+        let config = peer::client_config(Some(credential), protocol)?;
         let name = ServerName::IpAddress(to.ip().into());
         let mut session = ClientConnection::new(Arc::new(config), name)?;
         let mut recorder = Recorder { socket: dial(to)?, sent: Vec::new() };

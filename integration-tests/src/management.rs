@@ -74,6 +74,14 @@ impl Management {
         Ok(answer)
     }
 
+    /// Posts bytes that claim to be JSON: the status and the answer, whatever they are.
+    ///
+    /// # Errors
+    /// When the daemon does not answer.
+    pub async fn post_bytes(&self, path: &str, body: Vec<u8>) -> Result<(StatusCode, Value)> {
+        self.exchange(Method::POST, path, body.into()).await
+    }
+
     /// Opens the stream of events after what has happened until now, or after a position.
     ///
     /// # Errors

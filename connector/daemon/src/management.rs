@@ -22,7 +22,7 @@ mod epoch;
 mod events;
 mod input;
 mod keys;
-mod list;
+pub mod list;
 mod negotiations;
 mod openapi;
 mod partners;

@@ -9,6 +9,7 @@ mod connection;
 mod guard;
 pub mod gzip;
 mod identity;
+pub mod link;
 mod listener;
 mod management_listener;
 mod partner_listener;
@@ -20,7 +21,9 @@ mod unix_listener;
 #[cfg(test)]
 mod testing;
 
-pub use body::{Body, BodyError, BodyFailure, Pace, PacedReader, discard, empty, full, read_body};
+pub use body::{
+    Body, BodyError, BodyFailure, Pace, PacedReader, discard, empty, full, keeping, read_body,
+};
 pub use client::{Answer, DialLimits, PartnerClient, SendError, Step};
 pub use connection::{Connection, HttpVersion, Kill};
 pub use guard::{AddressClass, Guard, GuardError, MAX_URL_BYTES, Origin, Target};

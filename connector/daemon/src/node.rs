@@ -75,6 +75,8 @@ pub struct Node {
     pub pulling: Mutex<HashMap<String, Arc<crate::pulls::Progress>>>,
     /// How many data streams may run, in all and for each partner.
     pub streams: crate::partner::Places,
+    /// How many bytes of messages that have not arrived whole may be held for each partner.
+    pub unread: crate::partner::Unread,
     /// How many catalogs may be read for each partner at once.
     pub catalogs: crate::partner::Places,
 }

@@ -1,9 +1,11 @@
 //! The partner listener's requests: DSP, data, checkpoints.
 
 mod checkpoint;
+pub mod cursor;
 pub(crate) mod data;
 mod dsp;
 mod places;
+mod unread;
 mod upload;
 
 use std::collections::HashMap;
@@ -12,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use engine::Peer;
+use engine::refusal::RefusalKind;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use protocol::id::ParticipantId;
@@ -24,6 +27,7 @@ use crate::telemetry::{HandshakeOutcome, RequestKind, StatusClass};
 use crate::wire;
 
 pub use places::{Place, Places};
+pub use unread::{TooMuch, Unread};
 
 /// Where a request goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -191,17 +195,34 @@ const DISCARD_TIME: std::time::Duration = std::time::Duration::from_secs(2);
 /// Reads a message whole. The sender of one that is too large is let finish, within bounds, so that it hears so.
 async fn read(
     node: &Node,
+    peer: &Peer,
     request: Request<Incoming>,
     max_bytes: usize,
 ) -> Result<Bytes, BodyError> {
     // Whoever asks first sends nothing before it has an answer (RFC 9110, 10.1.1).
     let asks_first = request.headers().contains_key(http::header::EXPECT);
     let mut body = request.into_body();
-    let outcome = read_body(&mut body, max_bytes, node.pace()).await;
+    let measured = node.unread.measure(&peer.participant, &mut body);
+    let outcome = read_body(measured, max_bytes, node.pace()).await;
     if matches!(outcome, Err(BodyError::TooLarge { .. })) && !asks_first {
         discard(&mut body, DISCARD_BYTES, DISCARD_TIME).await;
     }
     outcome
+}
+
+/// What a body that is not read means to its sender.
+fn unreadable(node: &Node, error: &BodyError) -> engine::Refusal {
+    let (kind, text) = match error {
+        BodyError::TooLarge { .. } => (RefusalKind::TooLarge, error.to_string()),
+        BodyError::Broken { source, .. } => match source.downcast_ref::<TooMuch>() {
+            Some(beyond) => (RefusalKind::TooMany, beyond.to_string()),
+            None => (RefusalKind::Invalid, error.to_string()),
+        },
+        BodyError::TooSlow { .. } | BodyError::Encoding { .. } => {
+            (RefusalKind::Invalid, error.to_string())
+        }
+    };
+    engine::Refusal::new(kind, text.clone(), text, node.fresh().reference)
 }
 
 fn outcome_of(refusal: &Refusal) -> HandshakeOutcome {

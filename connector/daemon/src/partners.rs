@@ -44,6 +44,15 @@ pub struct PartnerFile {
 }
 
 impl PartnerFile {
+    /// Reads the text of a partner file as of `path`, whose directory has the files of certificates that it names.
+    ///
+    /// # Errors
+    /// What is wrong with it, and where.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, Problem> {
+        let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        file::parse(path, name, text)
+    }
+
     /// The short name: the stem of the file.
     pub fn name(&self) -> &str {
         &self.partner.name

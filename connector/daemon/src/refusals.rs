@@ -2,7 +2,8 @@
 //!
 //! The first refusal of a cause (what was asked and why it is refused) towards a partner is a record of its own before it
 //! is answered. The same again within the second gets the same reference and is counted in one record at the second's
-//! end. A partner with more unlike causes in a second than its limit is told that instead, under one reference.
+//! end. A partner with more unlike causes than its limit, in a second or in an hour, is told that instead, under one
+//! reference; in the latter case for a minute at a time.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,9 +15,13 @@ use protocol::id::ParticipantId;
 use sha2::{Digest as _, Sha256};
 use store::FileStore;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// How long refusals of one cause are gathered.
 const WINDOW: Duration = Duration::from_secs(1);
+/// The same for one who has had all that there are for an hour.
+const LONG_WINDOW: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// Records refusals.
 #[derive(Clone)]
@@ -24,6 +29,10 @@ pub struct Refusals {
     store: FileStore,
     /// The most unlike causes of one partner in a window.
     most: usize,
+    /// The most windows of one partner in an hour.
+    most_per_hour: usize,
+    /// Since when, and how many, for each partner.
+    opened: Arc<Mutex<HashMap<ParticipantId, (Instant, usize)>>>,
     windows: Arc<Mutex<HashMap<ParticipantId, HashMap<Cause, Window>>>>,
 }
 
@@ -48,7 +57,14 @@ struct Window {
 enum Gathered {
     First(watch::Sender<bool>),
     Again(Refusal, watch::Receiver<bool>),
-    TooManyCauses,
+    Beyond(Limit),
+}
+
+/// How many causes there may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Limit {
+    PerSecond,
+    PerHour,
 }
 
 impl Cause {
@@ -62,9 +78,9 @@ impl Cause {
 }
 
 impl Refusals {
-    /// Records in this store at most so many unlike causes of one partner in a second.
-    pub fn new(store: FileStore, most: usize) -> Self {
-        Self { store, most, windows: Arc::default() }
+    /// Records in this store at most so many unlike causes of one partner in a second, and in an hour.
+    pub fn new(store: FileStore, most: usize, most_per_hour: usize) -> Self {
+        Self { store, most, most_per_hour, opened: Arc::default(), windows: Arc::default() }
     }
 
     /// Records a refusal, and gives it back as it is to be answered: with the reference under which it is found, or as the
@@ -72,29 +88,37 @@ impl Refusals {
     pub async fn record(&self, peer: &Peer, refusal: Refusal, request: &'static str) -> Refusal {
         let cause = Cause::of(&refusal, request);
         match self.gather(peer, cause.clone(), &refusal, false) {
-            Gathered::First(recorded) => self.open(peer, cause, refusal, recorded).await,
+            Gathered::First(recorded) => self.open(peer, cause, refusal, recorded, WINDOW).await,
             Gathered::Again(first, recorded) => known(first, recorded).await,
-            Gathered::TooManyCauses => {
-                let internal = format!(
-                    "more than {} unlike requests of this partner were refused within a second \
-                     (partner_listener.max_refusals_per_partner_per_second_count)",
-                    self.most
-                );
-                let external = "too many of your requests are refused; wait a second and try again";
-                let limit = Refusal {
-                    kind: RefusalKind::TooMany,
-                    external: external.into(),
-                    internal,
-                    ..refusal
-                };
-                // One window beside the others, for whatever was asked.
-                let cause = Cause::of(&limit, "");
-                match self.gather(peer, cause.clone(), &limit, true) {
-                    Gathered::First(recorded) => self.open(peer, cause, limit, recorded).await,
-                    Gathered::Again(first, recorded) => known(first, recorded).await,
-                    Gathered::TooManyCauses => limit,
-                }
+            Gathered::Beyond(limit) => self.beyond(peer, refusal, limit).await,
+        }
+    }
+
+    /// The refusal of too many, for whatever was asked: one window beside the others.
+    async fn beyond(&self, peer: &Peer, refusal: Refusal, limit: Limit) -> Refusal {
+        let (most, time, key, window) = match limit {
+            Limit::PerSecond => (self.most, "a second", "second", WINDOW),
+            Limit::PerHour => (self.most_per_hour, "an hour", "hour", LONG_WINDOW),
+        };
+        let internal = format!(
+            "more than {most} unlike requests of this partner were refused within {time} \
+             (partner_listener.max_refusals_per_partner_per_{key}_count)"
+        );
+        let external = match limit {
+            Limit::PerSecond => {
+                "too many of your requests are refused; wait a second and try again"
             }
+            Limit::PerHour => {
+                "too many of your requests were refused within the hour; mend them, and try again later"
+            }
+        };
+        let kind = RefusalKind::TooMany;
+        let refusal = Refusal { kind, external: external.into(), internal, ..refusal };
+        let cause = Cause::of(&refusal, "");
+        match self.gather(peer, cause.clone(), &refusal, true) {
+            Gathered::First(recorded) => self.open(peer, cause, refusal, recorded, window).await,
+            Gathered::Again(first, recorded) => known(first, recorded).await,
+            Gathered::Beyond(_) => refusal,
         }
     }
 
@@ -106,21 +130,40 @@ impl Refusals {
             window.again += 1;
             return Gathered::Again(window.first.clone(), window.recorded.clone());
         }
-        if windows.len() >= self.most && !beyond {
-            return Gathered::TooManyCauses;
+        if !beyond {
+            if windows.len() >= self.most {
+                return Gathered::Beyond(Limit::PerSecond);
+            }
+            if !self.has_left(&peer.participant) {
+                return Gathered::Beyond(Limit::PerHour);
+            }
         }
         let (recorded, watched) = watch::channel(false);
         windows.insert(cause, Window { first: refusal.clone(), again: 0, recorded: watched });
         Gathered::First(recorded)
     }
 
-    /// Records the first of a cause, and closes its window a second later.
+    /// Whether the partner has a window left in this hour; takes it.
+    fn has_left(&self, participant: &ParticipantId) -> bool {
+        let now = Instant::now();
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let (since, count) = opened.entry(participant.clone()).or_insert((now, 0));
+        if now.duration_since(*since) >= HOUR {
+            (*since, *count) = (now, 0);
+        }
+        let has_left = *count < self.most_per_hour;
+        *count = count.saturating_add(usize::from(has_left));
+        has_left
+    }
+
+    /// Records the first of a cause, and closes its window when its time is over.
     async fn open(
         &self,
         peer: &Peer,
         cause: Cause,
         refusal: Refusal,
         recorded: watch::Sender<bool>,
+        window: Duration,
     ) -> Refusal {
         let (refusals, peer, first) = (self.clone(), peer.clone(), refusal.clone());
         // A task of its own: a peer that goes away takes the request's task with it, and the window must close all the same.
@@ -135,7 +178,7 @@ impl Refusals {
             refusals.write(&peer, &first, refusal::record(&peer, &first, cause.request)).await;
             recorded.send_replace(true);
             tokio::spawn(async move {
-                tokio::time::sleep(WINDOW).await;
+                tokio::time::sleep(window).await;
                 refusals.close(&peer, &cause).await;
             });
         });

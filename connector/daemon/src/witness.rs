@@ -121,6 +121,19 @@ pub struct Exchange {
     pub opening: Option<Opening>,
 }
 
+impl Exchange {
+    /// Reads what a partner sent. Nothing in it is verified by that.
+    ///
+    /// # Errors
+    /// [`WitnessError::Refused`] for what is too large, no JSON, or has not these members.
+    pub fn read(body: &[u8]) -> Result<Self, WitnessError> {
+        let limits = Limits { max_bytes: EXCHANGE_BYTES_MAX, ..Limits::default() };
+        let document = json::read(body, &limits);
+        let document = document.map_err(|error| WitnessError::Refused(error.to_string()))?;
+        serde_json::from_value(document).map_err(|error| WitnessError::Refused(error.to_string()))
+    }
+}
+
 /// Why a checkpoint was not made or not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum WitnessError {
@@ -449,7 +462,7 @@ async fn send(
     let body = serde_json::to_vec(ours).unwrap_or_default();
     let json = HeaderValue::from_static("application/json");
     let answer = client.send(Method::POST, url, json, body.into()).await?;
-    parse(&answer.body)
+    Exchange::read(&answer.body)
 }
 
 /// Answers a partner's exchange.
@@ -461,18 +474,11 @@ pub async fn answer(
     partner: &ParticipantId,
     body: &[u8],
 ) -> Result<Exchange, WitnessError> {
-    let theirs = parse(body)?;
+    let theirs = Exchange::read(body)?;
     take(node, partner, &theirs).await?;
     check_behind(node, partner, &theirs).await?;
     let head = grown(node, partner).await?;
     statement(node, partner, head.as_ref(), theirs.holds).await
-}
-
-fn parse(body: &[u8]) -> Result<Exchange, WitnessError> {
-    let limits = Limits { max_bytes: EXCHANGE_BYTES_MAX, ..Limits::default() };
-    let document = json::read(body, &limits);
-    let document = document.map_err(|error| WitnessError::Refused(error.to_string()))?;
-    serde_json::from_value(document).map_err(|error| WitnessError::Refused(error.to_string()))
 }
 
 /// Our part of an exchange: a checkpoint of ours, a proof from the size that the partner holds, and what we hold.

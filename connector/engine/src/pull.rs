@@ -453,6 +453,8 @@ fn try_end(
                     records.extend(renewed);
                     return Ok(Decision::commit(records, pull));
                 }
+                // The data endpoint's refusal says as much of the agreement as a message does.
+                records.extend(refused(view, &transfer, failure)?);
             }
         }
         _ => {}

@@ -175,6 +175,33 @@ impl Options {
     }
 }
 
+impl Frame {
+    /// Writes records as the frame that follows `before`: its bytes, and the place right after it.
+    ///
+    /// # Errors
+    /// When a record or the frame is larger than the format can say.
+    pub fn encode(
+        records: &[Record],
+        before: &Mark,
+        journal_id: &[u8; 16],
+    ) -> Result<(Vec<u8>, Mark), AppendError> {
+        let encoded = frame::encode(records, before, journal_id)?;
+        Ok((encoded.bytes, encoded.mark))
+    }
+
+    /// Reads the frame that follows `before` from its bytes, and checks all of them.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn decode(bytes: &[u8], before: &Mark, journal_id: &[u8; 16]) -> Result<Self, Defect> {
+        let header = frame::Header::parse(bytes, journal_id, before.end)?;
+        header.follows(before)?;
+        let length = usize::try_from(header.length()).unwrap_or(usize::MAX);
+        let whole = bytes.get(..length).ok_or(Defect::Length { length: header.length() })?;
+        header.decode(whole)
+    }
+}
+
 impl Mark {
     /// The place before the first frame.
     pub const START: Self = Self { last: 0, end: 0, sequence: 0, hash: Hash([0; 32]) };

@@ -50,6 +50,21 @@ pub struct StoredRecord {
 }
 
 impl StoredRecord {
+    /// Decodes the parts of a record and checks that the leaf is canonical and commits to effect and body, which is absent
+    /// where there is none or where it is no longer there in the clear.
+    ///
+    /// # Errors
+    /// [`DecodeError`].
+    pub fn decode(
+        position: Position,
+        label: &str,
+        leaf: &[u8],
+        effect: &[u8],
+        body: Option<&[u8]>,
+    ) -> Result<Self, DecodeError> {
+        decode(position, label, leaf, effect, body)
+    }
+
     /// The hash of its leaf in the tree of its log (RFC 6962 section 2.1).
     pub fn leaf_hash(&self) -> Hash {
         leaf_hash(&self.leaf)

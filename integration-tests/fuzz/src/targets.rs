@@ -3,15 +3,28 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
+use std::path::Path;
+use std::sync::LazyLock;
 
+use bytes::Bytes;
+use certs::seal::NodeKey;
 use certs::x509::{Certificate, RevocationList};
+use daemon::config::Config;
+use daemon::management::list::criteria::Selection;
+use daemon::net::{gzip as coding, link as links};
+use daemon::partner::cursor::Cursor;
+use daemon::partners::PartnerFile;
+use daemon::witness::Exchange;
+use engine::catalog::{Filter, Start};
+use http::{HeaderMap, HeaderValue, Uri, header};
 use jiff::Timestamp;
+use journal::log::{Body, Frame, LABEL_BYTES_MAX, Mark, Record};
 use journal::tlog::{Checkpoint, Hash, verify_checkpoint, verify_consistency, verify_inclusion};
 use policy::file::Words;
 use policy::odrl::Policy;
 use policy::set::Purposes;
 use protocol::error::{CatalogError, ContractNegotiationError, PeerRefusal, TransferError};
-use protocol::id::{MAX_ID_BYTES, ParticipantId};
+use protocol::id::{DatasetId, MAX_ID_BYTES, ParticipantId};
 use protocol::json::{self, Limits};
 use protocol::message::{
     self, Catalog, CatalogRequestMessage, ContractAgreementMessage,
@@ -23,13 +36,14 @@ use protocol::message::{
 };
 use protocol::path::BaseUrl;
 use provenance::{Bundle, Leaf, Token};
-use serde_json::Value;
+use serde_json::{Value, json};
+use store::StoredRecord;
 
 /// A target's name, which is that of its corpus, and what it does with bytes.
 pub(crate) type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub(crate) const TARGETS: [Target; 16] = [
+pub(crate) const TARGETS: [Target; 25] = [
     ("json", bounded_json),
     ("catalog", catalog),
     ("negotiation", negotiation),
@@ -46,6 +60,15 @@ pub(crate) const TARGETS: [Target; 16] = [
     ("bundle", bundle),
     ("card", card),
     ("certificate", certificate),
+    ("exchange", exchange),
+    ("frame", frame),
+    ("record", record),
+    ("query", query),
+    ("catalog_query", catalog_query),
+    ("link", link),
+    ("gzip", gzip),
+    ("settings", settings),
+    ("partner_file", partner_file),
 ];
 
 /// Limits that what was read once, and is written again with its context and type, stays within.
@@ -272,5 +295,214 @@ fn certificate(bytes: &[u8]) {
         let again = again.first().map(|again| (again.uris(), again.dns_names(), again.sha256()));
         let own = (certificate.uris(), certificate.dns_names(), certificate.sha256());
         assert_eq!(again, Some(own));
+    }
+}
+
+/// What a partner sends of its checkpoints is written so that it is read as the same, and nothing in it verifies by itself.
+fn exchange(bytes: &[u8]) {
+    let Ok(read) = Exchange::read(bytes) else { return };
+    let written = serde_json::to_vec(&read).unwrap_or_default();
+    for note in [&read.checkpoint, &read.held].into_iter().flatten() {
+        assert!(verify_checkpoint(note, "fuzz.example/log", &[9; 32]).is_err());
+    }
+    if let Some(opening) = &read.opening {
+        let _ = Leaf::parse(&opening.leaf);
+    }
+    if let Ok(again) = Exchange::read(&written) {
+        assert_eq!(again, read);
+    }
+}
+
+/// The journal whose frames are fuzzed.
+const JOURNAL: [u8; 16] = [7; 16];
+
+/// A frame that is read has one form only. Its hash is put right first, or no change would come any further.
+fn frame(bytes: &[u8]) {
+    let mut bytes = bytes.to_vec();
+    let records = bytes.get(48..52).and_then(|length| <[u8; 4]>::try_from(length).ok());
+    let end = records.map_or(0, |length| 120 + u32::from_be_bytes(length) as usize);
+    let hashed =
+        bytes.get(..88).zip(bytes.get(120..end)).map(|(header, rest)| [header, rest].concat());
+    if let (Some(hashed), Some(place)) = (hashed, bytes.get_mut(88..120)) {
+        place.copy_from_slice(&Hash::of(&hashed).0);
+    }
+    let Ok(read) = Frame::decode(&bytes, &Mark::START, &JOURNAL) else { return };
+    let records = read.records.iter().map(|stored| {
+        let body = match &stored.body {
+            Body::Absent => None,
+            Body::Present(body) => Some(body.clone()),
+            Body::Erased { .. } => return None,
+        };
+        let (log, leaf, effect) = (stored.log.clone(), stored.leaf.clone(), stored.effect.clone());
+        ((1..=LABEL_BYTES_MAX).contains(&log.len())).then_some(Record { log, leaf, effect, body })
+    });
+    let Some(records) = records.collect::<Option<Vec<_>>>() else { return };
+    if let Ok((written, mark)) = Frame::encode(&records, &Mark::START, &JOURNAL) {
+        assert_eq!(bytes.get(..written.len()), Some(&written[..]));
+        assert_eq!(mark, read.mark);
+    }
+}
+
+/// A record's effect that is read is written so that it is read as the same. The leaf is made to fit, or no change would come
+/// any further.
+fn record(bytes: &[u8]) {
+    let kind =
+        serde_json::from_slice::<Value>(bytes).ok().and_then(|value| value.get("kind").cloned());
+    let Some(kind) = kind else { return };
+    let effect = [&[0; 32], bytes].concat();
+    let leaf = json!({
+        "v": 1,
+        "kind": kind,
+        "time": "2026-01-01T00:00:00Z",
+        "effect": Hash::of(&effect).to_string(),
+        "digests": {},
+    });
+    let leaf = json::canonical(&leaf).unwrap_or_default();
+    let position = engine::Position { frame: 512, record: 0 };
+    let Ok(read) = StoredRecord::decode(position, "site/1", &leaf, &effect, None) else { return };
+    let written = serde_json::to_vec(&read.writes);
+    assert!(written.is_ok(), "{:?} is not written: {written:?}", read.writes);
+    let again = serde_json::from_slice::<Vec<engine::Write>>(&written.unwrap_or_default());
+    assert!(again.is_ok(), "not read again: {again:?}");
+    assert_eq!(again.ok(), Some(read.writes));
+}
+
+/// Every document that a filter admits is on one page, whatever it is ordered by.
+fn query(bytes: &[u8]) {
+    let Ok(asked) = json::read(bytes, &Limits::default()) else { return };
+    let text = |name: &str| asked.get(name).and_then(Value::as_str);
+    let (filter, order) = (asked.get("filter").cloned(), text("order").unwrap_or("id"));
+    let limit = asked.get("limit").and_then(Value::as_u64).unwrap_or(3);
+    let limit = usize::try_from(limit).unwrap_or(3).clamp(1, 100);
+    let page = |cursor: Option<&str>| {
+        let mut selection = Selection::new(filter.clone(), order, "id", cursor, limit)?;
+        documents().for_each(|document| selection.see(document));
+        Ok::<_, daemon::management::list::criteria::QueryError>(selection.into_page())
+    };
+    if let Some(cursor) = text("cursor") {
+        assert!(
+            page(Some(cursor)).is_ok_and(|page| page.items.len() <= limit)
+                || page(Some(cursor)).is_err()
+        );
+        return;
+    }
+    let (mut seen, mut cursor) = (Vec::new(), None::<String>);
+    loop {
+        let Ok(page) = page(cursor.as_deref()) else {
+            assert!(cursor.is_none(), "a cursor of ours is refused");
+            return;
+        };
+        assert!(page.items.len() <= limit);
+        seen.extend(page.items.iter().map(|item| item.get("id").map(Value::to_string)));
+        assert!(seen.len() <= documents().count(), "a document is shown twice");
+        cursor = page.next;
+        if cursor.is_none() {
+            assert_eq!(u64::try_from(seen.len()).ok(), Some(page.total));
+            break;
+        }
+    }
+    let distinct: BTreeSet<_> = seen.iter().collect();
+    assert_eq!(distinct.len(), seen.len(), "a document is shown twice");
+}
+
+/// Documents with members of every type, and without.
+fn documents() -> impl Iterator<Item = Value> {
+    let values = [
+        json!(null),
+        json!(true),
+        json!(9_007_199_254_740_993_i64),
+        json!(9_007_199_254_740_992.0),
+        json!(u64::MAX),
+        json!(-1.5),
+        json!("STARTED"),
+        json!(["a", "b"]),
+        json!({ "a": 1 }),
+    ];
+    (0..23_usize).map(move |n| {
+        let value = values.get(n % values.len()).cloned().unwrap_or_default();
+        match n % 5 {
+            0 => json!({ "id": format!("urn:{n:02}") }),
+            _ => json!({ "id": format!("urn:{n:02}"), "state": value, "created": n / 4 }),
+        }
+    })
+}
+
+static KEY: LazyLock<Option<NodeKey>> = LazyLock::new(|| NodeKey::generate().ok());
+
+/// The query of a catalog request's address in the first line, its filter after it. No place is taken that was not sealed,
+/// and one that was sealed is.
+fn catalog_query(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let (address, filter) = text.split_once('\n').unwrap_or((&text, "[]"));
+    let filter = match json::read(filter.as_bytes(), &Limits::default()) {
+        Ok(Value::Array(entries)) => Filter::read(&entries).unwrap_or_default(),
+        _ => Filter::default(),
+    };
+    let (Some(key), Ok(partner)) = (KEY.as_ref(), ParticipantId::new("did:web:a.example")) else {
+        return;
+    };
+    let uri = format!("/dsp/2025-1/catalog/request?{address}").parse::<Uri>().ok();
+    if let Some(cursor) = uri.as_ref().and_then(Cursor::of) {
+        assert!(cursor.open(key, &partner, &filter).is_err(), "a place that was not sealed");
+    }
+    let Ok(id) = DatasetId::new(address) else { return };
+    for start in [Start::First, Start::After(id.clone()), Start::Before(id.clone())] {
+        let sealed = Cursor::seal(key, &partner, &filter, &start);
+        let uri = format!("/?x=1&{}", sealed.query()).parse::<Uri>().ok();
+        let found = uri.as_ref().and_then(Cursor::of);
+        assert_eq!(found.and_then(|found| found.open(key, &partner, &filter).ok()), Some(start));
+    }
+}
+
+/// The next page's address is a part of the field, between its brackets.
+fn link(bytes: &[u8]) {
+    let Ok(field) = HeaderValue::from_bytes(bytes) else { return };
+    let headers = HeaderMap::from_iter([(header::LINK, field)]);
+    if let Some(target) = links::next(&headers) {
+        assert!(!target.contains('>'));
+        assert!(String::from_utf8_lossy(bytes).contains(&target));
+    }
+}
+
+/// What is unpacked stays within its limit, and what was packed comes back.
+fn gzip(bytes: &[u8]) {
+    const LIMIT: usize = 64 * 1024;
+    let headers =
+        HeaderMap::from_iter([(header::CONTENT_ENCODING, HeaderValue::from_static(coding::NAME))]);
+    if let Ok(read) = coding::decode(&headers, Bytes::copy_from_slice(bytes), LIMIT) {
+        assert!(read.len() <= LIMIT);
+    }
+    let again = coding::decode(&headers, coding::compress(bytes).into(), bytes.len());
+    assert_eq!(again.ok().as_deref(), Some(bytes));
+    if let Ok(field) = HeaderValue::from_bytes(bytes) {
+        let _ = coding::is_taken(&HeaderMap::from_iter([(header::ACCEPT_ENCODING, field)]));
+    }
+}
+
+/// Whoever is refused settings is told why. Behind a line `#env` there are variables of the environment.
+fn settings(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let (file, variables) = text.split_once("\n#env\n").unwrap_or((&text, ""));
+    let variables = variables.lines().filter_map(|line| line.split_once('='));
+    let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    if let Err(problems) = Config::parse(Path::new("sekisho.toml"), file, variables) {
+        assert!(!problems.to_string().is_empty(), "refused without a reason");
+    }
+}
+
+/// Whoever is refused a partner's file is told why, and nothing of a file that is taken leads elsewhere than its origins.
+fn partner_file(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    match PartnerFile::parse(Path::new("/nonexistent/partners/b.toml"), &text) {
+        Err(problem) => assert!(!problem.to_string().is_empty(), "refused without a reason"),
+        Ok(read) => {
+            let base = BaseUrl::new(&read.partner.dsp_endpoint);
+            let origin = base.map(|base| base.url().origin().ascii_serialization());
+            let is_listed = |origin: &String| {
+                let known = read.partner.origins.iter().map(|one| one.trim_end_matches('/'));
+                known.into_iter().any(|one| one == origin)
+            };
+            assert!(origin.as_ref().is_ok_and(is_listed), "{origin:?} is not among the origins");
+        }
     }
 }

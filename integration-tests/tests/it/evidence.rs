@@ -219,7 +219,7 @@ fn facts(site: &Site) -> Result<Vec<Value>> {
     })
 }
 
-fn verified(report: &Value) -> Option<bool> {
+pub(crate) fn verified(report: &Value) -> Option<bool> {
     report.pointer("/report/verified").or_else(|| report.get("verified")).and_then(Value::as_bool)
 }
 
@@ -285,7 +285,7 @@ impl Pair {
 }
 
 /// What a site says of a partner's checkpoints.
-trait Witnessed {
+pub(crate) trait Witnessed {
     fn witness(&self, partner: &str) -> Result<Value>;
 }
 
@@ -296,7 +296,7 @@ impl Witnessed for Site {
     }
 }
 
-fn copy_directory(from: &Path, to: &Path) -> Result<()> {
+pub(crate) fn copy_directory(from: &Path, to: &Path) -> Result<()> {
     std::fs::create_dir_all(to)?;
     for entry in std::fs::read_dir(from)? {
         let entry = entry?;

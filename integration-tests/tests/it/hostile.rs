@@ -25,16 +25,16 @@ const MEMORY: u64 = 64 * 1024 * 1024;
 const MIB: usize = 1024 * 1024;
 
 /// A supplier with the dataset `one`, and two customers that do not run, for the test to play.
-struct Stage {
-    supplier: Site,
-    hostile: Connector,
-    hostile_site: Site,
-    honest: Connector,
+pub(crate) struct Stage {
+    pub(crate) supplier: Site,
+    pub(crate) hostile: Connector,
+    pub(crate) hostile_site: Site,
+    pub(crate) honest: Connector,
     memory: u64,
 }
 
 impl Stage {
-    fn new(scene: &Scene, plan: Plan) -> Result<Self> {
+    pub(crate) fn new(scene: &Scene, plan: Plan) -> Result<Self> {
         let mut supplier = plan.make()?;
         supplier.start()?;
         let Pair { mut supplier, mut customer } = Pair::of(supplier, scene.site("a")?)?;
@@ -49,7 +49,7 @@ impl Stage {
     }
 
     /// One partner's whole trade, from the catalog to the bytes.
-    fn trade(&self) -> Result<()> {
+    pub(crate) fn trade(&self) -> Result<()> {
         let transfer = self.honest.transfer(&self.honest.negotiate("one", None)?)?;
         let headers = [("authorization", transfer.address.authorization.as_str())];
         let reply = self.honest.peer.get(&transfer.address.path, &headers)?;
@@ -57,12 +57,12 @@ impl Stage {
         Ok(())
     }
 
-    fn count(&self, kind: &str) -> Result<usize> {
+    pub(crate) fn count(&self, kind: &str) -> Result<usize> {
         Ok(self.supplier.records("a", kind)?.len())
     }
 
     /// It is none the worse for it: no panic, no memory kept, and it trades.
-    fn unharmed(&mut self) -> Result<()> {
+    pub(crate) fn unharmed(&mut self) -> Result<()> {
         self.trade()?;
         unharmed(&mut self.supplier, self.memory)
     }
@@ -479,7 +479,7 @@ fn begun(fields: &str) -> Vec<u8> {
 }
 
 /// 64 MiB of zeros as gzip (RFC 1952, RFC 1951): one block of fixed codes that says "the byte before, 258 times" again and again.
-fn gzip_bomb() -> Vec<u8> {
+pub(crate) fn gzip_bomb() -> Vec<u8> {
     let mut bytes = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
     let (mut pending, mut count) = (0_u32, 0_u32);
     let mut put = |bits: u32, width: u32, reversed: bool| {

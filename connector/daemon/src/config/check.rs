@@ -123,6 +123,7 @@ fn bounds(config: &Config) -> Vec<Bound> {
     ranges! {
         partner_listener: {
             max_body_bytes in 16 * 1024, 64 * MIB;
+            max_unread_body_bytes_per_partner in 64 * 1024, 4096 * MIB;
             max_header_bytes in 8 * 1024, MIB;
             max_header_count in 16, 1000;
             max_json_depth in 8, 256;
@@ -134,6 +135,7 @@ fn bounds(config: &Config) -> Vec<Bound> {
             max_unsent_bytes in 4096, 64 * MIB;
             max_concurrent_catalog_requests_per_partner_count in 1, 10_000;
             max_refusals_per_partner_per_second_count in 1, 10_000;
+            max_refusals_per_partner_per_hour_count in 1, 1_000_000;
             handshake_timeout_ms in 100, 120_000;
             header_timeout_ms in 100, 120_000;
             idle_timeout_seconds in 1, 86_400;

@@ -1,7 +1,5 @@
 //! What a partner offers us.
 
-mod link;
-
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -153,7 +151,8 @@ impl<'a> Pages<'a> {
             .await
             .map_err(|error| unsent(self.node, self.name, &error))?;
         // The guard looks at the address again before it is dialled: a link leads nowhere but to the partner.
-        self.next = link::next(&answer.headers).and_then(|target| url.join(&target).ok());
+        self.next =
+            crate::net::link::next(&answer.headers).and_then(|target| url.join(&target).ok());
         message::parse::<Catalog>(&answer.body, &self.node.answer_limits())
             .map(|incoming| Some(incoming.message))
             .map_err(|error| {

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
+use std::time::Duration;
 
 use http::{StatusCode, Uri};
 use hyper::body::Incoming;
+use protocol::json::{self, Limits};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::answer::ApiError;
-use crate::net::{BodyError, Pace, read_body};
+use crate::net::{BodyError, Pace, discard, read_body};
 
 /// The largest body: a card, and what is declared beside it.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -26,15 +28,30 @@ pub(super) struct Nothing {}
 /// When it is too large, not JSON, or has other members than are known.
 pub(super) async fn body<T: DeserializeOwned>(incoming: Incoming) -> Result<T, ApiError> {
     let bytes = whole(incoming).await?;
-    let text = if bytes.trim_ascii().is_empty() { b"{}" } else { bytes.as_ref() };
-    serde_json::from_slice(text).map_err(|error| {
-        ApiError::invalid(format!("the request's body is refused: {error}"))
+    read(&bytes).map_err(|reason| {
+        ApiError::invalid(format!("the request's body is refused: {reason}"))
             .help("run the command of the same release as the daemon")
     })
 }
 
-async fn whole(incoming: Incoming) -> Result<bytes::Bytes, ApiError> {
-    read_body(incoming, MAX_BODY_BYTES, Pace::default()).await.map_err(|error| {
+/// Reads a body with the limits that partners' messages have too: no member twice, nothing nested without end.
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    let text = if bytes.trim_ascii().is_empty() { b"{}" } else { bytes };
+    let limits = Limits { max_bytes: MAX_BODY_BYTES, ..Limits::default() };
+    let value = json::read(text, &limits).map_err(|error| error.to_string())?;
+    serde_json::from_value(value).map_err(|error| error.to_string())
+}
+
+/// What is taken and dropped of a body that is too large, so that its sender hears so.
+const DISCARD_BYTES: usize = 8 * 1024 * 1024;
+const DISCARD_TIME: Duration = Duration::from_secs(2);
+
+async fn whole(mut incoming: Incoming) -> Result<bytes::Bytes, ApiError> {
+    let read = read_body(&mut incoming, MAX_BODY_BYTES, Pace::default()).await;
+    if matches!(read, Err(BodyError::TooLarge { .. })) {
+        discard(&mut incoming, DISCARD_BYTES, DISCARD_TIME).await;
+    }
+    read.map_err(|error| {
         let refused = ApiError::invalid(error.to_string());
         match error {
             BodyError::TooLarge { .. } => refused.status(StatusCode::PAYLOAD_TOO_LARGE),

@@ -6,13 +6,12 @@
 //! for. A cursor holds the order's value and the id of the last document shown: what comes or goes in between moves
 //! nothing. Every document of a kind is looked at, and counted; at most two pages of them are kept.
 
-use std::cmp::Ordering;
+pub mod criteria;
+
 use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use engine::entity::Rules;
 use engine::keys::{Role, Scope};
 use engine::{Entity, Kind, Store as _, StoreError};
@@ -32,6 +31,7 @@ use super::pulls::ShownPull;
 use super::route::{Call, Json, Route};
 use super::transfers::ShownTransfer;
 use crate::node::Node;
+use criteria::{Filter, QueryError, Selection};
 
 /// How many entities are read at once.
 const SCAN_STEP: usize = 512;
@@ -39,10 +39,6 @@ const SCAN_STEP: usize = 512;
 const LIMIT: usize = 100;
 /// How many are shown at most.
 const LIMIT_MAX: usize = 10_000;
-/// How deep a filter may be nested.
-const DEPTH_MAX: usize = 8;
-/// How many criteria a filter may have.
-const CRITERIA_MAX: usize = 64;
 
 pub(super) fn routes() -> Vec<Route> {
     let lists = [
@@ -235,242 +231,24 @@ async fn simple<T: JsonSchema>(mut call: Call, list: List) -> Result<Json<Page<T
     answer(call, query, list).await
 }
 
-/// What must hold of a document.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
-#[serde(untagged, deny_unknown_fields)]
-enum Filter {
-    /// All of these.
-    And { and: Vec<Filter> },
-    /// One of these.
-    Or { or: Vec<Filter> },
-    /// Not this.
-    Not { not: Box<Filter> },
-    /// A member of the document, compared with a value.
-    Criterion {
-        /// The member's name.
-        field: String,
-        operator: Operator,
-        value: Value,
-    },
-}
-
-/// How a member is compared. Numbers compare as numbers, texts by their characters; times, written in UTC, too. A member
-/// that is not there equals `null`, and nothing else.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-enum Operator {
-    #[serde(rename = "=")]
-    Equal,
-    #[serde(rename = "!=")]
-    NotEqual,
-    #[serde(rename = "<")]
-    Less,
-    #[serde(rename = "<=")]
-    LessOrEqual,
-    #[serde(rename = ">")]
-    Greater,
-    #[serde(rename = ">=")]
-    GreaterOrEqual,
-    /// The value is a list, and the member is in it.
-    #[serde(rename = "in")]
-    In,
-    /// The member is a text with the value in it, or a list with the value among its items.
-    #[serde(rename = "contains")]
-    Contains,
-}
-
-impl Filter {
-    /// Reads a filter, within the limits.
-    fn read(value: Value) -> Result<Self, ApiError> {
-        let grammar = "a filter is {\"and\":[…]}, {\"or\":[…]}, {\"not\":…} or {\"field\":…,\"operator\":…,\"value\":…} \
-                       with an operator of = != < <= > >= in contains";
-        // The depth first: reading recurses.
-        if depth(&value) > 3 * DEPTH_MAX {
-            return Err(too_much());
-        }
-        let filter: Self = serde_json::from_value(value)
-            .map_err(|_| ApiError::invalid("the filter cannot be read").help(grammar))?;
-        let mut criteria = 0;
-        filter.check(0, &mut criteria)?;
-        Ok(filter)
-    }
-
-    fn check(&self, depth: usize, criteria: &mut usize) -> Result<(), ApiError> {
-        if depth > DEPTH_MAX {
-            return Err(too_much());
-        }
-        match self {
-            Self::And { and: parts } | Self::Or { or: parts } => {
-                parts.iter().try_for_each(|part| part.check(depth + 1, criteria))
-            }
-            Self::Not { not } => not.check(depth + 1, criteria),
-            Self::Criterion { .. } => {
-                *criteria += 1;
-                if *criteria > CRITERIA_MAX { Err(too_much()) } else { Ok(()) }
-            }
-        }
-    }
-
-    fn holds(&self, document: &Value) -> bool {
-        match self {
-            Self::And { and } => and.iter().all(|part| part.holds(document)),
-            Self::Or { or } => or.iter().any(|part| part.holds(document)),
-            Self::Not { not } => !not.holds(document),
-            Self::Criterion { field, operator, value } => {
-                let found = document.get(field).unwrap_or(&Value::Null);
-                let order = comparable(found, value);
-                match operator {
-                    Operator::Equal => found == value,
-                    Operator::NotEqual => found != value,
-                    Operator::Less => order == Some(Ordering::Less),
-                    Operator::LessOrEqual => {
-                        matches!(order, Some(Ordering::Less | Ordering::Equal))
-                    }
-                    Operator::Greater => order == Some(Ordering::Greater),
-                    Operator::GreaterOrEqual => {
-                        matches!(order, Some(Ordering::Greater | Ordering::Equal))
-                    }
-                    Operator::In => value.as_array().is_some_and(|items| items.contains(found)),
-                    Operator::Contains => match (found, value) {
-                        (Value::String(text), Value::String(part)) => text.contains(part.as_str()),
-                        (Value::Array(items), item) => items.contains(item),
-                        _ => false,
-                    },
-                }
-            }
-        }
-    }
-}
-
-fn too_much() -> ApiError {
-    ApiError::invalid(format!(
-        "the filter has more than {CRITERIA_MAX} criteria, or is nested deeper than {DEPTH_MAX}"
-    ))
-}
-
-fn depth(value: &Value) -> usize {
-    match value {
-        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
-        Value::Object(members) => 1 + members.values().map(depth).max().unwrap_or(0),
-        _ => 0,
-    }
-}
-
-/// The order of two values of the same type; nothing between others.
-fn comparable(one: &Value, other: &Value) -> Option<Ordering> {
-    match (one, other) {
-        (Value::Number(one), Value::Number(other)) => match (one.as_i64(), other.as_i64()) {
-            (Some(one), Some(other)) => Some(one.cmp(&other)),
-            _ => one.as_f64()?.partial_cmp(&other.as_f64()?),
-        },
-        (Value::String(one), Value::String(other)) => Some(one.cmp(other)),
-        (Value::Bool(one), Value::Bool(other)) => Some(one.cmp(other)),
-        _ => None,
-    }
-}
-
-/// The total order of the values of a member: what is missing first, then by type.
-fn total(one: &Value, other: &Value) -> Ordering {
-    let rank = |value: &Value| match value {
-        Value::Null => 0,
-        Value::Bool(_) => 1,
-        Value::Number(_) => 2,
-        Value::String(_) => 3,
-        Value::Array(_) | Value::Object(_) => 4,
-    };
-    comparable(one, other).unwrap_or_else(|| {
-        rank(one).cmp(&rank(other)).then_with(|| one.to_string().cmp(&other.to_string()))
-    })
-}
-
-/// By which member, and whether from the greatest down.
-struct Order {
-    field: String,
-    descending: bool,
-}
-
-impl Order {
-    fn read(text: &str) -> Self {
-        match text.strip_prefix('-') {
-            Some(field) => Self { field: field.to_owned(), descending: true },
-            None => Self { field: text.to_owned(), descending: false },
-        }
-    }
-
-    fn compare(&self, one: &Place, other: &Place) -> Ordering {
-        let order = total(&one.value, &other.value).then_with(|| one.id.cmp(&other.id));
-        if self.descending { order.reverse() } else { order }
-    }
-}
-
-/// Where a document stands in an order.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Place {
-    #[serde(rename = "o")]
-    order: String,
-    #[serde(rename = "v")]
-    value: Value,
-    #[serde(rename = "i")]
-    id: String,
-}
-
-impl Place {
-    fn of(document: &Value, order: &str, field: &str, id: &str) -> Self {
-        Self {
-            order: order.to_owned(),
-            value: document.get(field).cloned().unwrap_or(Value::Null),
-            id: document.get(id).and_then(Value::as_str).unwrap_or_default().to_owned(),
-        }
-    }
-
-    fn to_cursor(&self) -> String {
-        BASE64_URL_SAFE_NO_PAD.encode(json!(self).to_string())
-    }
-
-    fn from_cursor(text: &str, order: &str) -> Result<Self, ApiError> {
-        let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok();
-        bytes
-            .and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok())
-            .filter(|place| place.order == order)
-            .ok_or_else(|| {
-                ApiError::invalid("the cursor is none of a page in this order")
-                    .help("give the `next` of the page before, with the same order")
-            })
-    }
-}
-
 async fn answer<T>(call: Call, query: Query, list: List) -> Result<Json<Page<T>>, ApiError> {
     let limit = query.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
-    let order_text = query.order.unwrap_or_else(|| list.order().to_owned());
-    let order = Order::read(&order_text);
-    let after = query.cursor.map(|cursor| Place::from_cursor(&cursor, &order_text)).transpose()?;
-    let filter = query.filter.map(Filter::read).transpose()?;
-    let mut kept: Vec<(Place, Value)> = Vec::new();
-    let mut count = 0_u64;
-    let sort = |kept: &mut Vec<(Place, Value)>| {
-        kept.sort_by(|(one, _), (other, _)| order.compare(one, other));
-        // One more than the page, to know whether there is a next one.
-        kept.truncate(limit + 1);
-    };
-    each(call.node(), &call.caller.scope, list, |document| {
-        if !filter.as_ref().is_none_or(|filter| filter.holds(&document)) {
-            return;
+    let order = query.order.as_deref().unwrap_or(list.order());
+    let mut selection =
+        Selection::new(query.filter, order, list.id(), query.cursor.as_deref(), limit)?;
+    each(call.node(), &call.caller.scope, list, |document| selection.see(document)).await?;
+    let page = selection.into_page();
+    Ok(Json(Page { items: page.items, total: page.total, next: page.next, of: PhantomData }))
+}
+
+impl From<QueryError> for ApiError {
+    fn from(error: QueryError) -> Self {
+        let refused = Self::invalid(error.to_string());
+        match error.help() {
+            Some(help) => refused.help(help),
+            None => refused,
         }
-        count += 1;
-        let place = Place::of(&document, &order_text, &order.field, list.id());
-        if after.as_ref().is_none_or(|after| order.compare(&place, after) == Ordering::Greater) {
-            kept.push((place, document));
-            if kept.len() > 2 * limit + 2 {
-                sort(&mut kept);
-            }
-        }
-    })
-    .await?;
-    sort(&mut kept);
-    let more = kept.len() > limit;
-    kept.truncate(limit);
-    let next = if more { kept.last().map(|(place, _)| place.to_cursor()) } else { None };
-    let items = kept.into_iter().map(|(_, document)| document).collect();
-    Ok(Json(Page { items, total: count, next, of: PhantomData }))
+    }
 }
 
 /// Shows each document of a list that is within the scope.
@@ -578,75 +356,4 @@ impl Shower<'_> {
 fn document<T: Serialize>(shown: &T) -> Option<Value> {
     // Documents of ours have text keys and no numbers but finite ones: each can be written.
     serde_json::to_value(shown).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn holds(filter: Value, document: &Value) -> bool {
-        Filter::read(filter).unwrap().holds(document)
-    }
-
-    #[test]
-    fn a_filter_joins_criteria_and_compares_by_type() {
-        let document = json!({ "state": "STARTED", "size": 10, "tags": ["a", "b"], "gone": null });
-        let one = |field: &str, operator: &str, value: Value| json!({ "field": field, "operator": operator, "value": value });
-        let table = [
-            (one("state", "=", json!("STARTED")), true),
-            (one("state", "!=", json!("STARTED")), false),
-            (one("state", "in", json!(["X", "STARTED"])), true),
-            (one("state", "contains", json!("ART")), true),
-            (one("tags", "contains", json!("b")), true),
-            (one("size", ">=", json!(10)), true),
-            (one("size", "<", json!(9.5)), false),
-            // A text is neither more nor less than a number.
-            (one("size", "<", json!("9")), false),
-            (one("size", ">", json!("9")), false),
-            (one("gone", "=", Value::Null), true),
-            (one("never", "=", Value::Null), true),
-            (one("never", "<", json!(1)), false),
-            (json!({ "and": [] }), true),
-            (json!({ "or": [] }), false),
-            (
-                json!({ "not": { "or": [one("size", "=", json!(1)), one("size", "=", json!(2))] } }),
-                true,
-            ),
-        ];
-        for (filter, expected) in table {
-            assert_eq!(holds(filter.clone(), &document), expected, "{filter}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_filter_or_too_much_of_one_is_refused() {
-        let one = json!({ "field": "a", "operator": "=", "value": 1 });
-        let mut deep = one.clone();
-        for _ in 0..=DEPTH_MAX {
-            deep = json!({ "not": deep });
-        }
-        let table = [
-            json!({ "field": "a", "operator": "like", "value": 1 }),
-            json!({ "field": "a", "value": 1 }),
-            json!({ "and": [], "or": [] }),
-            json!({ "xor": [] }),
-            json!([]),
-            json!("a = 1"),
-            deep,
-            json!({ "or": vec![one; CRITERIA_MAX + 1] }),
-        ];
-        for filter in table {
-            assert!(Filter::read(filter.clone()).is_err(), "{filter}");
-        }
-    }
-
-    #[test]
-    fn a_cursor_is_of_one_order_and_comes_back_as_it_was() {
-        let document = json!({ "id": "urn:x", "created": "2026-01-01T00:00:00Z" });
-        let place = Place::of(&document, "-created", "created", "id");
-        let cursor = place.to_cursor();
-        assert_eq!(Place::from_cursor(&cursor, "-created").unwrap(), place);
-        assert!(Place::from_cursor(&cursor, "created").is_err());
-        assert!(Place::from_cursor("x", "created").is_err());
-    }
 }

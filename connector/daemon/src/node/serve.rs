@@ -21,7 +21,7 @@ use crate::net::{
     PartnerListener, Shutdown, StatusLimits, StatusListener, UnixLimits, UnixListener,
 };
 use crate::objects::{Objects, PullName};
-use crate::partner::{Entrance, Partners, Places};
+use crate::partner::{Entrance, Partners, Places, Unread};
 use crate::refusals::Refusals;
 use crate::site::Site;
 use crate::telemetry::Telemetry;
@@ -164,6 +164,7 @@ pub async fn start(
             usize::MAX,
             config.partner_listener.max_concurrent_catalog_requests_per_partner_count,
         ),
+        unread: Unread::new(config.partner_listener.max_unread_body_bytes_per_partner),
         streams: Places::new(
             config.partner_listener.max_concurrent_transfers_count,
             config.partner_listener.max_concurrent_transfers_per_partner_count,
@@ -171,6 +172,7 @@ pub async fn start(
         refusals: Refusals::new(
             store.clone(),
             config.partner_listener.max_refusals_per_partner_per_second_count,
+            config.partner_listener.max_refusals_per_partner_per_hour_count,
         ),
         paths,
         config,

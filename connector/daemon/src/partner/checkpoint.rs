@@ -18,9 +18,13 @@ pub(super) async fn exchange(
     request: Request<Incoming>,
     peer: &Peer,
 ) -> Response<Body> {
-    let body = match super::read(node, request, EXCHANGE_BYTES_MAX).await {
+    let body = match super::read(node, peer, request, EXCHANGE_BYTES_MAX).await {
         Ok(body) => body,
-        Err(error) => return refuse(node, peer, &error.to_string()).await,
+        Err(error) => {
+            let refusal = super::unreadable(node, &error);
+            let refusal = node.refusals.record(peer, refusal, "checkpoint").await;
+            return wire::refused(&refusal, &wire::Shape::Catalog);
+        }
     };
     let (fresh, asking) = (node.fresh(), peer.clone());
     let admitted = node.decide(move |view| engine::catalog::admit(view, &fresh, &asking)).await;

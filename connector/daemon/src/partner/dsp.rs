@@ -23,7 +23,7 @@ use protocol::message::{
 use self::negotiations::{negotiating, negotiation_offer, negotiation_request, negotiation_status};
 use self::transfers::{transfer_request, transfer_start, transfer_status, transferring};
 use super::Route;
-use crate::net::{Body, BodyError};
+use crate::net::Body;
 use crate::node::Node;
 use crate::wire::{self, Shape, Trouble};
 
@@ -111,7 +111,7 @@ async fn post_to(
     match route {
         Route::CounterRequest => {
             let incoming: message::Incoming<ContractRequestMessage> =
-                read(node, request, &shape).await?;
+                read(node, peer, request, &shape).await?;
             let message::RequestStage::Counter { provider_pid } = incoming.message.stage.clone()
             else {
                 return Err(failed(invalid(node, "providerPid is missing"), shape));
@@ -124,7 +124,7 @@ async fn post_to(
         }
         Route::CounterOffer => {
             let incoming: message::Incoming<ContractOfferMessage> =
-                read(node, request, &shape).await?;
+                read(node, peer, request, &shape).await?;
             let message::OfferStage::Counter { consumer_pid } = incoming.message.stage.clone()
             else {
                 return Err(failed(invalid(node, "consumerPid is missing"), shape));
@@ -137,7 +137,7 @@ async fn post_to(
         }
         Route::Events => {
             let incoming: message::Incoming<ContractNegotiationEventMessage> =
-                read(node, request, &shape).await?;
+                read(node, peer, request, &shape).await?;
             let incoming = incoming.map(|event| {
                 let message = match event.event {
                     NegotiationEvent::Accepted => Negotiating::Accepted,
@@ -149,20 +149,20 @@ async fn post_to(
         }
         Route::Agreement => {
             let incoming: message::Incoming<ContractAgreementMessage> =
-                read(node, request, &shape).await?;
+                read(node, peer, request, &shape).await?;
             let incoming =
                 incoming.map(|agreed| (agreed.pids, Negotiating::Agreement(agreed.agreement)));
             negotiating(node, peer, pid, incoming).await
         }
         Route::Verification => {
             let incoming: message::Incoming<ContractAgreementVerificationMessage> =
-                read(node, request, &shape).await?;
+                read(node, peer, request, &shape).await?;
             let incoming = incoming.map(|verified| (verified.pids, Negotiating::Verification));
             negotiating(node, peer, pid, incoming).await
         }
         Route::NegotiationTermination => {
             let incoming: message::Incoming<ContractNegotiationTerminationMessage> =
-                read(node, request, &shape).await?;
+                read(node, peer, request, &shape).await?;
             let incoming =
                 incoming.map(|ended| (ended.pids, Negotiating::Termination(ended.explanation)));
             negotiating(node, peer, pid, incoming).await
@@ -170,20 +170,20 @@ async fn post_to(
         Route::TransferStart => transfer_start(node, request, peer, pid).await,
         Route::TransferSuspension => {
             let incoming: message::Incoming<TransferSuspensionMessage> =
-                read(node, request, &Shape::Transfer(None)).await?;
+                read(node, peer, request, &Shape::Transfer(None)).await?;
             let incoming =
                 incoming.map(|held| (held.pids, Transferring::Suspension(held.explanation)));
             transferring(node, peer, pid, incoming).await
         }
         Route::TransferCompletion => {
             let incoming: message::Incoming<TransferCompletionMessage> =
-                read(node, request, &Shape::Transfer(None)).await?;
+                read(node, peer, request, &Shape::Transfer(None)).await?;
             let incoming = incoming.map(|done| (done.pids, Transferring::Completion));
             transferring(node, peer, pid, incoming).await
         }
         Route::TransferTermination => {
             let incoming: message::Incoming<TransferTerminationMessage> =
-                read(node, request, &Shape::Transfer(None)).await?;
+                read(node, peer, request, &Shape::Transfer(None)).await?;
             let incoming =
                 incoming.map(|ended| (ended.pids, Transferring::Termination(ended.explanation)));
             transferring(node, peer, pid, incoming).await
@@ -206,6 +206,7 @@ fn pids_of(consumer: Option<Pid>, provider: Option<Pid>) -> Option<Pids> {
 /// Reads a message of the type that belongs to the path.
 async fn read<T: message::Message>(
     node: &Node,
+    peer: &Peer,
     request: Request<Incoming>,
     shape: &Shape,
 ) -> Result<message::Incoming<T>, Box<Failure>> {
@@ -219,19 +220,11 @@ async fn read<T: message::Message>(
         let text = "the body must be application/json or application/ld+json";
         return Err(failed(invalid(node, text), shape.clone()));
     }
-    let body = super::read(node, request, limits.max_bytes)
+    let body = super::read(node, peer, request, limits.max_bytes)
         .await
-        .map_err(|error| failed(unreadable(node, &error), shape.clone()))?;
+        .map_err(|error| failed(super::unreadable(node, &error), shape.clone()))?;
     message::parse(&body, &limits)
         .map_err(|error| failed(invalid(node, &error.to_string()), shape.clone()))
-}
-
-fn unreadable(node: &Node, error: &BodyError) -> Refusal {
-    let kind = match error {
-        BodyError::TooLarge { .. } => RefusalKind::TooLarge,
-        _ => RefusalKind::Invalid,
-    };
-    Refusal::new(kind, error.to_string(), error.to_string(), node.fresh().reference)
 }
 
 fn inbound<T>(incoming: &message::Incoming<T>, attempted: bool) -> Inbound {

@@ -126,13 +126,14 @@ async fn prove(
         Err(_) => return Ok(wire::bare(StatusCode::NO_CONTENT)),
         Ok(upload) => upload,
     };
-    let bytes = super::read(node, request, evidence::BUNDLE_BYTES_MAX).await.map_err(|error| {
-        let kind = match error {
-            BodyError::TooLarge { .. } => RefusalKind::TooLarge,
-            _ => RefusalKind::Unavailable,
-        };
-        refusal(node, kind, error.to_string())
-    })?;
+    let bytes =
+        super::read(node, peer, request, evidence::BUNDLE_BYTES_MAX).await.map_err(|error| {
+            let kind = match error {
+                BodyError::TooLarge { .. } => RefusalKind::TooLarge,
+                _ => RefusalKind::Unavailable,
+            };
+            refusal(node, kind, error.to_string())
+        })?;
     let verified = match evidence::verify(node, &upload.transfer, &upload.agreement, &bytes) {
         Ok(verified) => verified,
         Err(reason) => return Err(fail(node, &upload, "not-verified", &reason).await),

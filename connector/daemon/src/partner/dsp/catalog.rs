@@ -11,13 +11,11 @@ use protocol::id::DatasetId;
 use protocol::message::{self, CatalogRequestMessage};
 use protocol::path;
 
-use self::cursor::Cursor;
 use super::{Outcome, boxed, failed, invalid, not_found, read};
-use crate::net::{Body, gzip};
+use crate::net::{Body, gzip, keeping};
 use crate::node::Node;
+use crate::partner::cursor::Cursor;
 use crate::wire::{self, Shape};
-
-mod cursor;
 
 /// How many datasets are looked at for one page at most: beyond it a page is short, or empty, and its link leads on.
 const LOOKED_AT: usize = 2_000;
@@ -30,7 +28,7 @@ const GZIP_FROM_BYTES: usize = 1024;
 /// can also be had with GET.
 pub(super) async fn page(node: &Arc<Node>, request: Request<Incoming>, peer: &Peer) -> Outcome {
     let shape = Shape::Catalog;
-    let Some(_place) = node.catalogs.take(&peer.participant, None) else {
+    let Some(place) = node.catalogs.take(&peer.participant, None) else {
         let text = "your earlier catalog requests are not answered yet; wait for them";
         let internal = "partner_listener.max_concurrent_catalog_requests_per_partner_count";
         let refusal = Refusal::new(RefusalKind::TooMany, text, internal, node.fresh().reference);
@@ -45,7 +43,7 @@ pub(super) async fn page(node: &Arc<Node>, request: Request<Incoming>, peer: &Pe
         Filter::default()
     } else {
         let incoming: message::Incoming<CatalogRequestMessage> =
-            read(node, request, &shape).await?;
+            read(node, peer, request, &shape).await?;
         Filter::read(&incoming.message.filter)
             .map_err(|error| failed(invalid(node, &error.to_string()), shape.clone()))?
     };
@@ -84,7 +82,8 @@ pub(super) async fn page(node: &Arc<Node>, request: Request<Incoming>, peer: &Pe
     {
         response.headers_mut().insert(header::LINK, links);
     }
-    Ok(response)
+    // Whoever asks and takes nothing must not make us hold one page after the other.
+    Ok(response.map(|body| keeping(body, place)))
 }
 
 /// Answers with one dataset.

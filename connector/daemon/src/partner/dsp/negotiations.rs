@@ -21,7 +21,7 @@ pub(super) async fn negotiation_request(
     peer: &Peer,
 ) -> Outcome {
     let incoming: message::Incoming<ContractRequestMessage> =
-        read(node, request, &Shape::Negotiation(None)).await?;
+        read(node, peer, request, &Shape::Negotiation(None)).await?;
     let shape = Shape::Unknown { consumer: incoming.message.consumer_pid.clone(), transfer: false };
     node.check_owing(&peer.participant).map_err(|refusal| failed(refusal, shape.clone()))?;
     let inbound = inbound(&incoming, false);
@@ -44,7 +44,7 @@ pub(super) async fn negotiation_offer(
     peer: &Peer,
 ) -> Outcome {
     let incoming: message::Incoming<ContractOfferMessage> =
-        read(node, request, &Shape::Negotiation(None)).await?;
+        read(node, peer, request, &Shape::Negotiation(None)).await?;
     let provider = incoming.message.provider_pid.clone();
     let shape = Shape::Negotiation(Some(Pids { consumer: provider.clone(), provider }));
     node.check_owing(&peer.participant).map_err(|refusal| failed(refusal, shape.clone()))?;

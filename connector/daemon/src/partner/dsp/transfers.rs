@@ -28,7 +28,7 @@ pub(super) async fn transfer_request(
     peer: &Peer,
 ) -> Outcome {
     let incoming: message::Incoming<TransferRequestMessage> =
-        read(node, request, &Shape::Transfer(None)).await?;
+        read(node, peer, request, &Shape::Transfer(None)).await?;
     let shape = Shape::Unknown { consumer: incoming.message.consumer_pid.clone(), transfer: true };
     node.check_owing(&peer.participant).map_err(|refusal| failed(refusal, shape.clone()))?;
     let inbound = inbound(&incoming, false);
@@ -111,7 +111,8 @@ pub(super) async fn transfer_start(
     pid: &Pid,
 ) -> Outcome {
     let shape = Shape::Transfer(None);
-    let incoming: message::Incoming<TransferStartMessage> = read(node, request, &shape).await?;
+    let incoming: message::Incoming<TransferStartMessage> =
+        read(node, peer, request, &shape).await?;
     let source = source(node, pid, incoming.message.data_address.as_ref())
         .map_err(|refusal| failed(refusal, shape))?;
     let incoming = incoming.map(|start| (start.pids, transfer::Message::Start(source)));

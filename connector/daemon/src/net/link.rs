@@ -3,7 +3,7 @@
 use http::{HeaderMap, header};
 
 /// The target of the first link whose relation is `next`.
-pub(super) fn next(headers: &HeaderMap) -> Option<String> {
+pub fn next(headers: &HeaderMap) -> Option<String> {
     let fields = headers.get_all(header::LINK);
     fields.iter().filter_map(|value| value.to_str().ok()).find_map(|text| target(text, "next"))
 }

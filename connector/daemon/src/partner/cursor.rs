@@ -21,7 +21,7 @@ const BEFORE: u8 = 2;
 
 /// A sealed place.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Cursor(String);
+pub struct Cursor(String);
 
 /// The place was not sealed here for this request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -29,28 +29,23 @@ pub(super) struct Cursor(String);
     "this page's address is not one that this node gave you for this filter; repeat the request with the filter of the \
      first page, or begin again without `cursor`"
 )]
-pub(super) struct NotOurs;
+pub struct NotOurs;
 
 impl Cursor {
     /// The place that a request asks for.
-    pub(super) fn of(uri: &Uri) -> Option<Self> {
+    pub fn of(uri: &Uri) -> Option<Self> {
         let query = uri.query().unwrap_or_default();
         let mut parameters = url::form_urlencoded::parse(query.as_bytes());
         parameters.find(|(name, _)| name == PARAMETER).map(|(_, value)| Self(value.into_owned()))
     }
 
     /// The query of the link.
-    pub(super) fn query(&self) -> String {
+    pub fn query(&self) -> String {
         format!("{PARAMETER}={}", self.0)
     }
 
     /// Seals a place for a partner and a filter.
-    pub(super) fn seal(
-        key: &NodeKey,
-        partner: &ParticipantId,
-        filter: &Filter,
-        start: &Start,
-    ) -> Self {
+    pub fn seal(key: &NodeKey, partner: &ParticipantId, filter: &Filter, start: &Start) -> Self {
         let place = match start {
             Start::First => vec![FIRST],
             Start::After(id) => [&[AFTER], id.as_str().as_bytes()].concat(),
@@ -61,7 +56,7 @@ impl Cursor {
     }
 
     /// The place, where it was sealed for this partner and this filter.
-    pub(super) fn open(
+    pub fn open(
         &self,
         key: &NodeKey,
         partner: &ParticipantId,
