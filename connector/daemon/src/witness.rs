@@ -130,6 +130,10 @@ impl Exchange {
         let limits = Limits { max_bytes: EXCHANGE_BYTES_MAX, ..Limits::default() };
         let document = json::read(body, &limits);
         let document = document.map_err(|error| WitnessError::Refused(error.to_string()))?;
+        // A list of members without their names would be read as well.
+        if !document.is_object() {
+            return Err(WitnessError::Refused("an exchange is an object".to_owned()));
+        }
         serde_json::from_value(document).map_err(|error| WitnessError::Refused(error.to_string()))
     }
 }

@@ -301,6 +301,7 @@ fn certificate(bytes: &[u8]) {
 /// What a partner sends of its checkpoints is written so that it is read as the same, and nothing in it verifies by itself.
 fn exchange(bytes: &[u8]) {
     let Ok(read) = Exchange::read(bytes) else { return };
+    assert_eq!(bytes.trim_ascii_start().first(), Some(&b'{'), "no object");
     let written = serde_json::to_vec(&read).unwrap_or_default();
     for note in [&read.checkpoint, &read.held].into_iter().flatten() {
         assert!(verify_checkpoint(note, "fuzz.example/log", &[9; 32]).is_err());

@@ -39,6 +39,10 @@ fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     let text = if bytes.trim_ascii().is_empty() { b"{}" } else { bytes };
     let limits = Limits { max_bytes: MAX_BODY_BYTES, ..Limits::default() };
     let value = json::read(text, &limits).map_err(|error| error.to_string())?;
+    // A list of members without their names would be read as well.
+    if !value.is_object() {
+        return Err("it is not an object".to_owned());
+    }
     serde_json::from_value(value).map_err(|error| error.to_string())
 }
 
