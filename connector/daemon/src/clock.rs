@@ -18,10 +18,18 @@ pub struct Tick {
     pub since_boot: Duration,
 }
 
+/// A machine that slept between the two readings would look like a step.
+const ONE_INSTANT: Duration = Duration::from_secs(1);
+
 impl Tick {
-    /// Reads both clocks.
+    /// Reads both clocks, again where they were not read at one instant.
     pub fn take(clock: &dyn Clock) -> Self {
-        Self { wall: clock.now(), since_boot: clock.since_boot() }
+        loop {
+            let (since_boot, wall) = (clock.since_boot(), clock.now());
+            if clock.since_boot().saturating_sub(since_boot) < ONE_INSTANT {
+                return Self { wall, since_boot };
+            }
+        }
     }
 }
 

@@ -8,7 +8,6 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use backon::{BackoffBuilder as _, ExponentialBuilder};
 use bytes::Bytes;
 use engine::entity::{Failure, Outbox, Subject};
 use engine::outbox::{self, Due};
@@ -244,12 +243,7 @@ impl Worker {
     /// Sends one message until it is settled. Answers whether to go on with the next.
     async fn deliver(&self, mut due: Due) -> bool {
         let outbound = &self.node.config.outbound;
-        let mut delays = ExponentialBuilder::default()
-            .with_min_delay(outbound.retry_minimum())
-            .with_max_delay(outbound.retry_maximum())
-            .with_jitter()
-            .without_max_times()
-            .build();
+        let mut delays = outbound.delays();
         let mut first_refusal: Option<Instant> = None;
         loop {
             if due.entity.deadline <= self.node.clock.now() && due.trusted_time {
@@ -283,7 +277,9 @@ impl Worker {
             tokio::select! {
                 () = self.node.shutdown.stopping() => return false,
                 () = tokio::time::sleep(delay.min(remaining)) => {}
-                () = self.notify.notified() => {}
+                // Somebody decided a further step of this process: the waiting begins anew, so that it is not held up by
+                // how long the partner was away before.
+                () = self.notify.notified() => delays = outbound.delays(),
             }
             // Read again before each attempt: it may have been withdrawn, and the partner suspended or active again.
             match self.due().await {

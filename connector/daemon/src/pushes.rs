@@ -7,7 +7,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -16,7 +15,7 @@ use engine::entity::{Digests, Failure, Source, Transfer};
 use engine::push::{self, Next};
 use engine::refusal::Refusal;
 use engine::transfer::{Order, Step};
-use engine::{Decider, EndReason, Key, Kind, Permit, Store as _, StoreError};
+use engine::{Decider, Key, Kind, Store as _, StoreError};
 use futures_util::FutureExt as _;
 use headers::{ContentLength, HeaderMapExt as _};
 use http::header::{CONTENT_RANGE, CONTENT_TYPE};
@@ -28,12 +27,12 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
-use crate::data::{Content, Delivery, Finished, Lease, Outcome, Renew, outgoing};
+use crate::data::{Content, Delivery, Finished, Lease, Outcome, outgoing};
 use crate::net::{PartnerClient, SendError};
 use crate::node::Node;
 use crate::partner::data::{finished, unreadable};
 use crate::telemetry::DataDirection;
-use crate::transfers::{authorization, token_of};
+use crate::transfers::{authorization, renew, token_of};
 use crate::wire::Trouble;
 
 /// How many open transfers are looked through at once.
@@ -151,7 +150,7 @@ enum Miss {
 
 impl Worker {
     async fn run(&self) {
-        let mut delays = delays(&self.node);
+        let mut delays = self.node.config.outbound.delays();
         let longest = self.node.config.outbound.retry_maximum();
         let mut known = Known::default();
         loop {
@@ -182,7 +181,7 @@ impl Worker {
             };
             if known.length > before {
                 // Progress was made, so the next try may come soon.
-                delays = self::delays(&self.node);
+                delays = self.node.config.outbound.delays();
             }
             let again = match pushed {
                 Ok(()) => {
@@ -400,6 +399,11 @@ impl Worker {
             let last = size.saturating_sub(1);
             fields.insert(CONTENT_RANGE, value(&format!("bytes {from}-{last}/{size}"))?);
         }
+        let again = (Arc::clone(node), self.pid.clone());
+        let again = move || {
+            let (node, pid) = again.clone();
+            async move { ask(&node, &pid).await.map(|(_, lease)| lease) }
+        };
         let (tell, told) = oneshot::channel();
         let counted = finished(node, &transfer.participant, dataset.clone(), place);
         let delivery = Delivery {
@@ -411,7 +415,7 @@ impl Worker {
                 published: dataset.published,
             },
             lease,
-            renew: renew(node, &self.pid),
+            renew: renew(node, &self.pid, again),
             meters: Arc::clone(&node.meters),
             pace: node.pace(),
             finished: Box::new(move |finished: Finished| {
@@ -452,30 +456,6 @@ async fn ask(node: &Arc<Node>, pid: &Pid) -> Result<(Admitted, Lease), Trouble> 
         Some((permit, ending)) => Ok((admitted, Lease { permit, decided, ending: ending.boxed() })),
         None => Err(Trouble::Store(StoreError::Closed)),
     }
-}
-
-/// Decides again on a permit whose instant has come: what no longer holds is cut with its record, what holds goes on.
-fn renew(node: &Arc<Node>, pid: &Pid) -> Renew {
-    let (node, pid) = (Arc::clone(node), pid.clone());
-    Box::new(move |_: Permit| {
-        let (node, pid) = (Arc::clone(&node), pid.clone());
-        async move {
-            let gone = |internal: String| EndReason {
-                external: "the permit has ended".to_owned(),
-                internal,
-                terminates: false,
-                by_policy: false,
-            };
-            if let Err(error) = node.store.recheck_permits(pid.clone()).await {
-                return Err(gone(error.to_string()));
-            }
-            ask(&node, &pid)
-                .await
-                .map(|(_, lease)| lease)
-                .map_err(|trouble| gone(trouble.to_string()))
-        }
-        .boxed()
-    })
 }
 
 /// How much the consumer has.
@@ -559,15 +539,4 @@ fn value(text: &str) -> Result<HeaderValue, Miss> {
 
 fn failure(code: &str, reason: &str) -> Failure {
     Failure { code: code.to_owned(), reason: reason.to_owned(), reference: None, by_policy: false }
-}
-
-/// The waits between attempts.
-fn delays(node: &Node) -> ExponentialBackoff {
-    let outbound = &node.config.outbound;
-    ExponentialBuilder::default()
-        .with_min_delay(outbound.retry_minimum())
-        .with_max_delay(outbound.retry_maximum())
-        .with_jitter()
-        .without_max_times()
-        .build()
 }

@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use crate::config::Activation;
 use crate::node::Node;
 use crate::partners::Registry;
+use crate::site::Paths;
 use crate::{policies, site};
 
 /// Changes that come within this time are read together.
@@ -192,7 +193,7 @@ async fn known(node: &Node) -> Result<Vec<protocol::id::ParticipantId>, engine::
 }
 
 /// Reads the site's keys and certificates again.
-fn reload_pki(node: &Node) {
+pub fn reload_pki(node: &Node) {
     match site::load_pki(&node.paths, &node.config, node.clock.now()) {
         Ok(pki) => {
             node.identity.site.replace(pki);
@@ -213,12 +214,19 @@ pub fn show_expiry(node: &Node) {
     node.metrics.certificate_expiry("signing", site.signing.valid_until());
 }
 
-/// Follows the files until the node stops.
+/// Changes of a site's files since [`watch`].
+#[derive(Debug)]
+pub struct Watched {
+    _watcher: notify::RecommendedWatcher,
+    changed: mpsc::UnboundedReceiver<notify::Result<notify::Event>>,
+}
+
+/// Notes changes of the files from now on. To be called before they are read: a change in between is then seen by [`follow`].
 ///
 /// # Errors
 /// When the system does not watch files.
-pub fn follow(node: &Arc<Node>) -> Result<tokio::task::JoinHandle<()>, notify::Error> {
-    let (sender, mut changed) = mpsc::unbounded_channel();
+pub fn watch(paths: &Paths) -> Result<Watched, notify::Error> {
+    let (sender, changed) = mpsc::unbounded_channel();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         // Reading a file is an event as well, and would wake us for ever.
         if event.as_ref().is_ok_and(|event| event.kind.is_access()) {
@@ -226,29 +234,30 @@ pub fn follow(node: &Arc<Node>) -> Result<tokio::task::JoinHandle<()>, notify::E
         }
         let _ = sender.send(event);
     })?;
-    for directory in [&node.paths.partners, &node.paths.policies, &node.paths.pki] {
+    for directory in [&paths.partners, &paths.policies, &paths.pki] {
         watcher.watch(directory, RecursiveMode::NonRecursive)?;
     }
-    if let Some(parent) = node.paths.purposes.parent() {
+    if let Some(parent) = paths.purposes.parent() {
         watcher.watch(parent, RecursiveMode::NonRecursive)?;
     }
-    let node = Arc::clone(node);
-    Ok(tokio::spawn(async move {
-        let _watcher = watcher;
-        loop {
-            let event = tokio::select! {
-                () = node.shutdown.draining() => return,
-                event = changed.recv() => event,
-            };
-            let Some(event) = event else { return };
-            let mut events = vec![event];
-            tokio::time::sleep(SETTLE).await;
-            while let Ok(more) = changed.try_recv() {
-                events.push(more);
-            }
-            react(&node, &events).await;
+    Ok(Watched { _watcher: watcher, changed })
+}
+
+/// Follows the files until the node stops.
+pub async fn follow(node: Arc<Node>, mut watched: Watched) {
+    loop {
+        let event = tokio::select! {
+            () = node.shutdown.draining() => return,
+            event = watched.changed.recv() => event,
+        };
+        let Some(event) = event else { return };
+        let mut events = vec![event];
+        tokio::time::sleep(SETTLE).await;
+        while let Ok(more) = watched.changed.try_recv() {
+            events.push(more);
         }
-    }))
+        react(&node, &events).await;
+    }
 }
 
 async fn react(node: &Arc<Node>, events: &[notify::Result<notify::Event>]) {

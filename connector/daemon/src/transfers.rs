@@ -9,11 +9,13 @@ use engine::agreements::{Along, Ended};
 use engine::entity::{Source, Transfer};
 use engine::refusal::{Refusal, RefusalKind};
 use engine::transfer::{GrantFacts, Prepared};
-use engine::{Decider, Entity, Kind, StoreError};
+use engine::{Decider, EndReason, Entity, Kind, StoreError};
+use futures_util::FutureExt as _;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 use protocol::id::{AgreementId, Pid};
 
+use crate::data::{Lease, Renew};
 use crate::node::Node;
 use crate::wire::Trouble;
 
@@ -38,6 +40,29 @@ pub fn prepare(node: &Node, facts: GrantFacts) -> Result<Prepared, Refusal> {
     })?;
     let provenance_sha256 = hex::encode(certs::jose::token_sha256(&provenance));
     Ok(Prepared { facts, provenance, provenance_sha256, token_sha256 })
+}
+
+/// Decides again, by `ask`, on a permit whose instant has come: what no longer holds is cut with its record, what holds goes
+/// on.
+pub fn renew<F>(node: &Arc<Node>, pid: &Pid, ask: impl Fn() -> F + Send + 'static) -> Renew
+where
+    F: Future<Output = Result<Lease, Trouble>> + Send + 'static,
+{
+    let (node, pid) = (Arc::clone(node), pid.clone());
+    Box::new(move |_| {
+        let (node, pid, asked) = (Arc::clone(&node), pid.clone(), ask());
+        async move {
+            let gone = |internal: String| EndReason {
+                external: "the permit has ended".to_owned(),
+                internal,
+                terminates: false,
+                by_policy: false,
+            };
+            node.store.recheck_permits(pid).await.map_err(|error| gone(error.to_string()))?;
+            asked.await.map_err(|trouble| gone(trouble.to_string()))
+        }
+        .boxed()
+    })
 }
 
 /// The SHA-256 of the access token of a transfer and generation, hexadecimal.

@@ -11,9 +11,7 @@ use protocol::negotiation::{Process, State};
 use protocol::process::Role;
 
 use crate::context::{self, Context, Decided, Fresh, Stop, settle};
-use crate::entity::{
-    Agreement, Failure, Held, Negotiation, Partner, PartnerState, PeerProcess, Side,
-};
+use crate::entity::{Agreement, Failure, Held, Negotiation, Partner, PeerProcess, Side};
 use crate::process::towards;
 use crate::refusal::RefusalKind;
 use crate::{
@@ -65,7 +63,7 @@ fn try_import(
     import: &Import,
     by: &Decider,
 ) -> Result<Decision<Agreement>, Stop> {
-    let partner = active(view, fresh, participant)?;
+    let partner = context::exchanging(view, fresh, participant)?;
     check_parties(context, fresh, participant, import)?;
     let (process, peer_pid) = process_ids(fresh, import);
     let behind = negotiated(view, fresh, &partner, import, &process, peer_pid)?;
@@ -131,16 +129,6 @@ fn try_import(
 
 fn invalid(fresh: &Fresh, text: String) -> Stop {
     fresh.refuse(RefusalKind::Invalid, text.clone(), text)
-}
-
-fn active(view: &dyn View, fresh: &Fresh, participant: &ParticipantId) -> Result<Partner, Stop> {
-    match context::partner(view, participant)? {
-        Some(partner) if partner.state == PartnerState::Active => Ok(partner),
-        _ => {
-            let text = format!("`{participant}` is suspended or not registered");
-            Err(fresh.refuse(RefusalKind::Suspended, text.clone(), text))
-        }
-    }
 }
 
 fn check_parties(

@@ -39,7 +39,7 @@ impl Default for ProcessLimits {
         Self {
             max_negotiations: 1000,
             max_transfers: 1000,
-            negotiation: SignedDuration::from_hours(24),
+            negotiation: SignedDuration::from_hours(8 * 24),
             transfer_requested: SignedDuration::from_hours(24),
             transfer_idle: SignedDuration::from_hours(7 * 24),
             transfer_suspended: SignedDuration::from_hours(30 * 24),

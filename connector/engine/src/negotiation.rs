@@ -128,10 +128,12 @@ fn try_receive(
     let role = negotiation.process.role();
     learn_pid(role, pid, &mut negotiation.peer_pid, named, fresh)?;
     negotiation.changed = view.now();
+    if let Message::Termination(termination) = message {
+        negotiation.failure = Some(told(termination));
+    }
     let mut records = vec![take(fresh, peer, &mut negotiation, message.kind(), inbound)?];
     let answered = match message {
-        Message::Termination(termination) => {
-            negotiation.failure = Some(told(termination));
+        Message::Termination(_) => {
             end_agreement(view, &negotiation, "the negotiation was terminated")?
         }
         Message::Finalized => consumer::finalized(view, &mut negotiation)?,
@@ -218,7 +220,7 @@ fn take(
     negotiation.awaiting = None;
     negotiation.transitions += 1;
     remember(&mut negotiation.accepted, inbound, negotiation.transitions);
-    Ok(record)
+    Ok(with_state(record, negotiation))
 }
 
 /// Ends a negotiation from our side. The answer says whether there was anything to end.
@@ -442,6 +444,7 @@ fn first_message(
         RecordDraft::new(LogId::Relation(peer.participant.clone()), kind, Category::Communication)
             .account(account)
             .message(inbound.text.clone());
+    let record = with_state(record, negotiation);
     match &negotiation.peer_pid {
         Some(theirs) => record.put(
             Key::PeerProcess(peer.participant.clone(), theirs.clone()),
@@ -600,14 +603,10 @@ fn late_termination(
             message::to_json(&termination, Some(&id))
         })
     });
-    let record = termination_record(negotiation);
-    Some(match owed {
-        Some(owed) => record.put(owed.key, owed.entity).message(owed.text),
-        None => {
-            negotiation.process = ended(negotiation);
-            record
-        }
-    })
+    if owed.is_none() {
+        negotiation.process = ended(negotiation);
+    }
+    Some(with_owed(with_state(termination_record(negotiation), negotiation), owed))
 }
 
 /// Terminates from our side, with code and reason for the partner.
@@ -632,11 +631,8 @@ fn terminate_with(
         reference: None,
         by_policy: false,
     });
-    let record = termination_record(negotiation);
-    let mut records = vec![match owed {
-        Some(owed) => record.put(owed.key, owed.entity).message(owed.text),
-        None => record,
-    }];
+    let record = with_state(termination_record(negotiation), negotiation);
+    let mut records = vec![with_owed(record, owed)];
     records.extend(end_agreement(view, negotiation, reason)?);
     Ok(records)
 }
@@ -662,6 +658,11 @@ fn outbox_key(negotiation: &Negotiation, number: u64) -> Key {
     Key::Outbox(negotiation.participant.clone(), negotiation.pid.clone(), number)
 }
 
+/// The record with the negotiation as it is after it: each record of a decision says so, for who follows them one by one.
+fn with_state(record: RecordDraft, negotiation: &Negotiation) -> RecordDraft {
+    record.put(Key::Negotiation(negotiation.pid.clone()), negotiation.clone())
+}
+
 /// Puts the negotiation into the last record, removes what it no longer owes, and closes its index entry when it is over.
 fn finish(mut records: Vec<RecordDraft>, negotiation: &mut Negotiation) -> Vec<RecordDraft> {
     let Some(mut last) = records.pop() else { return records };
@@ -669,7 +670,9 @@ fn finish(mut records: Vec<RecordDraft>, negotiation: &mut Negotiation) -> Vec<R
     for number in std::mem::take(&mut negotiation.withdrawn) {
         last = last.remove(outbox_key(negotiation, number));
     }
-    last = last.put(Key::Negotiation(negotiation.pid.clone()), negotiation.clone());
+    let key = Key::Negotiation(negotiation.pid.clone());
+    last.writes.retain(|write| write.key != key);
+    last = with_state(last, negotiation);
     // Only what the partner began is found by its process id.
     if negotiation.process.is_closed()
         && negotiation.initiator != negotiation.process.role()

@@ -440,6 +440,11 @@ fn ended(transfer: &Transfer, state: State) -> Process {
     Process::in_state(transfer.process.role(), state)
 }
 
+/// The record with the transfer as it is after it: each record of a decision says so, for who follows them one by one.
+fn with_state(record: RecordDraft, transfer: &Transfer) -> RecordDraft {
+    record.put(Key::Transfer(transfer.pid.clone()), transfer.clone())
+}
+
 /// Puts the transfer into the last record and removes what it no longer owes. When it is over its token opens nothing any
 /// more.
 pub(crate) fn finish(mut records: Vec<RecordDraft>, transfer: &mut Transfer) -> Vec<RecordDraft> {
@@ -451,7 +456,9 @@ pub(crate) fn finish(mut records: Vec<RecordDraft>, transfer: &mut Transfer) -> 
     if transfer.process.is_closed() {
         transfer.awaiting = None;
     }
-    last = last.put(Key::Transfer(transfer.pid.clone()), transfer.clone());
+    let key = Key::Transfer(transfer.pid.clone());
+    last.writes.retain(|write| write.key != key);
+    last = with_state(last, transfer);
     if transfer.process.is_closed() {
         // Only what the partner began is found by its process id.
         if transfer.process.role() == Role::Provider

@@ -1,5 +1,7 @@
 //! The step detector's table.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::*;
 
 const STEP: Duration = Duration::from_secs(60);
@@ -70,5 +72,35 @@ proptest::proptest! {
         let now = tick(start + i64::from(passed) + jump, boot + u64::from(passed));
         let expected = ClockFault::Stepped { by: SignedDuration::from_secs(jump) };
         proptest::prop_assert_eq!(judge(Some(tick(start, boot)), now, None, STEP), Err(expected));
+    }
+}
+
+/// A machine that sleeps an hour after some readings of the wall clock.
+#[derive(Debug)]
+struct Sleeper {
+    slept: AtomicU64,
+    sleeps: AtomicU64,
+}
+
+impl Clock for Sleeper {
+    fn now(&self) -> Timestamp {
+        let slept = self.slept.load(Ordering::SeqCst);
+        if self.sleeps.load(Ordering::SeqCst) > 0 {
+            self.sleeps.fetch_sub(1, Ordering::SeqCst);
+            self.slept.fetch_add(3600, Ordering::SeqCst);
+        }
+        Timestamp::from_second(i64::try_from(1000 + slept).unwrap()).unwrap()
+    }
+
+    fn since_boot(&self) -> Duration {
+        Duration::from_secs(5 + self.slept.load(Ordering::SeqCst))
+    }
+}
+
+#[test]
+fn a_machine_that_sleeps_between_the_readings_has_a_true_clock() {
+    for sleeps in 0..3 {
+        let clock = Sleeper { slept: AtomicU64::new(0), sleeps: AtomicU64::new(sleeps) };
+        assert_eq!(judge(Some(tick(1000, 5)), Tick::take(&clock), None, STEP), Ok(()));
     }
 }

@@ -76,6 +76,13 @@ pub(super) fn check(config: &Config, layers: &Layers<'_>) -> Vec<Problem> {
         "the time between attempts grows from the first to the second",
     );
     refuse(
+        config.processes.negotiation_deadline_seconds <= config.processes.approval_deadline_seconds,
+        "processes",
+        "negotiation_deadline_seconds",
+        "is not more than `approval_deadline_seconds`",
+        "a partner's people may take as long as ours: a negotiation would end while it waits for their decision",
+    );
+    refuse(
         config.telemetry.log_level.parse::<tracing_subscriber::EnvFilter>().is_err(),
         "telemetry",
         "log_level",

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use backon::{BackoffBuilder as _, ExponentialBuilder};
 use engine::deadline::ProcessLimits;
 use jiff::SignedDuration;
 use protocol::id::ParticipantId;
@@ -129,6 +130,21 @@ pub struct OutboundSection {
     pub max_waiting_messages_per_partner_count: usize,
     pub max_idle_connections_per_partner_count: usize,
     pub idle_connection_seconds: u64,
+}
+
+impl OutboundSection {
+    /// The waits between attempts: from `retry_minimum_ms`, each about twice the one before, up to `retry_maximum_ms`, and
+    /// each moved at random so that many who failed together do not come back together. They do not end.
+    pub fn delays(&self) -> impl Iterator<Item = Duration> + Send + use<> {
+        // Up to its own length is added to each.
+        let longest = self.retry_maximum() / 2;
+        ExponentialBuilder::default()
+            .with_min_delay(self.retry_minimum().min(longest))
+            .with_max_delay(longest)
+            .with_jitter()
+            .without_max_times()
+            .build()
+    }
 }
 
 /// `[processes]`: negotiations and transfers.

@@ -39,6 +39,16 @@ fn the_reference_shows_every_default() {
 }
 
 #[test]
+fn waits_between_attempts_grow_and_keep_to_their_bounds() {
+    let config = parse(MINIMAL, &[("SEKISHO__OUTBOUND__RETRY_MAXIMUM_MS", "4000")]).unwrap();
+    let waits: Vec<_> = config.outbound.delays().take(20).collect();
+    let (least, most) = (config.outbound.retry_minimum(), config.outbound.retry_maximum());
+    assert_eq!(waits.len(), 20, "they do not end");
+    assert!(waits.iter().all(|wait| (least..=most).contains(wait)), "{waits:?}");
+    assert!(waits[10..].iter().all(|wait| *wait >= most / 2), "{waits:?}");
+}
+
+#[test]
 fn each_key_of_the_reference_has_a_comment_before_it() {
     let mut commented = false;
     for line in REFERENCE.lines() {
@@ -116,6 +126,10 @@ fn what_is_wrong_is_named_with_its_place_and_remedy() {
         (
             "[outbound]\nretry_minimum_ms = 70000",
             "sekisho.toml:9:1: `outbound.retry_minimum_ms`: is more than `retry_maximum_ms`; the time between attempts grows from the first to the second",
+        ),
+        (
+            "[processes]\nnegotiation_deadline_seconds = 604800",
+            "sekisho.toml:9:1: `processes.negotiation_deadline_seconds`: is not more than `approval_deadline_seconds`; a partner's people may take as long as ours: a negotiation would end while it waits for their decision",
         ),
         (
             "[management]\nsocket_mode = \"0666\"",

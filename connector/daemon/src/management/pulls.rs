@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{BackoffBuilder as _, ExponentialBuilder};
 use engine::entity::{Failure, Pull, PullStep};
 use engine::{Decision, Entity, Key, Need, View};
 use protocol::id::{DatasetId, ParticipantId};
@@ -221,12 +220,7 @@ impl Watcher {
     /// Begins the pull, as soon as the partner is there.
     async fn begin(&self, person: &str) -> Result<Pull, Stop> {
         let outbound = &self.node.config.outbound;
-        let mut delays = ExponentialBuilder::default()
-            .with_min_delay(outbound.retry_minimum())
-            .with_max_delay(outbound.retry_maximum())
-            .with_jitter()
-            .without_max_times()
-            .build();
+        let mut delays = outbound.delays();
         let since = Instant::now();
         loop {
             let begun = pulls::begin(

@@ -159,6 +159,7 @@ pub async fn start(
     };
     let management_listener = UnixListener::bind(&paths.socket, unix_limits).await?;
     let objects = Objects::open(&paths.data, READS)?;
+    let files = reload::watch(&paths)?;
     let node = Arc::new(Node {
         catalogs: Places::new(
             usize::MAX,
@@ -197,7 +198,7 @@ pub async fn start(
     });
     open_books(&node).await?;
     let management = (management_listener, remote_management);
-    serve(node, partner_listener, status_listener, management, telemetry).await
+    serve(node, partner_listener, status_listener, management, files, telemetry).await
 }
 
 /// The first records of a run: that it started, what rules, and what a stop without its mark left open.
@@ -215,6 +216,8 @@ async fn open_books(node: &Arc<Node>) -> Result<(), ServeError> {
             });
         }
     };
+    // Read again now that changes are noted: one that came since the site was read is lost otherwise.
+    reload::reload_pki(node);
     let author = Author { place: "start".to_owned(), person: None, reason: None };
     reload::reload(node, author).await?;
     outbox::assume_attempted(node).await?;
@@ -245,6 +248,7 @@ async fn serve(
     partner_listener: PartnerListener,
     status_listener: StatusListener,
     (management_listener, remote_management): (UnixListener, Option<ManagementListener>),
+    files: reload::Watched,
     telemetry: Arc<Telemetry>,
 ) -> Result<Running, ServeError> {
     let system = |error: &dyn std::fmt::Display| ServeError::System(error.to_string());
@@ -303,7 +307,7 @@ async fn serve(
         tokio::spawn(deadlines::run(Arc::clone(&node))),
         tokio::spawn(crate::pushes::run(Arc::clone(&node))),
         tokio::spawn(tidy(Arc::clone(&node))),
-        reload::follow(&node)?,
+        tokio::spawn(reload::follow(Arc::clone(&node), files)),
     ];
     pulls::resume_all(&node).await?;
     crate::witness::resume_all(&node);
@@ -444,8 +448,9 @@ async fn tidy(node: Arc<Node>) {
 async fn watch_clock(node: Arc<Node>) {
     let mut before = None;
     loop {
-        let now = Tick::take(node.clock.as_ref());
+        // Asked before the clocks are read: time that passes in between does not put the clock behind the journal.
         let journaled = node.commit(|view| Ok(engine::Decision::answer(view.now()))).await;
+        let now = Tick::take(node.clock.as_ref());
         if let Ok(journaled) = journaled {
             let judged = judge(before, now, Some(journaled), node.config.clock.max_step());
             // A step that could not be recorded is seen again at the next look.

@@ -5,18 +5,19 @@ use std::time::Duration;
 
 use engine::data::{Admitted, admit};
 use engine::refusal::{Refusal, RefusalKind};
-use engine::{EndReason, Peer, Permit, Store as _};
+use engine::{EndReason, Peer, Store as _};
 use futures_util::FutureExt as _;
 use http::{Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use protocol::id::{ParticipantId, Pid};
 
 use super::places::Place;
-use crate::data::{Content, Delivery, Finished, Lease, Outcome, Renew, ServeError, respond};
+use crate::data::{Content, Delivery, Finished, Lease, Outcome, ServeError, respond};
 use crate::net::{Body, Connection};
 use crate::node::Node;
 use crate::objects::ReadError;
 use crate::telemetry::{CutReason, DataDirection};
+use crate::transfers::renew;
 use crate::wire::{self, Trouble};
 
 /// Certificates are looked at at least this often, whatever they say of themselves.
@@ -66,11 +67,16 @@ pub(super) async fn serve(
         digests: dataset.digests.clone(),
         published: dataset.published,
     };
+    let again = (Arc::clone(node), peer.clone(), Arc::clone(connection), pid.clone(), token);
+    let again = move || {
+        let (node, peer, connection, pid, token) = again.clone();
+        async move { ask(&node, &peer, &connection, &pid, &token).await.map(|(_, lease)| lease) }
+    };
     let delivery = Delivery {
         reader,
         content,
         lease,
-        renew: renew(node, peer, connection, &pid, &token),
+        renew: renew(node, &pid, again),
         meters: Arc::clone(&node.meters),
         pace: node.pace(),
         finished: finished(node, &peer.participant, dataset.clone(), place),
@@ -153,38 +159,6 @@ async fn disowned(node: &Arc<Node>, connection: &Arc<Connection>, pid: &Pid) -> 
         }
     });
     reason
-}
-
-/// Decides again on a permit whose instant has come: what no longer holds is cut with its record, what holds goes on.
-fn renew(
-    node: &Arc<Node>,
-    peer: &Peer,
-    connection: &Arc<Connection>,
-    pid: &Pid,
-    token: &str,
-) -> Renew {
-    let (node, peer, connection, pid, token) =
-        (Arc::clone(node), peer.clone(), Arc::clone(connection), pid.clone(), token.to_owned());
-    Box::new(move |_: Permit| {
-        let (node, peer, connection, pid, token) =
-            (Arc::clone(&node), peer.clone(), Arc::clone(&connection), pid.clone(), token.clone());
-        async move {
-            let gone = |internal: String| EndReason {
-                external: "the permit has ended".to_owned(),
-                internal,
-                terminates: false,
-                by_policy: false,
-            };
-            if let Err(error) = node.store.recheck_permits(pid.clone()).await {
-                return Err(gone(error.to_string()));
-            }
-            match ask(&node, &peer, &connection, &pid, &token).await {
-                Ok((_, lease)) => Ok(lease),
-                Err(trouble) => Err(gone(trouble.to_string())),
-            }
-        }
-        .boxed()
-    })
 }
 
 /// What is done when a request, or a push, has ended.

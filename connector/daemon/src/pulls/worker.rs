@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use engine::entity::{Agreement, Digests, Failure, Pull, PullStep, Source, Transfer};
 use engine::pull::{self, Arrival, Next};
 use engine::{Decision, Entity, Key, Kind, Need, StoreError, View};
@@ -36,7 +35,7 @@ pub(super) struct Worker {
 impl Worker {
     /// Drives the pull until it is closed or the node stops, also over times when nothing can be stored.
     pub(super) async fn run_to_the_end(&self) {
-        let mut delays = delays(&self.node);
+        let mut delays = self.node.config.outbound.delays();
         loop {
             let began = tokio::time::Instant::now();
             let Err(error) = self.run().await else { return };
@@ -47,7 +46,7 @@ impl Worker {
             };
             let longest = self.node.config.outbound.retry_maximum();
             if began.elapsed() > longest {
-                delays = self::delays(&self.node);
+                delays = self.node.config.outbound.delays();
             }
             let delay = delays.next().unwrap_or(longest);
             let pause = async {
@@ -325,7 +324,7 @@ impl Worker {
         name: &PullName,
         expected: Option<Digests>,
     ) -> Result<Incoming, IncomingError> {
-        for delay in delays(&self.node).take(LAST_WRITE_WAITS) {
+        for delay in self.node.config.outbound.delays().take(LAST_WRITE_WAITS) {
             match self.node.objects.incoming(name, expected.clone()).await {
                 Err(IncomingError::Busy(_)) => tokio::time::sleep(delay).await,
                 opened => return opened,
@@ -340,7 +339,7 @@ impl Worker {
         F: Future<Output = Result<T, FetchError>>,
     {
         let longest = self.node.config.outbound.retry_maximum();
-        let mut delay = delays(&self.node);
+        let mut delay = self.node.config.outbound.delays();
         let mut before = self.progress.state.borrow().done;
         loop {
             let error = match attempt().await {
@@ -358,7 +357,7 @@ impl Worker {
             if done > before {
                 // Progress was made, so the next try may come soon.
                 before = done;
-                delay = delays(&self.node);
+                delay = self.node.config.outbound.delays();
             }
             tokio::select! {
                 () = tokio::time::sleep(delay.next().unwrap_or(longest)) => {}
@@ -430,17 +429,6 @@ pub(crate) fn arrival(
             .map_or_else(|| transfer.dataset.to_string(), |found| found.file_name.clone()),
         provenance_sha256: evidence.map(|evidence| evidence.token_sha256),
     }
-}
-
-/// The waits between attempts.
-fn delays(node: &Node) -> ExponentialBackoff {
-    let outbound = &node.config.outbound;
-    ExponentialBuilder::default()
-        .with_min_delay(outbound.retry_minimum())
-        .with_max_delay(outbound.retry_maximum())
-        .with_jitter()
-        .without_max_times()
-        .build()
 }
 
 async fn any_changed(watched: &mut [watch::Receiver<Option<engine::Position>>]) {

@@ -4,7 +4,9 @@ use jiff::SignedDuration;
 use protocol::id::Pid;
 use protocol::negotiation::{MessageKind, State};
 
-use super::{end_agreement, ended, finish, late_termination, outbox_key, terminate_with};
+use super::{
+    end_agreement, ended, finish, late_termination, outbox_key, terminate_with, with_state,
+};
 use crate::context::{self, Context, Fresh, Stop};
 use crate::entity::{Failure, Negotiation};
 use crate::process::{is_terminating, towards};
@@ -30,7 +32,8 @@ pub(crate) fn delivered(
     if negotiation.peer_pid.is_none() {
         negotiation.peer_pid = peer_pid.cloned();
     }
-    let mut records = vec![record(&negotiation).remove(outbox_key(&negotiation, number))];
+    let delivered = record(&negotiation).remove(outbox_key(&negotiation, number));
+    let mut records = vec![with_state(delivered, &negotiation)];
     records.extend(late_termination(&mut negotiation, patience, view.now()));
     if is_terminating(&negotiation.process)
         || negotiation.process.state() == Some(State::Terminated)
@@ -65,15 +68,14 @@ pub(crate) fn undeliverable(
         reference: failure.reference.clone(),
         ..towards(&negotiation.participant).fact("negotiation", pid.to_string())
     };
-    let mut records = vec![
-        RecordDraft::new(
-            LogId::Relation(negotiation.participant.clone()),
-            RecordKind::MessageUndeliverable,
-            Category::Communication,
-        )
-        .account(account)
-        .remove(outbox_key(&negotiation, number)),
-    ];
+    let undelivered = RecordDraft::new(
+        LogId::Relation(negotiation.participant.clone()),
+        RecordKind::MessageUndeliverable,
+        Category::Communication,
+    )
+    .account(account)
+    .remove(outbox_key(&negotiation, number));
+    let mut records = vec![with_state(undelivered, &negotiation)];
     if refused == Some(MessageKind::Termination) {
         // The partner will not hear of it; for us it is over all the same.
         negotiation.process = ended(&negotiation);

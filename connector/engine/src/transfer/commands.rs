@@ -12,7 +12,7 @@ use super::provider::{GrantFacts, Grantable, Prepared, grant};
 use super::resumption::Resumption;
 use super::{Wanted, account, complete, finish, granted_agreement, request, send, terminate_with};
 use crate::context::{self, Context, Decided, Fresh, Stop, settle};
-use crate::entity::{Agreement, Failure, Partner, PartnerState, Side, Transfer};
+use crate::entity::{Agreement, Failure, Side, Transfer};
 use crate::process::is_terminating;
 use crate::refusal::RefusalKind;
 use crate::{Account, Category, Decider, Decision, LogId, RecordDraft, RecordKind, View, duties};
@@ -108,7 +108,7 @@ pub fn begin(
     by: &Decider,
 ) -> Decided<Transfer> {
     settle((|| {
-        let partner = active(view, fresh, participant)?;
+        let partner = context::exchanging(view, fresh, participant)?;
         let agreement = held_agreement(view, fresh, participant, agreement)?;
         duties::no_block(view, fresh, &agreement)?;
         let (transfer, mut records) =
@@ -206,7 +206,7 @@ fn try_act(
             terminate_with(view, context, fresh, &mut transfer, failure)?
         }
         Step::Start | Step::Resume if transfer.process.role() == Role::Consumer => {
-            active(view, fresh, &transfer.participant)?;
+            context::exchanging(view, fresh, &transfer.participant)?;
             resume_as_consumer(view, context, fresh, &mut transfer)?
         }
         Step::Start if transfer.grant.is_none() => {
@@ -216,7 +216,7 @@ fn try_act(
             }
         }
         Step::Start | Step::Resume => {
-            active(view, fresh, &transfer.participant)?;
+            context::exchanging(view, fresh, &transfer.participant)?;
             let resumption = Resumption::judge(view, fresh, &transfer)?;
             transfer.failure = None;
             resumption.start(view, context, fresh, &mut transfer, next_token)?
@@ -321,7 +321,7 @@ fn granted(
     transfer: &mut Transfer,
     prepared: Option<&Prepared>,
 ) -> Result<Granted, Stop> {
-    let partner = active(view, fresh, &transfer.participant)?;
+    let partner = context::exchanging(view, fresh, &transfer.participant)?;
     let agreement = granted_agreement(view, fresh, &transfer.participant, &transfer.agreement)?;
     let Some(consumer_pid) = transfer.peer_pid.clone() else {
         return Err(fresh.not_found("the consumer's process id is not known"));
@@ -332,16 +332,5 @@ fn granted(
         None => Ok(Granted::Prepare(Box::new(grantable.facts))),
         Some(prepared) => grant(view, context, fresh, transfer, prepared, grantable.usage)
             .map(|record| Granted::Record(Box::new(record))),
-    }
-}
-
-/// A partner, where data may flow to or from it.
-fn active(view: &dyn View, fresh: &Fresh, participant: &ParticipantId) -> Result<Partner, Stop> {
-    match context::partner(view, participant)? {
-        Some(partner) if partner.state == PartnerState::Active => Ok(partner),
-        _ => {
-            let text = "the partner is suspended or removed";
-            Err(fresh.refuse(RefusalKind::Suspended, text, text))
-        }
     }
 }

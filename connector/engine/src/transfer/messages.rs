@@ -6,7 +6,9 @@ use protocol::process::Role;
 use protocol::transfer::MessageKind;
 
 use super::resumption::Resumption;
-use super::{Process, account, await_decision, finish, late_termination, of_peer, outbox_key};
+use super::{
+    Process, account, await_decision, finish, late_termination, of_peer, outbox_key, with_state,
+};
 use crate::context::{self, Context, Decided, Fresh, Peer, Stop, settle};
 use crate::entity::{Source, Transfer};
 use crate::process::{
@@ -88,20 +90,25 @@ fn try_receive(
     }
     learn_pid(transfer.process.role(), pid, &mut transfer.peer_pid, named, fresh)?;
     transfer.changed = view.now();
-    let mut records = vec![take(fresh, peer, &mut transfer, message, inbound)?];
     match message {
         Message::Suspension(explanation) => {
             transfer.failure = Some(told("suspended", explanation));
         }
+        Message::Termination(explanation) => {
+            transfer.failure = Some(told("terminated", explanation));
+        }
+        Message::Start(_) | Message::Completion => {}
+    }
+    let mut records = vec![take(fresh, peer, &mut transfer, message, inbound)?];
+    match message {
         Message::Termination(explanation) => {
             let failure = told("terminated", explanation);
             records.extend(agreements::ended_by_partner(view, &transfer.agreement, &failure)?);
             if transfer.process.role() == Role::Consumer {
                 records.extend(pull::refused(view, &transfer, &failure)?);
             }
-            transfer.failure = Some(failure);
         }
-        Message::Completion => {}
+        Message::Suspension(_) | Message::Completion => {}
         Message::Start(source) if transfer.process.role() == Role::Consumer => {
             transfer.source.clone_from(source);
             transfer.failure = None;
@@ -156,5 +163,5 @@ fn take(
     transfer.awaiting = None;
     transfer.transitions += 1;
     remember(&mut transfer.accepted, inbound, transfer.transitions);
-    Ok(record)
+    Ok(with_state(record, transfer))
 }

@@ -9,7 +9,7 @@ use protocol::transfer::{MessageKind, Process, State};
 
 use super::{
     ENDPOINT_TYPE, FORMATS, HTTP_PUSH, Status, account, await_decision, bearer_address, finish,
-    granted_agreement, of_peer, send, status_of,
+    granted_agreement, of_peer, send, status_of, with_state,
 };
 use crate::context::{self, Context, Decided, Fresh, Peer, Stop, settle};
 use crate::entity::{
@@ -326,6 +326,7 @@ fn requested(peer: &Peer, transfer: &Transfer, inbound: &Inbound) -> RecordDraft
         ..by_peer(peer).fact("transfer", transfer.pid.to_string())
     })
     .message(inbound.text.clone());
+    let record = with_state(record, transfer);
     match &transfer.peer_pid {
         Some(peer_pid) => record.put(
             Key::PeerProcess(peer.participant.clone(), peer_pid.clone()),
