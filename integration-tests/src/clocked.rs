@@ -12,35 +12,37 @@ use jiff::{SignedDuration, Timestamp};
 use store::{Clock, SystemClock};
 
 use crate::site::Site;
+use crate::wait::PATIENCE;
 
 /// The system's clocks, moved by the test.
 #[derive(Debug, Default)]
 pub struct MovedClock {
-    wall_seconds: AtomicI64,
-    boot_seconds: AtomicI64,
+    /// What passed, for both clocks at once: nobody may see one moved and the other not.
+    passed_seconds: AtomicI64,
+    stepped_seconds: AtomicI64,
 }
 
 impl MovedClock {
     /// Lets time pass, for both clocks.
     pub fn pass(&self, seconds: i64) {
-        self.wall_seconds.fetch_add(seconds, Ordering::SeqCst);
-        self.boot_seconds.fetch_add(seconds, Ordering::SeqCst);
+        self.passed_seconds.fetch_add(seconds, Ordering::SeqCst);
     }
 
     /// Sets the wall clock forward or back, as an operator or an attacker would.
     pub fn step(&self, seconds: i64) {
-        self.wall_seconds.fetch_add(seconds, Ordering::SeqCst);
+        self.stepped_seconds.fetch_add(seconds, Ordering::SeqCst);
     }
 }
 
 impl Clock for MovedClock {
     fn now(&self) -> Timestamp {
-        let by = SignedDuration::from_secs(self.wall_seconds.load(Ordering::SeqCst));
+        let moved = [&self.passed_seconds, &self.stepped_seconds];
+        let by = SignedDuration::from_secs(moved.map(|by| by.load(Ordering::SeqCst)).iter().sum());
         SystemClock.now().saturating_add(by).unwrap_or(Timestamp::MAX)
     }
 
     fn since_boot(&self) -> Duration {
-        let seconds = self.boot_seconds.load(Ordering::SeqCst);
+        let seconds = self.passed_seconds.load(Ordering::SeqCst);
         SystemClock.since_boot().saturating_add(Duration::from_secs(seconds.unsigned_abs()))
     }
 }
@@ -95,7 +97,7 @@ impl ClockedNode {
             }
         });
         let mut node = Self { clock, shutdown, thread: Some(thread) };
-        if start.recv_timeout(Duration::from_secs(60)).is_err() {
+        if start.recv_timeout(PATIENCE).is_err() {
             node.stop()?;
             return Err(anyhow!("the node did not start in time"));
         }

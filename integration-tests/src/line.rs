@@ -3,7 +3,6 @@
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Result;
 use rustls::{ClientConnection, StreamOwned};
@@ -11,9 +10,7 @@ use rustls_pki_types::ServerName;
 
 use crate::authority::Credential;
 use crate::peer;
-
-/// How long the node may be silent.
-const LIMIT: Duration = Duration::from_secs(30);
+use crate::wait::PATIENCE;
 
 /// A connection, with the HTTP that was negotiated in the handshake and nothing that enforces it.
 #[derive(Debug)]
@@ -97,10 +94,10 @@ pub fn replay(bytes: &[u8], to: SocketAddr) -> Result<Vec<u8>> {
 }
 
 fn dial(to: SocketAddr) -> Result<TcpStream> {
-    let socket = TcpStream::connect_timeout(&to, LIMIT)?;
+    let socket = TcpStream::connect_timeout(&to, PATIENCE)?;
     socket.set_nodelay(true)?;
-    socket.set_read_timeout(Some(LIMIT))?;
-    socket.set_write_timeout(Some(LIMIT))?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_write_timeout(Some(PATIENCE))?;
     Ok(socket)
 }
 
@@ -114,7 +111,7 @@ fn read_to_close(stream: &mut impl Read) -> Result<Vec<u8>> {
             Err(error)
                 if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) =>
             {
-                anyhow::bail!("the node kept the connection open for {LIMIT:?}");
+                anyhow::bail!("the node kept the connection open for {PATIENCE:?}");
             }
             // A reset, or an end without TLS's goodbye, is an end.
             Err(_) => return Ok(said),

@@ -1,7 +1,6 @@
 //! The management API as a program uses it: HTTP over the site's Unix socket.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
@@ -14,8 +13,8 @@ use serde_json::Value;
 use tokio::net::UnixStream;
 
 use crate::site::Site;
+use crate::wait::PATIENCE;
 
-const LIMIT: Duration = Duration::from_secs(30);
 const MAX_BYTES: usize = 64 * 1024 * 1024;
 
 /// A client of one site's daemon. Each request has a connection of its own.
@@ -121,7 +120,7 @@ impl Management {
             };
             anyhow::Ok((status, answer))
         };
-        tokio::time::timeout(LIMIT, exchange)
+        tokio::time::timeout(PATIENCE, exchange)
             .await
             .with_context(|| format!("the daemon did not answer {path}"))?
     }

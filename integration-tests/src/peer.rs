@@ -24,9 +24,8 @@ use tokio_rustls::client::TlsStream;
 
 use crate::authority::Credential;
 use crate::site::Site;
+use crate::wait::PATIENCE;
 
-/// How long one step of an exchange may take.
-const LIMIT: Duration = Duration::from_secs(20);
 /// The largest answer that is read whole.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
 
@@ -94,7 +93,8 @@ impl Opened {
     pub fn chunk(&mut self) -> Result<Option<Bytes>> {
         let Self { runtime, body, .. } = self;
         runtime.block_on(async {
-            let frame = tokio::time::timeout(LIMIT, body.frame()).await.context("no byte came")?;
+            let frame =
+                tokio::time::timeout(PATIENCE, body.frame()).await.context("no byte came")?;
             match frame {
                 None => Ok(None),
                 Some(frame) => Ok(Some(frame?.into_data().unwrap_or_default())),
@@ -214,7 +214,7 @@ impl Peer {
             self.exchange(stream, request).await
         };
         let response = self.runtime.block_on(async {
-            tokio::time::timeout(LIMIT, exchange).await.context("no answer came")?
+            tokio::time::timeout(PATIENCE, exchange).await.context("no answer came")?
         })?;
         let (head, body) = response.into_parts();
         Ok(Opened {
@@ -271,7 +271,7 @@ impl Peer {
             anyhow::Ok(stream)
         };
         let stream = self.runtime.block_on(async {
-            tokio::time::timeout(LIMIT, begun).await.context("no connection")?
+            tokio::time::timeout(PATIENCE, begun).await.context("no connection")?
         })?;
         Ok((Arc::clone(&self.runtime), stream))
     }
@@ -282,7 +282,7 @@ impl Peer {
     /// When the handshake fails as the dialling side sees it.
     pub fn presented(&self) -> Result<Vec<CertificateDer<'static>>> {
         let stream = self.runtime.block_on(async {
-            tokio::time::timeout(LIMIT, self.handshake()).await.context("no handshake")?
+            tokio::time::timeout(PATIENCE, self.handshake()).await.context("no handshake")?
         })?;
         Ok(stream.get_ref().1.peer_certificates().unwrap_or_default().to_vec())
     }

@@ -12,10 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::wait;
-
-/// How long a daemon may take to be ready, and to stop.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::wait::{self, PATIENCE};
 
 /// The `sekisho` binary of the same build as this program.
 ///
@@ -196,11 +193,10 @@ pub fn tail(log: &Path) -> String {
 /// # Errors
 /// When it is not answered.
 pub fn get(address: SocketAddr, path: &str) -> Result<(u16, String)> {
-    const LIMIT: Duration = Duration::from_secs(5);
     const MAX_BYTES: u64 = 16 * 1024 * 1024;
-    let mut stream = TcpStream::connect_timeout(&address, LIMIT)?;
-    stream.set_read_timeout(Some(LIMIT))?;
-    stream.set_write_timeout(Some(LIMIT))?;
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
     let mut text = String::new();

@@ -12,13 +12,10 @@ use serde_json::Value;
 use crate::command::{self, Outcome, Running};
 use crate::ports;
 use crate::process::{self, Daemon};
-use crate::wait;
+use crate::wait::{self, PATIENCE};
 
 /// How long a command may take.
 pub const COMMAND_LIMIT: Duration = Duration::from_secs(120);
-
-/// How long a daemon may take to read its files again.
-const RELOAD_LIMIT: Duration = Duration::from_secs(20);
 
 /// The networks in which sites of one machine may dial each other.
 const LOOPBACK: &str = "127.0.0.0/8";
@@ -311,13 +308,13 @@ impl Site {
     /// # Errors
     /// When they cannot be written, or are not in force in time.
     pub fn activate(&self, policies: &[(&str, &str)]) -> Result<()> {
-        let activations = || anyhow::Ok(self.log()?.matches("rules.activated").count());
-        let before = activations()?;
         for (name, text) in policies {
             self.policy(name, text)?;
         }
-        wait::until("the policies are in force", RELOAD_LIMIT, || {
-            Ok((activations()? > before).then_some(()))
+        // Files that come one after the other may come into force one after the other.
+        wait::until("the policies are in force", PATIENCE, || {
+            let history = self.ask(&["policy", "history", "--limit", "1"])?;
+            Ok((history.get("filed") == Some(&Value::Bool(true))).then_some(()))
         })
     }
 

@@ -15,6 +15,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::authority::Credential;
 use crate::peer::Peer;
+use crate::wait::PATIENCE;
 
 /// How long a read or write may keep a thread from seeing that all is over.
 const LOOK: Duration = Duration::from_millis(50);
@@ -202,10 +203,9 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 
 /// One request and its answer.
 fn converse(socket: TcpStream, shared: &Shared) -> Result<()> {
-    const LIMIT: Duration = Duration::from_secs(20);
     socket.set_nonblocking(false)?;
-    socket.set_read_timeout(Some(LIMIT))?;
-    socket.set_write_timeout(Some(LIMIT))?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_write_timeout(Some(PATIENCE))?;
     let session = ServerConnection::new(Arc::clone(&shared.config))?;
     let mut stream = StreamOwned::new(session, socket);
     let asked = read(&mut stream)?;

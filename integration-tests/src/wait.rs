@@ -4,6 +4,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+/// How long anything may take that comes by itself: reached only where something is wrong, also on a machine that is busy.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 

@@ -211,10 +211,7 @@ fn a_page_is_compressed_for_those_who_take_it_and_nested_by_tag_where_the_site_w
 -> Result<()> {
     Scene::play(|scene| {
         let (mut supplier, mut customer) = stage(scene)?;
-        let file = supplier.path("sekisho.toml");
-        let text = std::fs::read_to_string(&file)?;
-        let nested = "[catalog]\nnested_by_tags = [\"cfp\"]\n";
-        std::fs::write(&file, text.replacen("[catalog]\n", nested, 1))?;
+        supplier.set("catalog", "nested_by_tags", "cfp");
         supplier.restart()?;
         let catalog = customer.ask(&["catalog", "b"])?;
         let datasets = catalog["datasets"].as_array().cloned().unwrap_or_default();

@@ -1,12 +1,10 @@
 //! Duties of agreements, seen from both sides: listed, fulfilled, violated at their deadline, and what follows.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, Result};
 use integration_tests::clocked::ClockedNode;
 use integration_tests::scene::Scene;
 use integration_tests::site::Site;
-use integration_tests::wait;
+use integration_tests::wait::{self, PATIENCE};
 use serde_json::Value;
 
 use crate::stage::{Pair, note, word};
@@ -35,7 +33,7 @@ fn duty(site: &Site) -> Result<Value> {
 }
 
 fn wait_violated(site: &Site) -> Result<()> {
-    wait::until("the duty is violated", Duration::from_secs(20), || {
+    wait::until("the duty is violated", PATIENCE, || {
         Ok((duty(site)?["state"] == "violated").then_some(()))
     })
 }

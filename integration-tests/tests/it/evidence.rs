@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use integration_tests::command::{self, Outcome};
@@ -10,7 +9,7 @@ use integration_tests::files;
 use integration_tests::process::sekisho;
 use integration_tests::scene::Scene;
 use integration_tests::site::{COMMAND_LIMIT, Site};
-use integration_tests::wait;
+use integration_tests::wait::{self, PATIENCE};
 use serde_json::Value;
 
 use crate::stage::{Pair, note, word};
@@ -147,7 +146,7 @@ fn partners_hold_each_others_checkpoints_and_restarts_stay_consistent() -> Resul
 
 /// Waits until more than `count` checkpoints of a partner are held.
 fn witnessed(site: &Site, partner: &str, count: usize) -> Result<()> {
-    wait::until("a checkpoint is held", Duration::from_secs(20), || {
+    wait::until("a checkpoint is held", PATIENCE, || {
         let in_relation = site.records(partner, "checkpoint-witnessed")?.len();
         let in_site = site.records("site", "checkpoint-witnessed")?.len();
         Ok((in_relation + in_site > count).then_some(()))
@@ -199,7 +198,7 @@ fn the_index_can_be_deleted_or_damaged_without_loss() -> Result<()> {
 fn facts(site: &Site) -> Result<Vec<Value>> {
     let lists = [["dataset", "list"], ["agreement", "list"], ["transfer", "list"]];
     // What is being rebuilt answers `not now`.
-    wait::until("the index is there", Duration::from_secs(30), || {
+    wait::until("the index is there", PATIENCE, || {
         let mut facts = Vec::new();
         for list in lists {
             let outcome = site.run(&list)?;
@@ -274,7 +273,7 @@ impl Pair {
 
     /// Waits until the customer holds the latest checkpoint that the supplier signed.
     fn customer_holds_latest(&self) -> Result<()> {
-        wait::until("the customer holds the latest checkpoint", Duration::from_secs(30), || {
+        wait::until("the customer holds the latest checkpoint", PATIENCE, || {
             let shown = self.supplier.ask(&["partner", "show", "a"])?;
             let signed = &shown["log"]["checkpoint"]["root"];
             let size = &shown["log"]["size"];
@@ -315,7 +314,7 @@ fn a_site_restored_from_an_old_backup_signs_nothing_before_a_new_epoch_is_opened
     Scene::play(|scene| {
         let Restored { pair, held } = Restored::new(scene)?;
         // It finds out by itself, before anybody trades.
-        let behind = wait::until("it finds out", Duration::from_secs(30), || {
+        let behind = wait::until("it finds out", PATIENCE, || {
             let status = pair.supplier.ask(&["status"])?;
             Ok(status["behind"].as_array().filter(|found| !found.is_empty()).cloned())
         })?;
@@ -356,7 +355,7 @@ fn a_site_restored_from_an_old_backup_signs_nothing_before_a_new_epoch_is_opened
 fn after_a_new_epoch_everything_verifies_and_the_partner_keeps_both() -> Result<()> {
     Scene::play(|scene| {
         let Restored { mut pair, held } = Restored::new(scene)?;
-        wait::until("it finds out", Duration::from_secs(30), || {
+        wait::until("it finds out", PATIENCE, || {
             let status = pair.supplier.ask(&["status"])?;
             Ok(status["behind"].as_array().filter(|found| !found.is_empty()).map(|_| ()))
         })?;
@@ -418,7 +417,7 @@ fn a_restart_shows_what_the_partner_has_not_seen_yet() -> Result<()> {
         customer.start()?;
         let before = customer.witness("b")?["size"].as_u64();
         supplier.start()?;
-        let after = wait::until("it is shown", Duration::from_secs(30), || {
+        let after = wait::until("it is shown", PATIENCE, || {
             let size = customer.witness("b")?["size"].as_u64();
             Ok((size > before).then_some(size))
         })?;

@@ -15,7 +15,7 @@ use integration_tests::process;
 use integration_tests::scene::Scene;
 use integration_tests::site::{Plan, Site, befriend};
 use integration_tests::villain::{Answer, Asked, Then, Villain};
-use integration_tests::wait;
+use integration_tests::wait::{self, PATIENCE};
 use serde_json::{Value, json};
 
 use crate::stage::{OPEN, Pair, note, word};
@@ -401,7 +401,7 @@ fn a_flood_by_one_partner_is_bounded_and_the_others_go_on_trading() -> Result<()
         drop(held);
 
         // Processes and requests, while the honest one trades.
-        wait::until("the connections are given back", Duration::from_secs(20), || {
+        wait::until("the connections are given back", PATIENCE, || {
             Ok(stage.hostile.peer.get("/.well-known/dspace-version", &[]).ok())
         })?;
         let offer = stage.hostile.offer("one")?;

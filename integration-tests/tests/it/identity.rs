@@ -1,7 +1,6 @@
 //! Who gets in, as whom, and until when.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use http::Method;
@@ -10,7 +9,7 @@ use integration_tests::connector::Connector;
 use integration_tests::files;
 use integration_tests::peer::{Peer, Version};
 use integration_tests::scene::Scene;
-use integration_tests::wait;
+use integration_tests::wait::{self, PATIENCE};
 
 use crate::stage::{Pair, note, word};
 
@@ -88,13 +87,13 @@ fn a_revoked_certificate_is_refused_as_soon_as_its_list_is_there() -> Result<()>
         let before = changes(supplier.log()?);
         std::fs::write(&file, named)?;
         let peer = Peer::of(&customer, &supplier)?;
-        wait::until("the partner's file is read", Duration::from_secs(10), || {
+        wait::until("the partner's file is read", PATIENCE, || {
             Ok((changes(supplier.log()?) > before).then_some(()))
         })?;
         assert_eq!(peer.get(VERSION, &[])?.status, 200);
 
         authority.revoke(&[Credential::of_client(&customer)?.serial()?], 2, &list)?;
-        wait::until("the revoked certificate is refused", Duration::from_secs(10), || {
+        wait::until("the revoked certificate is refused", PATIENCE, || {
             Ok(peer.get(VERSION, &[]).is_err().then_some(()))
         })
     })

@@ -1,7 +1,5 @@
 //! Limits towards partners: what is too much, what takes too long, and what they are told.
 
-use std::time::Duration;
-
 use anyhow::Result;
 use http::Method;
 use integration_tests::clocked::ClockedNode;
@@ -9,7 +7,7 @@ use integration_tests::connector::{BASE, Connector, text};
 use integration_tests::peer::Peer;
 use integration_tests::scene::Scene;
 use integration_tests::site::{Plan, Site};
-use integration_tests::wait;
+use integration_tests::wait::{self, PATIENCE};
 use serde_json::json;
 
 use crate::stage::{Pair, note};
@@ -27,11 +25,11 @@ fn stage(scene: &Scene, plan: Plan) -> Result<(Site, Site)> {
 #[test]
 fn a_negotiation_that_the_partner_leaves_ends_at_its_deadline_also_after_a_restart() -> Result<()> {
     Scene::play(|scene| {
-        let plan = scene.plan("b").setting("clock", "tick_seconds", "1").setting(
-            "processes",
-            "negotiation_deadline_seconds",
-            "3600",
-        );
+        let plan = scene
+            .plan("b")
+            .setting("clock", "tick_seconds", "1")
+            .setting("processes", "approval_deadline_seconds", "1800")
+            .setting("processes", "negotiation_deadline_seconds", "3600");
         let (mut supplier, customer) = stage(scene, plan)?;
         supplier.stop()?;
         let mut node = ClockedNode::start(&supplier)?;
@@ -39,7 +37,7 @@ fn a_negotiation_that_the_partner_leaves_ends_at_its_deadline_also_after_a_resta
         let request = connector.contract_request(&connector.offer("one")?, None);
         assert_eq!(connector.post("/negotiations/request", &request)?.status, 201);
         connector.expect("ContractAgreementMessage")?;
-        wait::until("the agreement is delivered", Duration::from_secs(20), || {
+        wait::until("the agreement is delivered", PATIENCE, || {
             Ok(supplier.records("a", "message-delivered")?.pop())
         })?;
         node.stop()?;
@@ -49,7 +47,7 @@ fn a_negotiation_that_the_partner_leaves_ends_at_its_deadline_also_after_a_resta
         let told = connector.expect("ContractNegotiationTerminationMessage")?;
         assert_eq!(text(&told.body, "/code")?, "expired");
         assert_eq!(text(&told.body, "/consumerPid")?, text(&request, "/consumerPid")?);
-        let ended = wait::until("the end is on record", Duration::from_secs(20), || {
+        let ended = wait::until("the end is on record", PATIENCE, || {
             Ok(supplier.records("a", "agreement-ended")?.pop())
         })?;
         assert!(text(&ended, "/account/reason")?.contains("stood still since"), "{ended}");
@@ -173,7 +171,7 @@ fn catalog_requests_at_once_are_bounded_for_each_partner() -> Result<()> {
         });
         let path = format!("{BASE}/catalog/request");
         let held = connector.peer.begin_post(&path)?;
-        let reply = wait::until("a second one is refused", Duration::from_secs(20), || {
+        let reply = wait::until("a second one is refused", PATIENCE, || {
             let reply = connector.peer.post(&path, &asking)?;
             Ok((reply.status == 429).then_some(reply))
         })?;
@@ -181,7 +179,7 @@ fn catalog_requests_at_once_are_bounded_for_each_partner() -> Result<()> {
         let body = reply.json()?.to_string();
         assert!(body.contains("wait for them"), "{body}");
         drop(held);
-        wait::until("the place is free again", Duration::from_secs(20), || {
+        wait::until("the place is free again", PATIENCE, || {
             Ok((connector.peer.post(&path, &asking)?.status == 200).then_some(()))
         })
     })
@@ -199,12 +197,12 @@ fn handshakes_that_one_address_leaves_open_are_bounded() -> Result<()> {
         let version = "/.well-known/dspace-version";
         assert_eq!(peer.get(version, &[])?.status, 200);
         // The place of the handshake before may not be free yet, so that the silent one is turned away itself.
-        let silent = wait::until("another handshake is refused", Duration::from_secs(20), || {
+        let silent = wait::until("another handshake is refused", PATIENCE, || {
             let silent = std::net::TcpStream::connect(supplier.address())?;
             Ok(peer.get(version, &[]).is_err().then_some(silent))
         })?;
         drop(silent);
-        wait::until("the place is free again", Duration::from_secs(20), || {
+        wait::until("the place is free again", PATIENCE, || {
             Ok(peer.get(version, &[]).is_ok_and(|reply| reply.status == 200).then_some(()))
         })
     })

@@ -1,7 +1,6 @@
 //! The management API as applications use it.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
@@ -11,7 +10,7 @@ use integration_tests::peer::Peer;
 use integration_tests::ports;
 use integration_tests::scene::Scene;
 use integration_tests::site::Site;
-use integration_tests::wait;
+use integration_tests::wait::{self, PATIENCE};
 use serde_json::{Value, json};
 
 use crate::stage::{Pair, note, word};
@@ -19,8 +18,6 @@ use crate::stage::{Pair, note, word};
 /// A site without partners can have it.
 const OPEN_TO_ALL: &str = "title = \"Open\"\ndescription = \"For all.\"\n[who]\nanyone-registered = true\n\
     [[permit]]\nactions = [\"use\"]\n";
-/// How long something may take that happens by itself.
-const LIMIT: Duration = Duration::from_secs(20);
 
 #[test]
 fn events_go_on_after_a_restart_exactly_where_the_reader_was() -> Result<()> {
@@ -42,6 +39,20 @@ fn events_go_on_after_a_restart_exactly_where_the_reader_was() -> Result<()> {
         assert!(finalized["consumer_pid"] == finalized["negotiation"]);
         assert!(finalized["provider_pid"].is_string());
         assert_eq!(before.last().context("there are events")?["kind"], "pull-delivered");
+        // Each message has its event, with the state that it led to, also where our own step went with it.
+        for (site, kind, state) in [
+            (&pair.supplier, "negotiation-requested", "REQUESTED"),
+            (&pair.supplier, "negotiation-verified", "VERIFIED"),
+            (&pair.supplier, "transfer-requested", "REQUESTED"),
+            (&pair.supplier, "transfer-completed", "COMPLETED"),
+            (&pair.customer, "negotiation-agreed", "AGREED"),
+            (&pair.customer, "negotiation-finalized", "FINALIZED"),
+            (&pair.customer, "transfer-started", "STARTED"),
+        ] {
+            let told = events(site, &["--kind", kind])?;
+            let [event] = told.as_slice() else { panic!("{kind} at {}: {told:?}", site.name()) };
+            assert_eq!((&event["state"], &event["dataset"]), (&json!(state), &json!("one")));
+        }
         let text = serde_json::to_string(&before)?;
         assert!(!text.contains("sealed"), "no token is in an event, sealed or not: {text}");
 
@@ -58,7 +69,7 @@ fn events_go_on_after_a_restart_exactly_where_the_reader_was() -> Result<()> {
         let following = pair.customer.begin(&["events", "--follow", "--from", last])?;
         let again = scene.file("again");
         pair.customer.ask(&["pull", "b", "one", "-o", word(&again)?])?;
-        wait::until("the new pull is told to its end", LIMIT, || {
+        wait::until("the new pull is told to its end", PATIENCE, || {
             let told = following.so_far()?;
             let requested = told.find("pull-requested");
             let delivered = told.find("pull-delivered");
@@ -342,7 +353,7 @@ fn a_key_that_asks_too_often_is_refused_and_others_are_not() -> Result<()> {
         assert!(error["message"].as_str().context("why")?.contains("`greedy`"), "{error}");
         assert!(error["help"].as_str().context("what to do")?.contains("per_second"), "{error}");
         assert_eq!(status(&peer, "GET", "/v1/partners", &modest)?, 200);
-        let records = wait::until("the refusals are recorded", LIMIT, || {
+        let records = wait::until("the refusals are recorded", PATIENCE, || {
             let records = site.records("site", "management-refused")?;
             Ok((!records.is_empty()).then_some(records))
         })?;
@@ -393,9 +404,8 @@ fn lists_take_criteria_and_follow_cursors() -> Result<()> {
 #[test]
 fn pages_of_a_query_neither_lose_nor_repeat_what_stays() -> Result<()> {
     Scene::play(|scene| {
-        let (mut site, address) = remote(scene)?;
-        site.policy("hidden", OPEN_TO_ALL)?;
-        site.restart()?;
+        let (site, address) = remote(scene)?;
+        site.activate(&[("hidden", OPEN_TO_ALL)])?;
         let source = note(scene, "x", "x")?;
         for number in 0..7 {
             site.publish(&source, &format!("d{number}"), "hidden")?;

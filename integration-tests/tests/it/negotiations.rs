@@ -1,17 +1,14 @@
 //! Negotiations that people decide, from either side.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, Result};
 use integration_tests::connector::text;
 use integration_tests::scene::Scene;
 use integration_tests::site::{COMMAND_LIMIT, Site};
-use integration_tests::wait;
+use integration_tests::wait::{self, PATIENCE};
 use serde_json::Value;
 
 use crate::stage::{Pair, note, word};
 
-const LIMIT: Duration = Duration::from_secs(20);
 /// Partners may use it when somebody says so.
 const ASKED: &str = r#"
 title = "Asked"
@@ -32,7 +29,7 @@ fn asked(scene: &Scene, supplier: &Site) -> Result<()> {
 
 /// What waits for a decision at a site, once that is one thing in this state.
 fn waiting(site: &Site, state: &str) -> Result<Value> {
-    wait::until(&format!("a decision in {state}"), LIMIT, || {
+    wait::until(&format!("a decision in {state}"), PATIENCE, || {
         let list = site.ask(&["approvals", "list"])?;
         let found = list.pointer("/approvals/0").filter(|one| one["state"] == state);
         Ok(found.cloned())
@@ -46,7 +43,7 @@ fn decide(site: &Site, verb: &str, state: &str) -> Result<String> {
 }
 
 fn reaches(site: &Site, id: &str, state: &str) -> Result<Value> {
-    wait::until(&format!("{id} in {state}"), LIMIT, || {
+    wait::until(&format!("{id} in {state}"), PATIENCE, || {
         let shown = site.ask(&["negotiation", "show", id])?;
         Ok((shown["state"] == state).then_some(shown))
     })
@@ -68,7 +65,7 @@ fn what_a_person_approves_is_agreed_and_the_record_says_who_and_why() -> Result<
         let id = decide(&supplier, "approve", "VERIFIED")?;
         reaches(&supplier, &id, "FINALIZED")?;
         // The transfer under a manual agreement waits as well.
-        let grant = wait::until("the transfer", LIMIT, || {
+        let grant = wait::until("the transfer", PATIENCE, || {
             let list = supplier.ask(&["approvals", "list"])?;
             let found = list.pointer("/approvals/0").filter(|one| one["kind"] == "transfer");
             Ok(found.cloned())
@@ -124,7 +121,7 @@ fn an_offer_that_nobody_asked_for_is_countered_repeated_and_accepted() -> Result
         let terms = note(scene, "terms.json", r#"{"permission": [{"action": "distribute"}]}"#)?;
         customer.ask(&["negotiation", "counter", &own, "--terms", word(&terms)?])?;
         // The supplier decides alone: its offer stands, and comes again.
-        let repeated = wait::until("the offer again", LIMIT, || {
+        let repeated = wait::until("the offer again", PATIENCE, || {
             let shown = customer.ask(&["negotiation", "show", &own])?;
             let again = shown["state"] == "OFFERED" && shown["awaiting"].is_object();
             Ok((again && !shown["terms"].to_string().contains("distribute")).then_some(shown))

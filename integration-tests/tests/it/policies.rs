@@ -1,13 +1,11 @@
 //! What policies refuse, and what a refused partner learns.
 
-use std::time::Duration;
-
 use anyhow::Result;
 use integration_tests::connector::{Connector, urn};
 use integration_tests::peer::{Peer, Reply};
 use integration_tests::scene::Scene;
 use integration_tests::site::Site;
-use integration_tests::wait;
+use integration_tests::wait::{self, PATIENCE};
 use serde_json::{Value, json};
 
 use crate::stage::{Pair, note, word};
@@ -99,7 +97,7 @@ fn a_policy_that_is_not_understood_changes_nothing_and_is_named() -> Result<()> 
         let odd =
             crate::stage::OPEN.replace("[[permit]]", "[[permit]]\nwhen = [\"moonPhase eq full\"]");
         pair.supplier.policy("open", &odd)?;
-        wait::until("the policy is refused", Duration::from_secs(10), || {
+        wait::until("the policy is refused", PATIENCE, || {
             Ok(pair.supplier.log()?.contains("reload.refused").then_some(()))
         })?;
         assert!(pair.supplier.log()?.contains("moonPhase"));
@@ -181,13 +179,13 @@ fn what_the_administrator_declares_of_a_partner_decides() -> Result<()> {
         let file = pair.supplier.path("partners").join("a.toml");
         let before = std::fs::read_to_string(&file)?;
         std::fs::write(&file, format!("{before}\n[attributes]\nMembership = [\"active\"]\n"))?;
-        wait::until("the partner is a member", Duration::from_secs(20), || {
+        wait::until("the partner is a member", PATIENCE, || {
             Ok((pair.customer.run(&pull)?.code == Some(0)).then_some(()))
         })?;
         std::fs::remove_file(&target)?;
 
         std::fs::write(&file, before)?;
-        wait::until("the partner is no member", Duration::from_secs(20), || {
+        wait::until("the partner is no member", PATIENCE, || {
             let refused = pair.customer.run(&[&pull[..], &["--force"]].concat())?.code != Some(0);
             Ok(refused.then_some(()))
         })?;

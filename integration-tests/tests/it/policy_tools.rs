@@ -3,9 +3,8 @@
 use anyhow::Result;
 use integration_tests::scene::Scene;
 use integration_tests::site::befriend;
-use integration_tests::wait;
+use integration_tests::wait::{self, PATIENCE};
 use serde_json::{Value, json};
-use std::time::Duration;
 
 use crate::stage::{OPEN, Pair, REPORTING, note, word};
 
@@ -259,7 +258,7 @@ fn a_restriction_stops_what_was_agreed_and_a_rollback_brings_the_files_back() ->
         supplier.policy("wrong", "title = 3\n")?;
         supplier.run(&["policy", "rollback", &before, "--yes"])?.expect(77)?;
         std::fs::remove_file(supplier.path("policies/wrong.toml"))?;
-        wait::until("the rollback is taken", Duration::from_secs(10), || {
+        wait::until("the rollback is taken", PATIENCE, || {
             let outcome = supplier.run(&["policy", "rollback", &before, "--yes"])?;
             Ok((outcome.code == Some(0)).then_some(()))
         })?;

@@ -1,13 +1,11 @@
 //! The wire as careless and hostile partners use it.
 
-use std::time::Duration;
-
 use anyhow::Result;
 use http::{Method, StatusCode};
 use integration_tests::connector::{BASE, CONTEXT, Connector, encode, text, urn};
 use integration_tests::scene::Scene;
 use integration_tests::site::Site;
-use integration_tests::wait;
+use integration_tests::wait::{self, PATIENCE};
 use serde_json::{Value, json};
 
 use crate::stage::{Pair, note};
@@ -148,7 +146,7 @@ fn a_negotiation_can_be_asked_for_and_ended() -> Result<()> {
             text(&connector.post("/negotiations/request", &request)?.json()?, "/providerPid")?;
         connector.expect("ContractAgreementMessage")?;
         let path = format!("{BASE}/negotiations/{}", encode(&provider));
-        wait::until("the agreement is acknowledged", Duration::from_secs(10), || {
+        wait::until("the agreement is acknowledged", PATIENCE, || {
             let state = connector.peer.get(&path, &[])?.json()?["state"].clone();
             Ok((state == "AGREED").then_some(()))
         })?;

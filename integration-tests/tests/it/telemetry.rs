@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::mpsc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
@@ -13,7 +12,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use integration_tests::scene::Scene;
-use integration_tests::wait;
+use integration_tests::wait::{self, PATIENCE};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message as _;
@@ -123,7 +122,7 @@ fn a_collector_receives_traces_and_metrics_without_secrets() -> Result<()> {
         customer.ask(&["pull", "b", "one", "-o", word(&scene.file("got"))?])?;
 
         let mut seen = Seen::default();
-        wait::until("traces and metrics arrive", Duration::from_secs(30), || {
+        wait::until("traces and metrics arrive", PATIENCE, || {
             while let Ok(export) = collector.exports.try_recv() {
                 seen.read(export)?;
             }

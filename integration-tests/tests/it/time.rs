@@ -1,7 +1,5 @@
 //! Time windows and clocks that cannot be trusted, on a node whose clock the test moves.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use http::Method;
@@ -10,7 +8,7 @@ use integration_tests::connector::Connector;
 use integration_tests::files;
 use integration_tests::scene::Scene;
 use integration_tests::site::Site;
-use integration_tests::wait;
+use integration_tests::wait::{self, PATIENCE};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::stage::{OPEN, Pair};
@@ -47,7 +45,7 @@ fn a_transfer_is_cut_when_its_time_window_ends() -> Result<()> {
         opened.chunk()?.context("the stream is empty")?;
 
         node.clock.pass(2 * 3600);
-        wait::until("the cut is on record", Duration::from_secs(20), || {
+        wait::until("the cut is on record", PATIENCE, || {
             let cuts = supplier.records("a", "transfer-cut")?;
             Ok((!cuts.is_empty()).then_some(()))
         })?;
@@ -71,7 +69,7 @@ fn a_clock_that_steps_ends_permits_until_an_operator_accepts_it() -> Result<()> 
         opened.chunk()?.context("the stream is empty")?;
 
         node.clock.step(-3600);
-        wait::until("the clock is refused", Duration::from_secs(20), || {
+        wait::until("the clock is refused", PATIENCE, || {
             let refused = supplier.records("site", "clock-refused")?;
             Ok((!refused.is_empty()).then_some(()))
         })?;

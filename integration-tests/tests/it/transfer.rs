@@ -11,7 +11,7 @@ use integration_tests::peer::Reply;
 use integration_tests::proxy::{Faults, Proxy};
 use integration_tests::scene::Scene;
 use integration_tests::site::{COMMAND_LIMIT, Site};
-use integration_tests::wait;
+use integration_tests::wait::{self, PATIENCE};
 use serde_json::json;
 
 use crate::stage::{Pair, word};
@@ -142,7 +142,7 @@ impl Behind {
     /// Waits until about a quarter of the file has passed.
     fn underway(&self) -> Result<()> {
         let enough = self.proxy.passed() + SIZE / 4;
-        wait::until("a part of the file passed", Duration::from_secs(30), || {
+        wait::until("a part of the file passed", PATIENCE, || {
             Ok((self.proxy.passed() >= enough).then_some(()))
         })
     }
@@ -169,7 +169,7 @@ fn a_pull_goes_on_after_each_side_and_the_command_were_killed() -> Result<()> {
         behind.underway()?;
         behind.customer.kill()?;
         behind.customer.start()?;
-        wait::until("the transfer goes on", Duration::from_secs(30), || {
+        wait::until("the transfer goes on", PATIENCE, || {
             Ok((behind.proxy.passed() > first + SIZE / 3).then_some(()))
         })?;
         running.kill()?;
@@ -192,12 +192,12 @@ fn a_line_that_is_cut_and_falls_silent_is_survived() -> Result<()> {
         behind.proxy.set(Faults { reset_after: Some(SIZE / 5), ..Faults::default() });
         let running =
             behind.customer.begin(&["pull", "b", "one", "-o", word(&target)?, "--wait", "60"])?;
-        wait::until("the line was cut three times", Duration::from_secs(60), || {
+        wait::until("the line was cut three times", PATIENCE, || {
             Ok((behind.proxy.passed() > 3 * SIZE / 5).then_some(()))
         })?;
         behind.proxy.set(Faults { refuse: true, ..Faults::default() });
         let (before, refused) = (behind.proxy.passed(), behind.proxy.connections());
-        wait::until("it dials again", Duration::from_secs(60), || {
+        wait::until("it dials again", PATIENCE, || {
             Ok((behind.proxy.connections() > refused + 1).then_some(()))
         })?;
         behind.proxy.set(Faults::default());
@@ -227,7 +227,7 @@ fn a_file_that_changed_in_place_is_not_served_and_reported() -> Result<()> {
         let refused = customer.run(&["pull", "b", "one", "-o", word(&again)?, "--wait", "5"])?;
         assert_ne!(refused.code, Some(0), "{}", refused.stdout);
         assert!(!again.exists());
-        wait::until("the change is on record", Duration::from_secs(10), || {
+        wait::until("the change is on record", PATIENCE, || {
             let damaged = supplier.records("site", "dataset-damaged")?;
             Ok((!damaged.is_empty()).then_some(()))
         })?;
@@ -284,7 +284,7 @@ fn a_pull_that_is_cancelled_ends_on_both_sides_and_leaves_nothing() -> Result<()
         let failed = behind.customer.records("b", "pull-failed")?;
         assert_eq!(text(&failed[0], "/account/reason")?, "wrong file");
         behind.proxy.set(Faults::default());
-        wait::until("the supplier was told", Duration::from_secs(20), || {
+        wait::until("the supplier was told", PATIENCE, || {
             let ended = behind.supplier.records("a", "transfer-terminated")?;
             Ok((!ended.is_empty()).then_some(()))
         })?;

@@ -1,7 +1,5 @@
 //! Pushes: the provider sends the bytes to the consumer's endpoint.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -11,7 +9,7 @@ use integration_tests::peer::Peer;
 use integration_tests::proxy::{Faults, Proxy};
 use integration_tests::scene::Scene;
 use integration_tests::site::{COMMAND_LIMIT, Site, befriend};
-use integration_tests::wait;
+use integration_tests::wait::{self, PATIENCE};
 use serde_json::json;
 
 use crate::stage::{Pair, word};
@@ -53,7 +51,7 @@ impl Behind {
     /// Waits until another part of the file is here.
     fn underway(&self) -> Result<()> {
         let enough = self.here()? + SIZE / 6;
-        wait::until("a part of the file is here", Duration::from_secs(60), || {
+        wait::until("a part of the file is here", PATIENCE, || {
             Ok((self.here()? >= enough).then_some(()))
         })
     }
@@ -215,7 +213,7 @@ fn an_upload_needs_its_partner_its_token_and_its_evidence() -> Result<()> {
         let other = Peer::of(&stranger, &customer)?;
         assert_eq!(put(&other, Some(&token), &path, "x")?, 404, "it is another partner's");
         for log in ["b", "c"] {
-            wait::until("the refusal is on record", Duration::from_secs(10), || {
+            wait::until("the refusal is on record", PATIENCE, || {
                 let refused = customer.records(log, "request-refused")?;
                 Ok((!refused.is_empty()).then_some(()))
             })?;

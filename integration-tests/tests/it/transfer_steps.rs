@@ -1,7 +1,5 @@
 //! Transfers that people drive: granted by hand, suspended, resumed, completed and terminated, in both roles.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, Result};
 use http::{Method, StatusCode};
 use integration_tests::connector::{CONTEXT, Connector, encode, text, urn};
@@ -9,7 +7,7 @@ use integration_tests::files;
 use integration_tests::proxy::{Faults, Proxy};
 use integration_tests::scene::Scene;
 use integration_tests::site::{COMMAND_LIMIT, Site};
-use integration_tests::wait;
+use integration_tests::wait::{self, PATIENCE};
 use serde_json::{Value, json};
 
 use crate::stage::{Pair, note, word};
@@ -121,7 +119,7 @@ fn a_provider_grants_by_hand_suspends_resumes_and_completes() -> Result<()> {
 
         supplier.ask(&["transfer", "complete", &pid])?;
         connector.expect("TransferCompletionMessage")?;
-        wait::until("the end is acknowledged", Duration::from_secs(10), || {
+        wait::until("the end is acknowledged", PATIENCE, || {
             Ok((told(&connector, &pid)? == "COMPLETED").then_some(()))
         })?;
         assert_eq!(post("termination", "TransferTerminationMessage")?.status, 400);
@@ -159,7 +157,7 @@ fn a_consumer_drives_a_transfer_whose_address_is_elsewhere() -> Result<()> {
 
         customer.ask(&["transfer", "suspend", &own])?;
         connector.expect("TransferSuspensionMessage")?;
-        wait::until("the suspension is acknowledged", Duration::from_secs(10), || {
+        wait::until("the suspension is acknowledged", PATIENCE, || {
             Ok((told(&connector, &own)? == "SUSPENDED").then_some(()))
         })?;
         start["@id"] = json!(urn());
@@ -192,7 +190,7 @@ fn a_consumer_drives_a_transfer_whose_address_is_elsewhere() -> Result<()> {
 
 /// The customer's transfer, once there is one.
 pub(crate) fn transfer_of(site: &Site) -> Result<String> {
-    wait::until("there is a transfer", Duration::from_secs(20), || {
+    wait::until("there is a transfer", PATIENCE, || {
         let list = site.ask(&["transfer", "list"])?;
         let first = list["transfers"].as_array().and_then(|list| list.first().cloned());
         Ok(first.and_then(|found| found["id"].as_str().map(str::to_owned)))
@@ -200,7 +198,7 @@ pub(crate) fn transfer_of(site: &Site) -> Result<String> {
 }
 
 pub(crate) fn in_state(site: &Site, id: &str, state: &str) -> Result<()> {
-    wait::until(&format!("the transfer is {state}"), Duration::from_secs(20), || {
+    wait::until(&format!("the transfer is {state}"), PATIENCE, || {
         Ok((site.ask(&["transfer", "show", id])?["state"] == state).then_some(()))
     })
 }
@@ -222,7 +220,7 @@ fn a_pull_survives_suspensions_of_either_side_and_goes_on_where_it_was() -> Resu
         let running = customer.begin(&["pull", "b", "one", "-o", word(&target)?])?;
         let underway = || {
             let enough = proxy.passed() + SIZE / 8;
-            wait::until("a part of the file passed", Duration::from_secs(30), || {
+            wait::until("a part of the file passed", PATIENCE, || {
                 Ok((proxy.passed() >= enough).then_some(()))
             })
         };
