@@ -11,6 +11,7 @@
 //! alternatives: each is an offer of its own, and `priority` says which is offered first (ADR 0022).
 
 pub mod expression;
+mod json_places;
 mod keys;
 pub mod places;
 mod reader;
@@ -23,8 +24,9 @@ mod tests;
 use crate::classify::{Class, classify};
 use crate::diagnostic::Diagnostic;
 use crate::evaluate::Subject;
-use crate::odrl::{Constraint, Kind, Policy};
+use crate::odrl::{Constraint, Kind, Policy, Rule};
 use crate::set::{Groups, Purposes};
+use json_places::JsonText;
 use places::Places;
 use reader::Reader;
 pub use restrictions::{Restriction, Restrictions};
@@ -147,7 +149,10 @@ pub fn stem(name: &str) -> &str {
 }
 
 /// The text of a file in UTF-8, without byte order mark.
-pub(crate) fn decode<'a>(name: &str, bytes: &'a [u8]) -> Result<&'a str, Diagnostic> {
+///
+/// # Errors
+/// When it is too large, or in another encoding, which is named where it can be told.
+pub fn decode<'a>(name: &str, bytes: &'a [u8]) -> Result<&'a str, Diagnostic> {
     let finding = |message: String, help: &str| Diagnostic::at(name, "", 0..0, message, help);
     if bytes.len() > MAX_BYTES {
         let message = format!("the file has {} bytes; at most {MAX_BYTES} are read", bytes.len());
@@ -155,6 +160,11 @@ pub(crate) fn decode<'a>(name: &str, bytes: &'a [u8]) -> Result<&'a str, Diagnos
     }
     if bytes.starts_with(&[0xFF, 0xFE]) || bytes.starts_with(&[0xFE, 0xFF]) {
         return Err(finding("the file is UTF-16".to_owned(), "save it as UTF-8"));
+    }
+    // No text of ours begins so; one of two bytes for each letter does.
+    if bytes.iter().take(4).any(|byte| *byte == 0) {
+        let message = "the file looks like UTF-16 without byte order mark".to_owned();
+        return Err(finding(message, "save it as UTF-8"));
     }
     let bytes = bytes.strip_prefix(&[0xEF, 0xBB, 0xBF]).unwrap_or(bytes);
     std::str::from_utf8(bytes).map_err(|error| {
@@ -168,6 +178,12 @@ pub(crate) fn decode<'a>(name: &str, bytes: &'a [u8]) -> Result<&'a str, Diagnos
 
 /// Names the encoding that the bytes most likely are, as a help and no more.
 fn guess(bytes: &[u8]) -> &'static str {
+    // Letters with accents stand alone between others; Japanese ones seldom do.
+    let is_alone = bytes.chunk_by(|one, other| one.is_ascii() == other.is_ascii());
+    let mut runs = is_alone.filter(|run| run.first().is_some_and(|byte| !byte.is_ascii()));
+    if runs.all(|run| matches!(run, [0xA0..=0xFF])) {
+        return "; it looks like ISO 8859-1 (Latin-1) or Windows-1252";
+    }
     match bytes {
         [0x81..=0x9F, ..] => "; it looks like Shift_JIS",
         [0xA1..=0xFE, 0xA1..=0xFE, ..] => "; it looks like EUC-JP",
@@ -199,9 +215,16 @@ fn json_file(name: &str, text: &str, words: &Words<'_>) -> Result<PolicyFile, Ve
         |span, message: String, help: &str| vec![Diagnostic::at(name, text, span, message, help)];
     let value: serde_json::Value = serde_json::from_str(text).map_err(|error| {
         let start = offset(text, error.line(), error.column());
-        one(start..start, format!("the file is not JSON: {error}"), "")
+        // The place stands beside the message; serde's text would say it again.
+        let reason = error.to_string();
+        let reason = reason.split(" at line ").next().unwrap_or_default();
+        let help = "mend the JSON here, or just before";
+        one(start..start, format!("the file is not JSON: {reason}"), help)
     })?;
-    let terms = Policy::from_json(&value).map_err(|error| one(0..0, error.to_string(), ""))?;
+    let places = JsonText::new(text);
+    let help =
+        "an ODRL policy is an object with the members `permission`, `prohibition` or `obligation`";
+    let terms = Policy::from_json(&value).map_err(|error| one(0..0, error.to_string(), help))?;
     let mut terms = (terms.inherited(|parent| words.parents.get(parent))).map_err(|error| {
         one(0..0, error.to_string(), "name a policy of another file by its `@id`")
     })?;
@@ -211,19 +234,22 @@ fn json_file(name: &str, text: &str, words: &Words<'_>) -> Result<PolicyFile, Ve
         .filter(|clause| clause.class == Class::Refused)
         .map(|clause| {
             let message = format!("{}: `{}` is {}", clause.place, clause.clause, clause.note);
-            Diagnostic::at(name, text, 0..0, message, help)
+            Diagnostic::at(name, text, places.clause(&clause.place), message, help)
         })
         .collect();
     if !refused.is_empty() {
         return Err(refused);
     }
-    if terms.permissions.iter().chain(&terms.prohibitions).any(|rule| rule.target.is_some()) {
+    let own = |(kind, rules): (&str, &[Rule])| {
+        let index = rules.iter().position(|rule| rule.target.is_some())?;
+        Some(places.clause(&format!("{kind} {}", index + 1)))
+    };
+    let rules =
+        [("permission", terms.permissions.as_slice()), ("prohibition", &terms.prohibitions)];
+    if let Some(span) = rules.into_iter().find_map(own) {
         let help = "give the policy one target, or one file for each dataset";
-        return Err(one(
-            0..0,
-            "a rule has its own target, which no DSP offer can have".to_owned(),
-            help,
-        ));
+        let message = "this rule has its own target, which no DSP offer can have".to_owned();
+        return Err(one(span, message, help));
     }
     let title = ["title", "dct:title", "dcterms:title"];
     let title = title.iter().find_map(|key| value.get(*key)?.as_str()).unwrap_or(stem(name));
@@ -257,7 +283,7 @@ fn json_file(name: &str, text: &str, words: &Words<'_>) -> Result<PolicyFile, Ve
         tags,
         priority: 0,
         terms,
-        places: Places::default(),
+        places: places.places(),
         handling: Handling::Auto,
     })
 }

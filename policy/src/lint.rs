@@ -2,6 +2,8 @@
 //!
 //! A finding about a rule is certain: it says that the rule can never hold, not that it may not.
 
+mod across;
+mod groups;
 mod satisfiable;
 #[cfg(test)]
 mod tests;
@@ -46,6 +48,7 @@ pub fn lint(site: &Site, options: Options) -> Vec<Finding> {
         look.findings.sort_by_key(|finding| (finding.diagnostic.line, finding.diagnostic.column));
         findings.append(&mut look.findings);
     }
+    findings.extend(across::restrictions(site, options));
     let groups = site.rules.unknown_groups().into_iter();
     findings.extend(groups.map(|diagnostic| Finding { code: "unknown-group", diagnostic }));
     findings.extend(purposes(site));
@@ -67,7 +70,10 @@ impl Look<'_> {
         }
         for (index, rule) in template.prohibitions.iter().enumerate() {
             let places = self.places(false, index);
-            self.contradiction(rule, &places, "this prohibition never applies");
+            if !self.contradiction(rule, &places, "this prohibition never applies") {
+                self.over(rule, &places, "this prohibition");
+                self.groups(rule, &places);
+            }
             self.recipients(rule, &places);
         }
         for (index, duty) in template.obligations.iter().enumerate() {
@@ -76,6 +82,8 @@ impl Look<'_> {
         }
         self.audience();
         self.datasets();
+        self.conflicts();
+        self.unusable();
     }
 
     fn permission(&mut self, index: usize, rule: &Rule) {
@@ -83,8 +91,10 @@ impl Look<'_> {
         if self.contradiction(rule, &places, "this permission can never hold") {
             return;
         }
-        self.over(rule, &places);
+        self.over(rule, &places, "this permission");
+        self.groups(rule, &places);
         self.forbidden(rule, &places);
+        self.restricted(rule, &places);
         self.shadowed(index, rule, &places);
         self.recipients(rule, &places);
         self.regions(rule, &places);
@@ -129,21 +139,13 @@ impl Look<'_> {
         true
     }
 
-    /// A permission whose time is over.
-    fn over(&mut self, rule: &Rule, places: &RulePlaces) {
+    /// A rule whose time is over.
+    fn over(&mut self, rule: &Rule, places: &RulePlaces, what: &str) {
         for (index, constraint) in rule.constraints.iter().enumerate() {
-            let Constraint::Atomic(atomic) = constraint else { continue };
-            let RightOperand::Instant(end) = atomic.right else { continue };
-            let is_over = match atomic.operator {
-                Operator::Lt => end <= self.options.now,
-                Operator::Lteq | Operator::Eq => end < self.options.now,
-                _ => false,
-            };
-            if is_over {
-                let message = format!("this permission is over since {}", atomic.written_text());
-                let help = "set a later time, or remove the policy: it is offered to nobody";
-                self.add("over", Severity::Warning, places.constraint(index), message, help);
-            }
+            let Some(end) = ended(constraint, self.options.now) else { continue };
+            let message = format!("{what} is over since {end}");
+            let help = "set a later time, or remove what is over";
+            self.add("over", Severity::Warning, places.constraint(index), message, help);
         }
     }
 
@@ -282,43 +284,34 @@ impl Look<'_> {
     }
 
     fn duty(&mut self, duty: &Duty, spot: Spot) {
-        for constraint in &duty.constraints {
-            let Constraint::Atomic(atomic) = constraint else { continue };
-            let is_deadline = matches!(atomic.operator, Operator::Lt | Operator::Lteq);
-            match atomic.right {
-                RightOperand::Instant(end) if is_deadline && end <= self.options.now => {
-                    let message = format!(
-                        "nobody can do `{}` in time: its deadline was {}",
-                        names(duty),
-                        atomic.written_text()
-                    );
-                    let help = "set a later time, or `within`, which counts from each agreement";
-                    self.add("duty-impossible", Severity::Warning, spot, message, help);
-                }
-                RightOperand::Duration(ref span) if is_deadline && span.0.is_zero() => {
-                    let message = format!("nobody can do `{}` in no time", names(duty));
-                    self.add(
-                        "duty-impossible",
-                        Severity::Warning,
-                        spot,
-                        message,
-                        "give it a period, like \"P30D\"",
-                    );
-                }
-                _ => {}
-            }
+        if let Some(message) = self.undoable(duty) {
+            let help = "set a later time, or `within`, which counts from each agreement";
+            self.add("duty-impossible", Severity::Warning, spot, message, help);
+        }
+        let groups = duty.actions.iter().flat_map(|action| &action.refinements);
+        if groups.into_iter().any(|refinement| !matches!(refinement, Constraint::Atomic(_))) {
+            let message = format!(
+                "nobody can confirm how `{}` was done by a group of conditions",
+                names(duty)
+            );
+            let help = "write each condition on how it is done by itself";
+            self.add("duty-impossible", Severity::Warning, spot, message, help);
+        }
+        if let Some(bearer) = duty.assignee.as_ref().filter(|bearer| !self.is_party(&bearer.id)) {
+            let message = format!(
+                "`{}` must be done by `{}`, who is no registered partner",
+                names(duty),
+                bearer.id
+            );
+            let help = "name a partner or a group, or leave it out: then whoever agrees bears it";
+            self.add("unknown-partner", Severity::Warning, spot, message, help);
         }
         if let Some(found) =
             satisfiable::contradiction(&duty.constraints, self.site.rules.purposes())
         {
             let message = format!("`{}` never has to be done: {}", names(duty), found.reason);
-            self.add(
-                "never-holds",
-                Severity::Warning,
-                spot,
-                message,
-                "change one of the conditions",
-            );
+            let help = "change one of the conditions";
+            self.add("never-holds", Severity::Warning, spot, message, help);
         }
         let prohibited = forbidden_duty(&self.policy.template, duty);
         if let Some(clause) = prohibited {
@@ -331,6 +324,43 @@ impl Look<'_> {
                 "prohibit less, or require something else",
             );
         }
+    }
+
+    /// Why nobody can do a duty in time, nor any that follows it.
+    fn undoable(&self, duty: &Duty) -> Option<String> {
+        let permissions = &self.policy.template.permissions;
+        let starts = permissions.iter().map(|rule| rule.constraints.iter().filter_map(start).max());
+        // Nothing is owed before the first permission begins to hold.
+        let first = starts.min().flatten();
+        let mut pending = vec![duty];
+        while let Some(duty) = pending.pop() {
+            pending.extend(&duty.consequences);
+            for constraint in &duty.constraints {
+                let Constraint::Atomic(atomic) = constraint else { continue };
+                let is_deadline = matches!(atomic.meant(), Operator::Lt | Operator::Lteq);
+                match atomic.right {
+                    RightOperand::Instant(end) if is_deadline && end <= self.options.now => {
+                        let (name, end) = (names(duty), atomic.written_text());
+                        return Some(format!(
+                            "nobody can do `{name}` in time: its deadline was {end}"
+                        ));
+                    }
+                    RightOperand::Instant(end)
+                        if is_deadline && first.is_some_and(|first| end <= first) =>
+                    {
+                        let (name, end) = (names(duty), atomic.written_text());
+                        return Some(format!(
+                            "nobody can do `{name}` in time: its deadline {end} comes before anything is permitted"
+                        ));
+                    }
+                    RightOperand::Duration(ref span) if is_deadline && span.0.is_zero() => {
+                        return Some(format!("nobody can do `{}` in no time", names(duty)));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        None
     }
 
     /// Parties that nobody is, and audiences without anybody.
@@ -358,15 +388,20 @@ impl Look<'_> {
             return;
         }
         let is_published = |id: &str| self.site.datasets.iter().any(|dataset| dataset.id == id);
-        let missing: Vec<&String> =
-            self.policy.datasets.iter().filter(|id| !is_published(id)).collect();
+        let is_tag =
+            |tag: &String| self.site.datasets.iter().any(|dataset| dataset.tags.contains(tag));
+        // The target of an ODRL file is a dataset or a tag.
+        let is_either = |id: &String| self.policy.tags.contains(id) && is_tag(id);
+        let missing: Vec<&String> = (self.policy.datasets.iter())
+            .filter(|id| !is_published(id) && !is_either(id))
+            .collect();
         for id in missing {
             let (spot, message) = (self.spot_of(id), format!("no dataset `{id}` is published"));
             let help = "correct the id, or publish it: `sekisho dataset publish`";
             self.add("unknown-dataset", Severity::Warning, spot, message, help);
         }
         let unused: Vec<&String> = (self.policy.tags.iter())
-            .filter(|tag| !self.site.datasets.iter().any(|dataset| dataset.tags.contains(*tag)))
+            .filter(|tag| !is_tag(tag) && !self.policy.datasets.contains(*tag))
             .collect();
         for tag in unused {
             let (spot, message) = (self.spot_of(tag), format!("no dataset has the tag `{tag}`"));
@@ -414,6 +449,27 @@ fn forbidden_duty(policy: &Policy, duty: &Duty) -> Option<String> {
 
 fn names(duty: &Duty) -> String {
     duty.actions.iter().map(|action| action.name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+/// The instant since which a condition never holds again.
+fn ended(constraint: &Constraint, now: Timestamp) -> Option<Timestamp> {
+    let Constraint::Atomic(atomic) = constraint else { return None };
+    let RightOperand::Instant(end) = atomic.right else { return None };
+    let is_over = match atomic.operator {
+        Operator::Lt => end <= now,
+        Operator::Lteq | Operator::Eq => end < now,
+        _ => false,
+    };
+    is_over.then_some(end)
+}
+
+/// The instant before which a condition does not hold.
+fn start(constraint: &Constraint) -> Option<Timestamp> {
+    let Constraint::Atomic(atomic) = constraint else { return None };
+    match (atomic.operator, &atomic.right) {
+        (Operator::Gt | Operator::Gteq, RightOperand::Instant(start)) => Some(*start),
+        _ => None,
+    }
 }
 
 /// The comparisons of a constraint, those in groups included.

@@ -134,6 +134,8 @@ pub struct Duty {
     pub actions: Vec<Action>,
     /// What it must be done to, when not the policy's target.
     pub target: Option<Asset>,
+    /// Whom it is owed to, when not the policy's assigner.
+    pub assigner: Option<Party>,
     /// Who must do it, when not the policy's assignee.
     pub assignee: Option<Party>,
     /// Conditions, deadlines among them.
@@ -320,6 +322,16 @@ impl Atomic {
     /// The same comparison with a value in place of a reference.
     pub(crate) fn resolved(&self, value: &Value) -> Result<Self, String> {
         operand::atomic(self.left, self.operator, value, self.unit.as_deref())
+    }
+
+    /// The operator as it is meant: `eq` on a period or an end states the period itself (vocabulary 4.5).
+    pub(crate) const fn meant(&self) -> Operator {
+        match (self.operator, self.left) {
+            (Operator::Eq, LeftOperand::ElapsedTime) => Operator::Lteq,
+            (Operator::Eq, LeftOperand::DelayPeriod | LeftOperand::TimeInterval) => Operator::Gteq,
+            (Operator::Eq, LeftOperand::Other(operand)) if operand.is_until() => Operator::Lteq,
+            (operator, _) => operator,
+        }
     }
 
     /// The right operand as it was written, when it is one text.

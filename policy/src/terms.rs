@@ -2,15 +2,15 @@
 //! declared purpose, agreements, and whether a requested offer is what was offered.
 
 use crate::evaluate::{Status, judge_purpose};
-use crate::odrl::{
-    Conflict, Constraint, LeftOperand, Operator, Policy, ReadError, RightOperand, Rule,
-};
+use crate::odrl::{Conflict, Constraint, Operator, Policy, ReadError, RightOperand, Rule};
 use crate::set::Purposes;
 use crate::vocabulary;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 
 pub use strictness::{Weaker, no_weaker};
+pub(crate) use strictness::{implied_all, implies};
 
 mod compare;
 mod strictness;
@@ -133,19 +133,20 @@ pub fn agreement(offer: &Value, parties: &Parties<'_>) -> Value {
 #[must_use]
 pub fn named_purposes(policy: &Policy) -> Vec<String> {
     let mut purposes = Vec::new();
+    let mut seen = BTreeSet::new();
     let mut pending: Vec<&Constraint> =
         policy.permissions.iter().flat_map(|rule| &rule.constraints).rev().collect();
     while let Some(constraint) = pending.pop() {
         match constraint {
             Constraint::Logical(logical) => pending.extend(logical.operands.iter().rev()),
-            Constraint::Atomic(atomic) if atomic.left == LeftOperand::Purpose => {
+            Constraint::Atomic(atomic) if atomic.left.is_purpose() => {
                 let names = matches!(
                     atomic.operator,
                     Operator::Eq | Operator::IsA | Operator::IsPartOf | Operator::IsAnyOf
                 );
                 if let (true, RightOperand::Terms(terms)) = (names, &atomic.right) {
                     for term in terms {
-                        if !purposes.contains(term) {
+                        if seen.insert(term) {
                             purposes.push(term.clone());
                         }
                     }

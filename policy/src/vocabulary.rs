@@ -128,6 +128,16 @@ impl LeftOperand {
         }
     }
 
+    /// Whether the declared purpose decides it.
+    #[must_use]
+    pub const fn is_purpose(self) -> bool {
+        match self {
+            Self::Purpose => true,
+            Self::Other(operand) => matches!(operand.fact, Fact::Purpose),
+            _ => false,
+        }
+    }
+
     /// Whether its values are ordered (instants, durations, numbers) rather than named.
     #[must_use]
     pub const fn is_ordered(self) -> bool {

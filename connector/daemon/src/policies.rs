@@ -168,15 +168,18 @@ fn unwritable(path: &Path, error: &std::io::Error) -> Problem {
 /// # Errors
 /// When the file cannot be read or the purposes make no hierarchy.
 pub fn purposes(path: &Path) -> Result<Purposes, Problem> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Ok(Purposes::default());
         }
         Err(error) => return Err(Problem::unreadable(path, &error)),
     };
-    let purposes: BTreeMap<String, Purpose> = toml::from_str(&text).map_err(|error| {
-        let place = Place::at(path, &text, error.span().map_or(0, |span| span.start));
+    let text = policy::file::decode("purposes.toml", &bytes).map_err(|found| {
+        Problem::new(Place::File(path.to_owned()), "", found.message, found.help)
+    })?;
+    let purposes: BTreeMap<String, Purpose> = toml::from_str(text).map_err(|error| {
+        let place = Place::at(path, text, error.span().map_or(0, |span| span.start));
         Problem::new(
             place,
             "",

@@ -279,9 +279,9 @@ fn account(agreement: &Agreement, reason: &str) -> Account {
 
 /// Brings the states of duties up to the policy as agreed, the time, and what was done.
 fn judge_again(view: &dyn View, agreement: &Agreement, duties: &mut Duties) -> Result<(), Need> {
-    let Some(policy) = judge::terms(&agreement.terms) else { return Ok(()) };
+    let Some(policy) = agreement.policy() else { return Ok(()) };
     let rules = judge::rules_in_force(view)?;
-    let subject = bearer(view, agreement, &policy)?;
+    let subject = bearer(view, agreement, policy)?;
     let performed = acts(duties);
     let world = World {
         agreed_at: Some(agreement.created),
@@ -292,7 +292,7 @@ fn judge_again(view: &dyn View, agreement: &Agreement, duties: &mut Duties) -> R
     let target = agreement.dataset.as_str();
     let request =
         Request { action: judge::ACTION, target, purposes: &purposes, phase: Phase::Transfer };
-    for found in policy::evaluate::duties(&policy, &request, &world) {
+    for found in policy::evaluate::duties(policy, &request, &world) {
         take(duties, agreement, found, view.now());
     }
     Ok(())

@@ -3,9 +3,10 @@
 //! Each is stored as JSON with its variant's name and `v`, the version of its shape. Times are UTC.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
+use policy::odrl::Policy;
 use protocol::id::{AgreementId, DatasetId, MessageId, OfferId, ParticipantId, Pid};
 use protocol::process::{Process, Role};
 use protocol::{negotiation, transfer};
@@ -360,6 +361,27 @@ pub struct Agreement {
     pub handling: Handling,
     /// When and why it ended.
     pub ended: Option<(Timestamp, String)>,
+    /// The policy in `terms`, once somebody asked for it.
+    #[serde(skip)]
+    pub(crate) read: ReadTerms,
+}
+
+impl Agreement {
+    /// The policy in its terms; none where they are no policy. It is read once, however many requests are judged by it.
+    #[must_use]
+    pub fn policy(&self) -> Option<&Policy> {
+        self.read.0.get_or_init(|| Policy::from_json(&self.terms).ok()).as_ref()
+    }
+}
+
+/// What was read of an agreement's terms: shared by its copies, never stored, and no part of what it is.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ReadTerms(Arc<OnceLock<Option<Policy>>>);
+
+impl PartialEq for ReadTerms {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 /// How far a duty is (formal semantics).

@@ -206,12 +206,12 @@ pub(crate) fn agreed(
 ) -> Result<Evaluation, Stop> {
     let rules = rules_in_force(view)?;
     let subject = subject(partner);
-    let Some(policy) = terms(&agreement.terms) else {
+    let Some(policy) = agreement.policy() else {
         return Err(Fresh::none().not_found("the agreement's terms cannot be read"));
     };
     let purposes: Vec<String> = match &agreement.purpose {
         Some(purpose) => vec![purpose.clone()],
-        None => policy::terms::named_purposes(&policy),
+        None => policy::terms::named_purposes(policy),
     };
     let dataset = match agreement.side {
         Side::Provider => context::dataset(view, &agreement.dataset)?,
@@ -230,10 +230,10 @@ pub(crate) fn agreed(
     };
     let request =
         Request { action: ACTION, target: agreement.dataset.as_str(), purposes: &purposes, phase };
-    let mut evaluation = decide(&policy, &request, &world);
+    let mut evaluation = decide(policy, &request, &world);
     if !evaluation.is_permit() {
         // Only a refusal needs words.
-        evaluation = evaluate(&policy, &request, &world);
+        evaluation = evaluate(policy, &request, &world);
     }
     if agreement.side != Side::Provider {
         return Ok(evaluation);

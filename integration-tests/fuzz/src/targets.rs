@@ -43,7 +43,7 @@ use store::StoredRecord;
 pub(crate) type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub(crate) const TARGETS: [Target; 25] = [
+pub(crate) const TARGETS: [Target; 26] = [
     ("json", bounded_json),
     ("catalog", catalog),
     ("negotiation", negotiation),
@@ -54,6 +54,7 @@ pub(crate) const TARGETS: [Target; 25] = [
     ("base_url", base_url),
     ("odrl", odrl),
     ("policy_file", policy_file),
+    ("cases", cases),
     ("note", note),
     ("proof", proof),
     ("token", token),
@@ -202,22 +203,46 @@ fn odrl(bytes: &[u8]) {
     assert_eq!(again.map(|again| again.to_json()).ok(), Some(written));
 }
 
-/// Whoever is refused a file is told why, at a place in it.
+/// Whoever is refused a file is told why, at a place in it. What is read is written as ODRL that is read as the same.
 fn policy_file(bytes: &[u8]) {
     let groups = BTreeMap::from([("partners".to_owned(), BTreeSet::new())]);
     let (purposes, parents) = (Purposes::default(), BTreeMap::new());
     let words = Words { groups: &groups, purposes: &purposes, parents: &parents };
     for name in ["fuzzed.toml", "fuzzed.jsonld"] {
-        if let Err(findings) = policy::file::read(name, bytes, &words) {
-            assert!(!findings.is_empty(), "refused without a reason");
-            for finding in findings {
-                assert!(finding.line >= 1 && finding.column >= 1 && finding.length >= 1);
-                let _ = finding.to_string();
-            }
+        match policy::file::read(name, bytes, &words) {
+            Ok(file) => returns_as_odrl(&file.terms),
+            Err(findings) => placed(&findings),
         }
     }
-    if let Err(findings) = policy::file::read_restrictions(bytes, &words) {
-        assert!(!findings.is_empty(), "refused without a reason");
+    match policy::file::read_restrictions(bytes, &words) {
+        Ok(read) => read.list.iter().for_each(|restriction| returns_as_odrl(&restriction.terms)),
+        Err(findings) => placed(&findings),
+    }
+}
+
+fn returns_as_odrl(terms: &Policy) {
+    assert_eq!(Policy::from_json(&terms.to_json()).as_ref(), Ok(terms));
+}
+
+fn placed(findings: &[policy::diagnostic::Diagnostic]) {
+    assert!(!findings.is_empty(), "refused without a reason");
+    for finding in findings {
+        assert!(finding.line >= 1 && finding.column >= 1 && finding.length >= 1);
+        let _ = finding.to_string();
+    }
+}
+
+/// Cases are answered or refused at a place, for a site without policies.
+fn cases(bytes: &[u8]) {
+    let rules = policy::set::RuleSet::empty();
+    let site = policy::inquiry::Site { rules, partners: Vec::new(), datasets: Vec::new() };
+    match policy::cases::Cases::read("fuzzed.test.toml", bytes) {
+        Ok(cases) => {
+            for outcome in cases.run(&site) {
+                outcome.failure.into_iter().for_each(|failure| placed(&[failure]));
+            }
+        }
+        Err(finding) => placed(&[finding]),
     }
 }
 

@@ -169,7 +169,7 @@ impl<'a> Scope<'a> {
     }
 
     fn atomic(&mut self, atomic: &Atomic) -> Finding {
-        if self.only_purpose && !is_purpose(atomic.left) {
+        if self.only_purpose && !atomic.left.is_purpose() {
             return self.later("it is not about the purpose");
         }
         match (&atomic.right, atomic.left) {
@@ -207,13 +207,14 @@ impl<'a> Scope<'a> {
         let (operator, facts) = (atomic.operator, self.world.facts);
         let subject = self.world.subject;
         match (operand.fact, &atomic.right) {
-            // The profiles' end dates say "until" with `eq`.
-            (Fact::Now, RightOperand::Instant(bound)) if operator == Operator::Eq => {
-                self.instant(Operator::Lteq, *bound)
+            (Fact::Now, RightOperand::Instant(bound)) => {
+                let is_end = operator == Operator::Eq && operand.is_until();
+                self.instant(if is_end { Operator::Lteq } else { operator }, *bound)
             }
-            (Fact::Now, RightOperand::Instant(bound)) => self.instant(operator, *bound),
             (Fact::Now | Fact::SinceAgreement, RightOperand::Duration(span)) => {
-                self.duration(LeftOperand::ElapsedTime, operator, span.0)
+                let is_end = operator == Operator::Eq && operand.is_until();
+                let operator = if is_end { Operator::Lteq } else { operator };
+                self.duration(LeftOperand::Other(operand), operator, span.0)
             }
             (Fact::MeteredTime, RightOperand::Duration(span)) => self.metered(operator, span.0),
             (Fact::Purpose, RightOperand::Terms(terms)) => self.purpose(operator, terms),
@@ -488,7 +489,8 @@ impl<'a> Scope<'a> {
             true => subject.is_named(term),
             false => subject.is_proven(term),
         };
-        let status = named(operator, terms, is, is);
+        // It belongs to its groups; it does not contain them.
+        let status = named(operator, terms, is, |term| !subject.groups.contains(term) && is(term));
         let found = self.text(|| format!("the recipient is `{}`", subject.participant));
         Finding { status, found }
     }
@@ -545,7 +547,7 @@ pub(crate) fn after(anchor: Timestamp, span: Span) -> Option<Timestamp> {
 const fn period(left: LeftOperand, operator: Operator) -> Operator {
     match (left, operator) {
         (LeftOperand::ElapsedTime, Operator::Eq) => Operator::Lteq,
-        (_, Operator::Eq) => Operator::Gteq,
+        (LeftOperand::DelayPeriod | LeftOperand::TimeInterval, Operator::Eq) => Operator::Gteq,
         (_, operator) => operator,
     }
 }
@@ -560,15 +562,6 @@ fn decided(holds: bool) -> Status {
 
 const fn decided_or_open(holds: bool) -> Status {
     if holds { Status::Satisfied } else { Status::Undecidable }
-}
-
-/// Whether an operand is decided by the declared purpose.
-const fn is_purpose(left: LeftOperand) -> bool {
-    match left {
-        LeftOperand::Purpose => true,
-        LeftOperand::Other(operand) => matches!(operand.fact, Fact::Purpose),
-        _ => false,
-    }
 }
 
 /// A media type without the prefix of its IANA registration.

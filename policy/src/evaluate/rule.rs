@@ -12,6 +12,7 @@ use crate::odrl::{
 };
 use crate::vocabulary;
 use jiff::Timestamp;
+use std::collections::BTreeMap;
 
 pub(super) fn judge(
     scope: &mut Scope<'_>,
@@ -331,31 +332,41 @@ pub(super) fn contradiction(
     if forbidding.is_empty() {
         return None;
     }
+    // Each action once, by the first prohibition that forbids it: of the vocabulary there are few, however many rules there are.
+    let mut forbidden: BTreeMap<&str, usize> = BTreeMap::new();
+    for (index, rule) in forbidding {
+        for action in applying(scope, rule) {
+            forbidden.entry(action).or_insert(index);
+        }
+    }
     for (report, granted) in permissions.iter().zip(&policy.permissions) {
         if !active(report) || !is_addressed(scope, granted) {
             continue;
         }
-        for (prohibition, forbidden) in &forbidding {
-            if actions_overlap(scope, granted, forbidden) {
-                let (permission, prohibition) = (report.index, *prohibition);
-                return Some(Ground::Conflict { permission, prohibition });
-            }
+        let permitted = applying(scope, granted);
+        let meets = |prohibited: &str| {
+            permitted.iter().any(|permitted| vocabulary::overlap(permitted, prohibited))
+        };
+        let met = forbidden.iter().filter(|(prohibited, _)| meets(prohibited));
+        if let Some(prohibition) = met.map(|(_, prohibition)| *prohibition).min() {
+            return Some(Ground::Conflict { permission: report.index, prohibition });
         }
     }
     None
 }
 
-fn actions_overlap(scope: &mut Scope<'_>, granted: &Rule, forbidden: &Rule) -> bool {
-    let mut applies = |action: &Action| {
+/// The actions of a rule whose refinements may hold. What is not of the vocabulary overlaps with nothing but itself.
+fn applying<'r>(scope: &mut Scope<'_>, rule: &'r Rule) -> Vec<&'r str> {
+    let mut applies = |action: &&Action| {
         let refinements = scope.all(&action.refinements);
         let status = conjunction(refinements.iter().map(|report| report.status));
         !matches!(status, Status::Unsatisfied | Status::AppliesLater)
     };
-    let granted: Vec<&Action> = granted.actions.iter().filter(|a| applies(a)).collect();
-    let forbidden: Vec<&Action> = forbidden.actions.iter().filter(|a| applies(a)).collect();
-    granted.iter().any(|permitted| {
-        forbidden.iter().any(|prohibited| vocabulary::overlap(&permitted.name, &prohibited.name))
-    })
+    rule.actions
+        .iter()
+        .filter(|action| applies(action))
+        .map(|action| action.name.as_str())
+        .collect()
 }
 
 /// The first obligation that is not understood, among those that bind the subject.

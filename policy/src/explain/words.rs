@@ -224,11 +224,58 @@ fn atomic(atomic: &Atomic, language: Language) -> String {
     }
 }
 
+/// ODRL's operands, and those of profiles that have a plain name, in Japanese. Others are terms of contract of their profile
+/// and stay as they are.
+const OPERANDS: [(&str, &str); 24] = [
+    ("meteredTime", "累計利用時間"),
+    ("unitOfCount", "回数の単位"),
+    ("systemDevice", "利用機器"),
+    ("virtualLocation", "接続先"),
+    ("fileFormat", "ファイル形式"),
+    ("absoluteSize", "データ量"),
+    ("percentage", "利用する割合"),
+    ("version", "版"),
+    ("language", "言語"),
+    ("event", "事象"),
+    ("deliveryChannel", "提供方法"),
+    ("industry", "業種"),
+    ("payAmount", "支払額"),
+    ("inForceDate", "有効期間内の日時"),
+    ("CONNECTOR", "コネクター"),
+    ("ROLE", "役割"),
+    ("SECURITY_LEVEL", "セキュリティ水準"),
+    ("APPLICATION", "アプリケーション"),
+    ("STATE", "状態"),
+    ("operatorId", "事業者識別子"),
+    ("UsagePurpose", "利用目的"),
+    ("BusinessPartnerNumber", "取引先番号"),
+    ("BusinessPartnerGroup", "取引先グループ"),
+    ("DataUsageEndDate", "データ利用の終了日時"),
+];
+
+/// The words of an ODRL term, such as `file format`; names of profiles stay as they are.
+fn words_of(term: &str) -> String {
+    if !term.starts_with(|first: char| first.is_ascii_lowercase()) {
+        return term.to_owned();
+    }
+    let mut words = String::new();
+    for letter in term.chars() {
+        if letter.is_ascii_uppercase() {
+            words.push(' ');
+        }
+        words.push(letter.to_ascii_lowercase());
+    }
+    words
+}
+
 fn subject(left: LeftOperand, language: Language) -> std::borrow::Cow<'static, str> {
     if let LeftOperand::Other(operand) = left {
         return match language {
-            English => format!("{} is", operand.term).into(),
-            Japanese => operand.term.into(),
+            English => format!("{} is", words_of(operand.term)).into(),
+            Japanese => match OPERANDS.iter().find(|(term, _)| *term == operand.term) {
+                Some((term, name)) => format!("{name}({term})").into(),
+                None => operand.term.into(),
+            },
         };
     }
     let text = match (language, left) {
@@ -254,18 +301,9 @@ fn subject(left: LeftOperand, language: Language) -> std::borrow::Cow<'static, s
     text.into()
 }
 
-/// What an operator means for an operand: `eq` on a period states the period itself.
-const fn meaning(atomic: &Atomic) -> Operator {
-    match (atomic.operator, atomic.left) {
-        (Operator::Eq, LeftOperand::ElapsedTime) => Operator::Lteq,
-        (Operator::Eq, LeftOperand::DelayPeriod | LeftOperand::TimeInterval) => Operator::Gteq,
-        (operator, _) => operator,
-    }
-}
-
 const fn english(atomic: &Atomic) -> &'static str {
     let is_instant = matches!(atomic.right, RightOperand::Instant(_));
-    match (meaning(atomic), is_instant) {
+    match (atomic.meant(), is_instant) {
         (Operator::Eq, _) => "exactly",
         (Operator::Neq, _) => "not",
         (Operator::Lt, true) => "before",
@@ -287,7 +325,7 @@ const fn english(atomic: &Atomic) -> &'static str {
 
 const fn japanese(atomic: &Atomic) -> &'static str {
     let is_instant = matches!(atomic.right, RightOperand::Instant(_));
-    match (meaning(atomic), is_instant) {
+    match (atomic.meant(), is_instant) {
         (Operator::Eq, _) => "であること",
         (Operator::Neq, _) => "でないこと",
         (Operator::Lt, true) => "より前であること",

@@ -2,7 +2,8 @@
 
 use crate::diagnostic::Spot;
 
-/// The places of a policy's rules, in the order of the policy. An ODRL file has none: its clauses stand at its begin.
+/// The places of a policy's rules, in the order of the policy. What another policy is inherited from has none here: it stands
+/// at the begin of the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Places {
     /// One for each permission.

@@ -182,8 +182,11 @@ fn line_ends_and_byte_order_mark_do_not_matter() {
 
 #[test]
 fn another_encoding_is_named() {
-    let table: [(&[u8], &str); 4] = [
+    let table: [(&[u8], &str); 7] = [
         (b"\xFF\xFEt\0i\0", "UTF-16"),
+        (b"t\0i\0", "UTF-16"),
+        (b"title = \"f\xFCr B\xE9la\"", "Latin-1"),
+        (b"title = \"B\xE9la \x95\x94\x95i\"", "not UTF-8"),
         (b"title = \"\x95\x94\x95i\"", "Shift_JIS"),
         (b"title = \"\xC9\xF4\xC9\xCA\"", "EUC-JP"),
         (b"title = \"\xFF\"", "not UTF-8"),
@@ -431,4 +434,132 @@ proptest! {
             }
         }
     }
+}
+
+/// Lines that a policy file, restrictions or cases are made of, right and wrong, in any order.
+fn nearly_toml() -> impl Strategy<Value = String> {
+    let line = prop_oneof![
+        3 => prop::sample::select(vec![
+            "title = \"t\"", "[who]", "groups = [\"customers\"]", "anyone-registered = true", "[what]",
+            "tags = [\"cfp\"]", "[valid]", "until = 2027-01-01T00:00:00+09:00", "[[permit]]",
+            "actions = [\"use\"]", "actions = [\"use\", \"print\"]", "[[prohibit]]", "reason = \"r\"",
+            "[[duty]]", "action = \"delete\"", "within = \"P30D\"", "by = 2027-01-01", "requires = [\"inform\"]",
+            "otherwise = [{ action = \"compensate\", within = \"P1D\" }]", "conflict = \"perm\"", "priority = 3",
+            "[offer]", "handling = \"manual\"", "when = [\"count lteq 10\"]",
+            "when = [{ any-of = [\"purpose eq a\", { one-of = [\"spatial eq JP\"] }] }]",
+            "[[case]]", "name = \"n\"", "partner = \"b\"", "dataset = \"part-b\"", "expect = \"deny\"",
+            "at = 2026-06-01T00:00:00Z", "at = \"2026-06-01\"", "uses = -1", "[[partner]]", "[[dataset]]", "id = \"x\"",
+        ]).prop_map(str::to_owned),
+        1 => "(when|actions|until|priority|who|at) = (\\[|\\{|\"|'|-?[0-9]{1,20}|.{0,8}).{0,8}",
+        1 => ".{0,12}",
+    ];
+    prop::collection::vec(line, 0..24).prop_map(|lines| lines.join("\n"))
+}
+
+/// Whatever is refused is refused with a reason at a place in the text.
+fn are_placed(text: &str, findings: &[Diagnostic]) -> Result<(), TestCaseError> {
+    prop_assert!(!findings.is_empty());
+    let lines = text.split('\n').count();
+    for finding in findings {
+        prop_assert!((1..=lines).contains(&finding.line) && finding.column >= 1, "{finding}");
+        prop_assert!(!finding.message.is_empty() && !finding.to_string().is_empty());
+    }
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn what_is_read_of_a_file_is_written_as_odrl_and_read_as_the_same(text in nearly_toml()) {
+        match read_text("p.toml", text.as_bytes()) {
+            Ok(file) => {
+                let written = file.terms.to_json();
+                let again = Policy::from_json(&written);
+                prop_assert_eq!(again.as_ref(), Ok(&file.terms));
+                // The same policy as an ODRL file means the same.
+                let odrl = read_text("p.json", written.to_string().as_bytes());
+                prop_assert_eq!(odrl.map(|odrl| odrl.terms.to_json()).ok(), Some(written));
+            }
+            Err(findings) => are_placed(&text, &findings)?,
+        }
+    }
+
+    #[test]
+    fn restrictions_are_read_or_refused_at_a_place(text in nearly_toml()) {
+        let (groups, purposes, parents) = Default::default();
+        let words = Words { groups: &groups, purposes: &purposes, parents: &parents };
+        match read_restrictions(text.as_bytes(), &words) {
+            Ok(read) => for restriction in read.list {
+                let written = restriction.terms.to_json();
+                prop_assert_eq!(Policy::from_json(&written), Ok(restriction.terms));
+                prop_assert!(!restriction.reason.is_empty() || text.contains("reason"));
+            },
+            Err(findings) => are_placed(&text, &findings)?,
+        }
+    }
+
+    #[test]
+    fn cases_are_read_or_refused_at_a_place(text in nearly_toml()) {
+        let site = crate::inquiry::tests::site(&[("p.toml", crate::inquiry::tests::POLICY)]);
+        match crate::cases::Cases::read("p.test.toml", text.as_bytes()) {
+            Ok(cases) => for outcome in cases.run(&site) {
+                if let Some(failure) = outcome.failure {
+                    are_placed(&text, &[failure])?;
+                }
+            },
+            Err(finding) => are_placed(&text, &[finding])?,
+        }
+    }
+
+    #[test]
+    fn a_file_of_nearly_odrl_is_read_or_refused_at_a_place(value in crate::odrl::nearly_policy()) {
+        let text = format!("{value:#}");
+        match read_text("p.json", text.as_bytes()) {
+            Ok(file) => {
+                let written = file.terms.to_json();
+                prop_assert_eq!(Policy::from_json(&written), Ok(file.terms));
+                prop_assert_eq!(file.places.permissions.len(), rules_of(&value, "permission"));
+            }
+            Err(findings) => are_placed(&text, &findings)?,
+        }
+    }
+}
+
+fn rules_of(policy: &serde_json::Value, member: &str) -> usize {
+    match &policy[member] {
+        serde_json::Value::Null => 0,
+        serde_json::Value::Array(rules) => rules.len(),
+        _ => 1,
+    }
+}
+
+#[test]
+fn findings_in_an_odrl_file_stand_at_their_rule() {
+    let text = r#"{
+  "@type": "Set", "dct:title": "a \"}\" b",
+  "odrl:permission": [
+    { "action": "use" },
+    {
+      "action": "use",
+      "constraint": [{ "leftOperand": "mood", "operator": "eq", "rightOperand": "}]" }]
+    }
+  ],
+  "prohibition": { "action": "teleport" },
+  "obligation": [{ "action": "delete", "consequence": [
+    { "action": "inform" },
+    { "action": "sing" }
+  ] }]
+}"#;
+    let findings = read_text("p.json", text.as_bytes()).unwrap_err();
+    let places: Vec<_> = findings.iter().map(|found| (found.line, found.column)).collect();
+    assert_eq!(places, [(5, 5), (10, 18), (13, 5)], "{findings:?}");
+    let right =
+        text.replace("mood", "recipient").replace("teleport", "print").replace("sing", "delete");
+    let file = read_text("p.json", right.as_bytes()).unwrap();
+    let place = &file.places.permissions[1];
+    assert_eq!((place.rule.line, place.constraint(0).line, place.constraint(0).column), (5, 7, 22));
+    assert_eq!((file.places.prohibitions[0].rule.line, file.places.obligations[0].line), (10, 11));
+    let missing =
+        read_text("p.json", b"{ \"permission\": [{ \"action\": \"use\" },] }").unwrap_err();
+    let shown = missing[0].to_string();
+    assert!(!shown.contains(" at line ") && shown.contains("p.json:1:38"), "{shown}");
 }

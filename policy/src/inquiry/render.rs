@@ -4,6 +4,7 @@ use super::{Answer, Change, Clause, Dataset, Partner, Question, Site, Verdict};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::evaluate::Ground;
 use crate::explain::{self, Language};
+use crate::file::expression;
 use crate::odrl::{Constraint, Rule};
 use crate::set::CompiledPolicy;
 use Language::{English, Japanese};
@@ -225,7 +226,14 @@ fn japanese(ground: &Ground, policy: &CompiledPolicy) -> String {
             );
             format!("条件を満たしません: {clause}")
         }
-        Ground::Duty { report, .. } => format!("先に行う必要があります: {}", report.clause),
+        Ground::Duty { permission, report } => {
+            let rule = template.permissions.get(*permission);
+            let mut duties = rule.iter().flat_map(|rule| &rule.duties);
+            let duty = duties.find(|duty| expression::write_duty(duty) == report.clause);
+            let clause =
+                duty.map_or_else(|| report.clause.clone(), |duty| explain::duty(duty, Japanese));
+            format!("先に行う必要があります: {clause}")
+        }
         Ground::Prohibited { prohibition, clause } => {
             let rule = template.prohibitions.get(*prohibition);
             rule.map_or_else(|| clause.clone(), |rule| explain::prohibition(rule, Japanese))
@@ -242,5 +250,5 @@ fn japanese(ground: &Ground, policy: &CompiledPolicy) -> String {
 }
 
 fn constraint<'a>(rule: &'a Rule, clause: &str) -> Option<&'a Constraint> {
-    rule.constraints.iter().find(|item| crate::file::expression::write(item) == clause)
+    rule.constraints.iter().find(|item| expression::write(item) == clause)
 }

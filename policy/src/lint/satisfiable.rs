@@ -14,14 +14,14 @@ pub(super) struct Contradiction {
     pub(super) reason: String,
 }
 
-/// The first of several conditions that cannot hold, by itself or beside one before it. Groups other than `all of` are not
-/// looked into: what is not told may still contradict.
-pub(super) fn contradiction(
-    constraints: &[Constraint],
+/// The first of several conditions that cannot hold, by itself or beside one before it. What stands in other groups than
+/// `all of` is left to [`super::groups`].
+pub(super) fn contradiction<'c>(
+    constraints: impl IntoIterator<Item = &'c Constraint>,
     purposes: &Purposes,
 ) -> Option<Contradiction> {
     let mut before: Vec<&Atomic> = Vec::new();
-    for (index, constraint) in constraints.iter().enumerate() {
+    for (index, constraint) in constraints.into_iter().enumerate() {
         for atomic in conjuncts(constraint) {
             if let Some(reason) = never(atomic) {
                 return Some(Contradiction { index, reason });
@@ -77,7 +77,7 @@ fn never(atomic: &Atomic) -> Option<String> {
 }
 
 fn exclude(one: &Atomic, other: &Atomic, purposes: &Purposes) -> bool {
-    if one.left != other.left {
+    if one.left != other.left || one.unit != other.unit || one.status != other.status {
         return false;
     }
     if let (RightOperand::Terms(some), RightOperand::Terms(others)) = (&one.right, &other.right) {
@@ -85,8 +85,62 @@ fn exclude(one: &Atomic, other: &Atomic, purposes: &Purposes) -> bool {
     }
     let Some(order) = compare(&one.right, &other.right) else { return false };
     // Counts are whole numbers, but `gt 3` and `lt 4` are left alone: that is for arithmetic, not for a linter.
-    bounds_exclude(one.operator, other.operator, order)
-        || bounds_exclude(other.operator, one.operator, order.reverse())
+    bounds_exclude(one.meant(), other.meant(), order)
+        || bounds_exclude(other.meant(), one.meant(), order.reverse())
+}
+
+/// Whether of two comparisons at least one holds, whatever the fact is.
+pub(super) fn exhaust(one: &Constraint, other: &Constraint, purposes: &Purposes) -> bool {
+    let (Constraint::Atomic(one), Constraint::Atomic(other)) = (one, other) else { return false };
+    if one.left != other.left || one.unit != other.unit || one.status != other.status {
+        return false;
+    }
+    if let (RightOperand::Terms(some), RightOperand::Terms(others)) = (&one.right, &other.right) {
+        let covers = |allowing: &Atomic, some: &[String], refusing: &Atomic, others: &[String]| {
+            allows(allowing) && refuses(refusing) && is_covered(one.left, others, some, purposes)
+        };
+        return covers(one, some, other, others) || covers(other, others, one, some);
+    }
+    let Some(order) = compare(&one.right, &other.right) else { return false };
+    bounds_meet(one.meant(), other.meant(), order)
+        || bounds_meet(other.meant(), one.meant(), order.reverse())
+}
+
+/// Whether an upper bound reaches a lower one; `order` is that of the upper to the lower.
+fn bounds_meet(upper: Operator, lower: Operator, order: Ordering) -> bool {
+    let (upper_closed, lower_closed) = match (upper, lower) {
+        (Operator::Lt, Operator::Gt) => (false, false),
+        (Operator::Lt, Operator::Gteq) => (false, true),
+        (Operator::Lteq, Operator::Gt) => (true, false),
+        (Operator::Lteq, Operator::Gteq) => (true, true),
+        (Operator::Neq, Operator::Eq) => return order.is_eq(),
+        _ => return false,
+    };
+    order.is_gt() || order.is_eq() && (upper_closed || lower_closed)
+}
+
+fn allows(atomic: &Atomic) -> bool {
+    let operator = atomic.operator;
+    matches!(operator, Operator::Eq | Operator::IsA | Operator::IsPartOf | Operator::IsAnyOf)
+}
+
+fn refuses(atomic: &Atomic) -> bool {
+    matches!(atomic.operator, Operator::Neq | Operator::IsNoneOf)
+}
+
+fn is_within(left: LeftOperand, narrow: &str, wide: &str, purposes: &Purposes) -> bool {
+    match left {
+        left if left.is_purpose() => purposes.is_within(narrow, wide),
+        LeftOperand::Spatial => {
+            narrow == wide || narrow.strip_prefix(wide).is_some_and(|rest| rest.starts_with('-'))
+        }
+        _ => narrow == wide,
+    }
+}
+
+/// Whether each of some names is, or is part of, one of others.
+fn is_covered(left: LeftOperand, narrow: &[String], wide: &[String], purposes: &Purposes) -> bool {
+    narrow.iter().all(|narrow| wide.iter().any(|wide| is_within(left, narrow, wide, purposes)))
 }
 
 /// Whether a lower bound lies above an upper one; `order` is that of the lower to the upper.
@@ -107,7 +161,8 @@ fn bounds_exclude(lower: Operator, upper: Operator, order: Ordering) -> bool {
 fn compare(one: &RightOperand, other: &RightOperand) -> Option<Ordering> {
     match (one, other) {
         (RightOperand::Instant(one), RightOperand::Instant(other)) => Some(one.cmp(other)),
-        (RightOperand::Number(one), RightOperand::Number(other)) => one.partial_cmp(other),
+        (RightOperand::Number(one), RightOperand::Number(other)) => Some(one.cmp(other)),
+        (RightOperand::Decimal(one), RightOperand::Decimal(other)) => Some(one.cmp(other)),
         (RightOperand::Duration(one), RightOperand::Duration(other)) => {
             // Months differ in length; from one date they are comparable, and the linter needs no more.
             one.0.compare((other.0, date(2026, 1, 1))).ok()
@@ -124,29 +179,15 @@ fn terms_exclude(
     others: &[String],
     purposes: &Purposes,
 ) -> bool {
-    let is_within = |narrow: &str, wide: &str| match one.left {
-        LeftOperand::Purpose => purposes.is_within(narrow, wide),
-        LeftOperand::Spatial => {
-            narrow == wide || narrow.strip_prefix(wide).is_some_and(|rest| rest.starts_with('-'))
-        }
-        _ => narrow == wide,
-    };
-    let allows = |atomic: &Atomic| {
-        matches!(
-            atomic.operator,
-            Operator::Eq | Operator::IsA | Operator::IsPartOf | Operator::IsAnyOf
-        )
-    };
-    let refuses = |atomic: &Atomic| matches!(atomic.operator, Operator::Neq | Operator::IsNoneOf);
-    let covered = |narrow: &[String], wide: &[String]| {
-        narrow.iter().all(|narrow| wide.iter().any(|wide| is_within(narrow, wide)))
-    };
     match (allows(one), allows(other)) {
-        (true, false) if refuses(other) => covered(some, others),
-        (false, true) if refuses(one) => covered(others, some),
+        (true, false) if refuses(other) => is_covered(one.left, some, others, purposes),
+        (false, true) if refuses(one) => is_covered(one.left, others, some, purposes),
         // A purpose may be part of two others, so only places exclude each other by their names.
         (true, true) if one.left == LeftOperand::Spatial => !some.iter().any(|some| {
-            others.iter().any(|other| is_within(some, other) || is_within(other, some))
+            others.iter().any(|other| {
+                is_within(one.left, some, other, purposes)
+                    || is_within(one.left, other, some, purposes)
+            })
         }),
         _ => false,
     }

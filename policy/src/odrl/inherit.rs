@@ -1,6 +1,6 @@
 //! Inheritance (IM 2.8) and the expansion to atomic rules (IM 2.7): a child policy with everything that its parents add.
 
-use super::{Conflict, Constraint, Duty, MAX_NODES, Policy, Rule};
+use super::{Conflict, Constraint, Duty, MAX_NODES, Policy, RightOperand, Rule};
 use std::collections::BTreeSet;
 
 #[cfg(test)]
@@ -88,7 +88,7 @@ impl Policy {
             rule.target = rule.target.or_else(|| differing(&parent.target, &self.target));
             rule.assigner = rule.assigner.or_else(|| differing(&parent.assigner, &self.assigner));
             rule.assignee = rule.assignee.or_else(|| differing(&parent.assignee, &self.assignee));
-            forget_status(&mut rule.constraints);
+            forget_status_of_rule(&mut rule);
             rule
         };
         let permissions: Vec<Rule> = parent.permissions.iter().map(rule).collect();
@@ -99,7 +99,8 @@ impl Policy {
             let mut duty: Duty = duty.clone();
             duty.target = duty.target.or_else(|| differing(&parent.target, &self.target));
             duty.assignee = duty.assignee.or_else(|| differing(&parent.assignee, &self.assignee));
-            forget_status(&mut duty.constraints);
+            duty.assigner = duty.assigner.or_else(|| differing(&parent.assigner, &self.assigner));
+            forget_status_of_duty(&mut duty);
             duty
         }));
         self.not_understood.extend(parent.not_understood.iter().cloned());
@@ -130,6 +131,24 @@ fn differing<T: Clone + PartialEq>(parent: &Option<T>, child: &Option<T>) -> Opt
     if parent == child { None } else { parent.clone() }
 }
 
+/// `status` values of a parent do not count for the child, wherever in a rule they stand (IM 2.8).
+fn forget_status_of_rule(rule: &mut Rule) {
+    forget_status(&mut rule.constraints);
+    rule.actions.iter_mut().for_each(|action| forget_status(&mut action.refinements));
+    rule.target.iter_mut().for_each(|target| forget_status(&mut target.refinements));
+    rule.assignee.iter_mut().for_each(|party| forget_status(&mut party.refinements));
+    rule.duties.iter_mut().for_each(forget_status_of_duty);
+}
+
+fn forget_status_of_duty(duty: &mut Duty) {
+    let mut pending = vec![duty];
+    while let Some(duty) = pending.pop() {
+        forget_status(&mut duty.constraints);
+        duty.actions.iter_mut().for_each(|action| forget_status(&mut action.refinements));
+        pending.extend(&mut duty.consequences);
+    }
+}
+
 fn forget_status(constraints: &mut [Constraint]) {
     let mut pending: Vec<&mut Constraint> = constraints.iter_mut().collect();
     while let Some(constraint) = pending.pop() {
@@ -141,9 +160,35 @@ fn forget_status(constraints: &mut [Constraint]) {
     }
 }
 
-/// Roughly how much a policy says: its rules and their own conditions.
+/// How much a policy says: its rules, duties and conditions with all that stands in them.
 fn size(policy: &Policy) -> usize {
-    let rules = policy.permissions.iter().chain(&policy.prohibitions);
-    let rules: usize = rules.map(|rule| 1 + rule.constraints.len() + rule.duties.len()).sum();
-    1 + rules + policy.obligations.len()
+    let mut duties: Vec<&Duty> = policy.obligations.iter().collect();
+    let mut constraints: Vec<&Constraint> = Vec::new();
+    let mut size = 1;
+    for rule in policy.permissions.iter().chain(&policy.prohibitions) {
+        size += 1 + rule.actions.len();
+        duties.extend(&rule.duties);
+        constraints.extend(&rule.constraints);
+        constraints.extend(rule.actions.iter().flat_map(|action| &action.refinements));
+    }
+    while let Some(duty) = duties.pop() {
+        size += 1 + duty.actions.len();
+        duties.extend(&duty.consequences);
+        constraints.extend(&duty.constraints);
+        constraints.extend(duty.actions.iter().flat_map(|action| &action.refinements));
+    }
+    while let Some(constraint) = constraints.pop() {
+        size += match constraint {
+            Constraint::Logical(logical) => {
+                constraints.extend(&logical.operands);
+                1
+            }
+            Constraint::Atomic(atomic) => match &atomic.right {
+                RightOperand::Terms(terms) => 1 + terms.len(),
+                _ => 1,
+            },
+            Constraint::NotUnderstood(_) => 1,
+        };
+    }
+    size
 }

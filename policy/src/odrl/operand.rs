@@ -4,7 +4,7 @@
 use super::{Atomic, Decimal, LeftOperand, Operator, RightOperand};
 use crate::vocabulary::ValueType;
 use jiff::{Span, Timestamp};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Units of bytes: the last part of their names, and how many bytes they are.
 const BYTES: [(&str, u64); 15] = [
@@ -86,13 +86,19 @@ fn right_operand(
             without_unit(RightOperand::Duration(duration(value)?.fieldwise()))
         }
         (_, ValueType::Days, [value]) => without_unit(days(value)?),
-        (_, ValueType::Decimal, [value]) => match unit {
-            None => Ok(RightOperand::Decimal(decimal(value)?)),
-            Some(unit) if local(unit).eq_ignore_ascii_case("percent") => {
-                Ok(RightOperand::Decimal(decimal(value)?))
+        (_, ValueType::Percent, [value]) => {
+            let number = decimal(value)?;
+            if number < Decimal::from(0) || number > Decimal::from(100) {
+                return Err(wrong(value, "a number from 0 to 100"));
             }
-            Some(_) => without_unit(RightOperand::Decimal(decimal(value)?)),
-        },
+            match unit {
+                Some(unit) if !local(unit).eq_ignore_ascii_case("percent") => {
+                    without_unit(RightOperand::Decimal(number))
+                }
+                _ => Ok(RightOperand::Decimal(number)),
+            }
+        }
+        (_, ValueType::Decimal, [value]) => without_unit(RightOperand::Decimal(decimal(value)?)),
         (_, ValueType::Bytes, [value]) => bytes(value, unit).map(RightOperand::Decimal),
         (_, ValueType::Money, [value]) => match unit {
             Some(_) => Ok(RightOperand::Decimal(decimal(value)?)),
@@ -127,7 +133,7 @@ pub(super) fn fits_type(left: LeftOperand, data_type: &str) -> bool {
         (_, ValueType::Duration) => {
             matches!(name, "duration" | "dayTimeDuration" | "yearMonthDuration")
         }
-        (_, ValueType::Decimal | ValueType::Bytes | ValueType::Money) => {
+        (_, ValueType::Decimal | ValueType::Percent | ValueType::Bytes | ValueType::Money) => {
             is_whole || matches!(name, "decimal" | "float" | "double")
         }
         (_, ValueType::Terms | ValueType::Version) => {
@@ -190,7 +196,7 @@ fn days(value: &Value) -> Result<RightOperand, String> {
 fn decimal(value: &Value) -> Result<Decimal, String> {
     let read = match value {
         Value::Number(number) => number.to_string().parse().ok(),
-        Value::Object(object) => match object.get("@value") {
+        Value::Object(object) => match literal(object) {
             Some(Value::Number(number)) => number.to_string().parse().ok(),
             _ => text(value).and_then(|text| text.parse().ok()),
         },
@@ -235,7 +241,7 @@ pub(crate) fn canonical_region(written: &str) -> Option<String> {
 
 pub(super) fn number(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| match value {
-        Value::Object(object) => number(object.get("@value")?),
+        Value::Object(object) => number(literal(object)?),
         _ => text(value)?.parse().ok(),
     })
 }
@@ -244,9 +250,7 @@ pub(super) fn number(value: &Value) -> Option<u64> {
 pub(super) fn text(value: &Value) -> Option<&str> {
     match value {
         Value::String(text) => Some(text),
-        Value::Object(object) => {
-            object.get("@id").or_else(|| object.get("@value")).and_then(Value::as_str)
-        }
+        Value::Object(object) => literal(object).and_then(Value::as_str),
         Value::Array(values) => match values.as_slice() {
             [Value::Array(_)] => None,
             [value] => text(value),
@@ -254,6 +258,32 @@ pub(super) fn text(value: &Value) -> Option<&str> {
         },
         _ => None,
     }
+}
+
+/// What `{"@id": …}` or `{"@value": …}` stands for; nothing where the object says more than its type, language or a note,
+/// so that no member is passed over.
+fn literal(object: &Map<String, Value>) -> Option<&Value> {
+    let mut found = None;
+    for (name, member) in object {
+        match name.as_str() {
+            "@id" | "@value" if found.is_none() => found = Some(member),
+            "@type" | "@language" => {}
+            name if is_annotation(name) => {}
+            _ => return None,
+        }
+    }
+    found
+}
+
+/// The type that a literal gives itself.
+pub(super) fn literal_type(value: &Value) -> Option<&str> {
+    let object = value.as_object().filter(|object| object.contains_key("@value"))?;
+    object.get("@type").and_then(Value::as_str)
+}
+
+/// Whether a member is for people only, whatever it stands in.
+pub(super) fn is_annotation(name: &str) -> bool {
+    ["dct:", "dcterms:", "dc:", "rdfs:", "skos:"].iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// A list, or one value in place of a list of one.

@@ -1,6 +1,6 @@
 //! Reads compact JSON-LD into the model. Total: every JSON value becomes a policy or a [`ReadError`].
 
-use super::operand::{atomic, fits_type, list, number, text};
+use super::operand::{atomic, fits_type, is_annotation, list, literal_type, number, text};
 use super::{
     Action, Asset, Atomic, Conflict, Connective, Constraint, Duty, Kind, LeftOperand, Logical,
     MAX_DEPTH, MAX_LIST, MAX_NODES, NotUnderstood, Operator, Party, Policy, ReadError,
@@ -8,8 +8,8 @@ use super::{
 };
 use crate::vocabulary::{short, short_action};
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashSet};
 
 type Object = Map<String, Value>;
 type Members<'a> = BTreeMap<&'a str, &'a Value>;
@@ -207,6 +207,7 @@ fn duty(object: &Object) -> Result<Duty, ReadError> {
             "@id" => duty.uid = text(member).map(str::to_owned),
             "action" => duty.actions = actions(member, unknown),
             "target" => duty.target = asset("target", member, unknown),
+            "assigner" => duty.assigner = party("assigner", member, unknown),
             "assignee" => duty.assignee = party("assignee", member, unknown),
             "constraint" => duty.constraints = constraints(member),
             "consequence" => duty.consequences = nested_duties("consequence", member)?,
@@ -219,7 +220,7 @@ fn duty(object: &Object) -> Result<Duty, ReadError> {
 /// Members of a rule that carry no meaning for it are let pass; any other is kept as not understood.
 fn annotation(name: &str, member: &Value, unknown: &mut Vec<NotUnderstood>) {
     let harmless = matches!(name, "@type" | "@context" | "title" | "description" | "comment")
-        || ["dct:", "dcterms:", "dc:", "rdfs:", "skos:"].iter().any(|p| name.starts_with(p));
+        || is_annotation(name);
     let empty = member.as_array().is_some_and(Vec::is_empty);
     if !harmless && !empty {
         unknown.push(not_understood(name, "is not a member of a rule that is known here", member));
@@ -373,8 +374,8 @@ fn logical(
     if operands.is_empty() {
         return Err(format!("`{}` has no operands", connective.term()));
     }
-    let repeats = |(index, operand)| operands.iter().take(index).any(|other| other == operand);
-    if operands.iter().enumerate().any(repeats) {
+    let mut seen = HashSet::with_capacity(operands.len());
+    if !operands.iter().all(|operand| seen.insert(operand)) {
         return Err(format!("`{}` has an operand twice", connective.term()));
     }
     let operands = operands.iter().map(constraint).collect();
@@ -404,7 +405,10 @@ fn comparison(members: &Members<'_>) -> Result<Constraint, String> {
     let operator = operator.ok_or("has no `operator`")?;
     let operator = Operator::parse(operator)
         .ok_or_else(|| format!("uses `{operator}`, which is not an ODRL operator"))?;
-    if let Some(data_type) = data_type.filter(|name| !fits_type(left, name)) {
+    let literals = right.into_iter().flat_map(list).filter_map(literal_type);
+    if let Some(data_type) =
+        data_type.into_iter().chain(literals).find(|name| !fits_type(left, name))
+    {
         return Err(format!("gives `{}` the type `{data_type}`", left.term()));
     }
     if status != 0 && left != LeftOperand::Count {

@@ -4,6 +4,8 @@ use super::*;
 use proptest::prelude::*;
 use serde_json::json;
 
+mod bounds;
+
 fn permission(constraint: Value) -> Policy {
     let value = json!({
         "@type": "Set",

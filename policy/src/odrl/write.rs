@@ -59,6 +59,7 @@ fn duty(item: &Duty) -> Value {
     write_uid(&mut object, item.uid.as_ref());
     write_actions(&mut object, &item.actions);
     write_asset(&mut object, item.target.as_ref());
+    write_party(&mut object, "assigner", item.assigner.as_ref());
     write_party(&mut object, "assignee", item.assignee.as_ref());
     write_list(&mut object, "constraint", &item.constraints, constraint);
     write_list(&mut object, "consequence", &item.consequences, duty);

@@ -8,6 +8,7 @@ use crate::odrl::{
 };
 use crate::vocabulary::ValueType;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 pub(super) fn policies(offered: &Policy, requested: &Policy) -> Result<(), Difference> {
     let member = |name: &str| Err(Difference::Member { member: name.to_owned() });
@@ -53,17 +54,19 @@ fn bags<T>(
     form: impl Fn(&T) -> Value,
     clause: impl Fn(&T) -> String,
 ) -> Result<(), Difference> {
-    let texts =
-        |rules: &[T]| -> Vec<String> { rules.iter().map(|rule| canonical(&form(rule))).collect() };
-    let mut left: Vec<_> = texts(requested).into_iter().zip(requested).collect();
-    for (text, rule) in texts(offered).into_iter().zip(offered) {
-        match left.iter().position(|(other, _)| *other == text) {
-            Some(index) => drop(left.swap_remove(index)),
-            None => return Err(Difference::Missing { kind, clause: clause(rule) }),
+    let text = |rule: &T| canonical(&form(rule));
+    let mut left: BTreeMap<String, usize> = BTreeMap::new();
+    for rule in requested {
+        *left.entry(text(rule)).or_default() += 1;
+    }
+    for rule in offered {
+        match left.get_mut(&text(rule)) {
+            Some(number) if *number > 0 => *number -= 1,
+            _ => return Err(Difference::Missing { kind, clause: clause(rule) }),
         }
     }
-    match left.first() {
-        Some((_, rule)) => Err(Difference::Added { kind, clause: clause(rule) }),
+    match requested.iter().find(|rule| left.get(&text(rule)).is_some_and(|number| *number > 0)) {
+        Some(rule) => Err(Difference::Added { kind, clause: clause(rule) }),
         None => Ok(()),
     }
 }
@@ -84,6 +87,7 @@ fn duty(item: &Duty) -> Value {
     json!({
         "actions": set(&item.actions, action),
         "target": item.target.as_ref().map(asset),
+        "assigner": item.assigner.as_ref().map(party),
         "assignee": item.assignee.as_ref().map(party),
         "constraints": set(&item.constraints, constraint),
         "consequences": set(&item.consequences, duty),

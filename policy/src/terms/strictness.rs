@@ -10,7 +10,7 @@ use crate::odrl::{
     Action, Atomic, Conflict, Connective, Constraint, Duty, Operator, Policy, RightOperand, Rule,
 };
 use crate::set::Purposes;
-use crate::vocabulary::{self, Fact, LeftOperand};
+use crate::vocabulary::{self, LeftOperand};
 use std::cmp::Ordering;
 
 #[cfg(test)]
@@ -163,6 +163,7 @@ fn asks_as_much(own: &Duty, other: &Duty, purposes: &Purposes) -> bool {
         own.consequences.iter().any(|consequence| asks_as_much(consequence, asked, purposes))
     });
     acts && same_target
+        && compare::same_party(&own.assigner, &other.assigner)
         && compare::same_party(&own.assignee, &other.assignee)
         && implied(&ends, &own_ends)
         && implied(&own_conditions, &conditions)
@@ -170,12 +171,12 @@ fn asks_as_much(own: &Duty, other: &Duty, purposes: &Purposes) -> bool {
 }
 
 /// Whether conditions, taken together, imply each of others.
-fn implied_all(wide: &[Constraint], narrow: &[Constraint], purposes: &Purposes) -> bool {
+pub(crate) fn implied_all(wide: &[Constraint], narrow: &[Constraint], purposes: &Purposes) -> bool {
     wide.iter().all(|wide| narrow.iter().any(|narrow| implies(narrow, wide, purposes)))
 }
 
 /// Whether one condition implies another. Groups nest at most as deep as a policy may.
-fn implies(narrow: &Constraint, wide: &Constraint, purposes: &Purposes) -> bool {
+pub(crate) fn implies(narrow: &Constraint, wide: &Constraint, purposes: &Purposes) -> bool {
     if compare::same_constraint(narrow, wide) {
         return true;
     }
@@ -224,7 +225,7 @@ fn atomic_implies(narrow: &Atomic, wide: &Atomic, purposes: &Purposes) -> bool {
         }
         _ => return false,
     };
-    spent && order_implies(operator(narrow), operator(wide), order)
+    spent && order_implies(narrow.meant(), wide.meant(), order)
 }
 
 /// Whether a comparison with one bound implies one with another, by how the bounds stand to each other.
@@ -242,19 +243,6 @@ fn order_implies(narrow: Operator, wide: Operator, order: Ordering) -> bool {
         (Gt, Neq) => order.is_ge(),
         (Gteq, Neq) => order.is_gt(),
         _ => false,
-    }
-}
-
-/// What `eq` means for an operand that states a period or an end.
-const fn operator(atomic: &Atomic) -> Operator {
-    match (atomic.operator, atomic.left) {
-        (Operator::Eq, LeftOperand::ElapsedTime) => Operator::Lteq,
-        (Operator::Eq, LeftOperand::DelayPeriod | LeftOperand::TimeInterval) => Operator::Gteq,
-        (Operator::Eq, LeftOperand::Other(operand)) => match operand.fact {
-            Fact::Now | Fact::SinceAgreement | Fact::MeteredTime => Operator::Lteq,
-            _ => Operator::Eq,
-        },
-        (operator, _) => operator,
     }
 }
 
@@ -287,7 +275,7 @@ fn names_imply(
 ) -> bool {
     use Operator::{Eq, IsA, IsAllOf, IsAnyOf, IsNoneOf, IsPartOf, Neq};
     let within = |name: &str, wide: &str| match narrow.left {
-        LeftOperand::Purpose => purposes.is_within(name, wide),
+        left if left.is_purpose() => purposes.is_within(name, wide),
         LeftOperand::Spatial => {
             name == wide || name.strip_prefix(wide).is_some_and(|rest| rest.starts_with('-'))
         }

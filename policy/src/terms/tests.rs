@@ -171,3 +171,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn purposes_of_the_catena_x_profile_are_declared_as_well() {
+    let offer = json!({ "permission": [{ "action": "use", "constraint": [
+        { "leftOperand": "cx-policy:UsagePurpose", "operator": "isAnyOf", "rightOperand": ["cx.core.qualityNotifications:1"] },
+    ] }] });
+    let policy = Policy::from_json(&offer).unwrap();
+    assert_eq!(named_purposes(&policy), ["cx.core.qualityNotifications:1"]);
+}

@@ -59,6 +59,8 @@ pub enum ValueType {
     Days,
     /// A number.
     Decimal,
+    /// A number from 0 to 100.
+    Percent,
     /// A number of bytes, in a unit.
     Bytes,
     /// An amount of money; the unit is the currency.
@@ -85,7 +87,7 @@ pub enum Operators {
 /// The fact that decides an operand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fact {
-    /// The time. `eq` is read as "until", as the profiles that use it mean it.
+    /// The time. In Catena-X, whose end dates know no other operator, `eq` is read as "until".
     Now,
     /// The time since the agreement. `eq` is read as "within".
     SinceAgreement,
@@ -153,7 +155,7 @@ static OPERANDS: [Operand; 63] = [
     odrl("virtualLocation", V::Terms, Named, Location),
     odrl("fileFormat", V::Terms, Named, MediaType),
     odrl("absoluteSize", V::Bytes, Ordered, Size),
-    odrl("percentage", V::Decimal, Ordered, Percentage),
+    odrl("percentage", V::Percent, Ordered, Percentage),
     odrl("version", V::Version, Any, Version),
     odrl("language", V::Terms, Named, Language),
     odrl("event", V::Terms, Named, Attribute),
@@ -163,7 +165,7 @@ static OPERANDS: [Operand; 63] = [
     odrl("product", V::Terms, Named, Unknown),
     odrl("media", V::Terms, Named, Unknown),
     odrl("resolution", V::Decimal, Ordered, Unknown),
-    odrl("relativeSize", V::Decimal, Ordered, Unknown),
+    odrl("relativeSize", V::Percent, Ordered, Unknown),
     odrl("absolutePosition", V::Terms, Named, Unknown),
     odrl("absoluteSpatialPosition", V::Terms, Named, Unknown),
     odrl("absoluteTemporalPosition", V::Terms, Named, Unknown),
@@ -237,6 +239,16 @@ impl Operand {
             }
         }
         OPERANDS.iter().find(|operand| operand.term == name)
+    }
+
+    /// Whether `eq` states an end or a period rather than an instant: use until then, or within it.
+    #[must_use]
+    pub const fn is_until(&self) -> bool {
+        match self.fact {
+            Fact::Now => matches!(self.profile, Profile::CatenaX),
+            Fact::SinceAgreement | Fact::MeteredTime => true,
+            _ => false,
+        }
     }
 
     /// Every operand of the tables.

@@ -19,7 +19,7 @@ use super::{
     readable, same_target, send, status_of, terminate_with, with_owed,
 };
 use crate::context::{self, Context, Decided, Fresh, Peer, Stop, settle};
-use crate::entity::{Agreement, Negotiation, Partner, Side};
+use crate::entity::{Agreement, Negotiation, Partner, ReadTerms, Side};
 use crate::handling::{self, Handling};
 use crate::judge;
 use crate::process::{DUTY_CODE, Inbound, POLICY_CODE, remember, remembered, towards};
@@ -431,6 +431,7 @@ pub(crate) fn agreement_entity(
         finalized: false,
         handling: negotiation.handling,
         ended: None,
+        read: ReadTerms::default(),
     })
 }
 

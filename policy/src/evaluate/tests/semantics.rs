@@ -140,6 +140,12 @@ fn operands_of_the_partner_and_of_profiles() {
         ("inForceDate", "lteq", json!("contractAgreement+22d"), YES),
         ("inForceDate", "lteq", json!("contractAgreement+21d"), NO),
         ("inForceDate", "gteq", json!("contractAgreement+0s"), YES),
+        // Only the end dates of Catena-X mean "until" by `eq`.
+        ("inForceDate", "eq", json!("2026-11-22T12:00:00Z"), YES),
+        ("inForceDate", "eq", json!("2027-01-01T00:00:00Z"), NO),
+        ("inForceDate", "eq", json!("contractAgreement+30d"), NO),
+        ("percentage", "lteq", json!("100.1"), UNCLEAR),
+        ("percentage", "gteq", json!("-1"), UNCLEAR),
         ("inForceDate", "lteq", json!("contractAgreement+5y"), UNCLEAR),
         ("idsc:SECURITY_LEVEL", "eq", json!("trust-plus"), YES),
         ("idsc:CONNECTOR", "isAnyOf", json!([ME]), YES),
@@ -164,7 +170,11 @@ fn every_operand_answers_every_operator_and_never_more_than_its_table_says() {
             let value = match left.value() {
                 ValueType::Instant | ValueType::InForce => json!("2026-11-22T12:00:00Z"),
                 ValueType::Duration => json!("P1D"),
-                ValueType::Days | ValueType::Decimal | ValueType::Bytes | ValueType::Money => {
+                ValueType::Days
+                | ValueType::Decimal
+                | ValueType::Percent
+                | ValueType::Bytes
+                | ValueType::Money => {
                     json!("1")
                 }
                 ValueType::Version => json!("1.0"),
@@ -186,7 +196,9 @@ fn operators_of_named_values_by_set() {
         ("neq", json!("customers"), NO),
         ("isA", json!("customers"), YES),
         ("isPartOf", json!("customers"), YES),
-        ("hasPart", json!("customers"), YES),
+        // A member belongs to its group; it does not contain it.
+        ("hasPart", json!("customers"), NO),
+        ("hasPart", json!(ME), YES),
         ("hasPart", json!("suppliers"), NO),
         ("isAnyOf", json!(["customers", "suppliers"]), YES),
         ("isAllOf", json!(["customers", ME]), YES),
@@ -199,6 +211,253 @@ fn operators_of_named_values_by_set() {
         let found = status(&Case::new(), "recipient", operator, right.clone(), None);
         assert_eq!(found, expected, "{operator} {right}");
     }
+}
+
+/// The operators that CX-0152 gives each operand, from its schemas.
+#[test]
+fn the_operands_of_catena_x_take_the_operators_of_their_schemas() {
+    let any_of = [
+        "UsagePurpose",
+        "AffiliatesBpnl",
+        "AffiliatesRegion",
+        "ManagedLegalEntityBpnl",
+        "ManagedLegalEntityRegion",
+        "ConfidentialInformationSharing",
+    ];
+    let any_or_none = ["BusinessPartnerGroup", "BusinessPartnerNumber"];
+    let all_of = ["ContractReference", "UsageRestriction"];
+    let equal = [
+        "FrameworkAgreement",
+        "Membership",
+        "ExclusiveUsage",
+        "Precedence",
+        "VersionChanges",
+        "DataFrequency",
+        "ContractTermination",
+        "Liability",
+        "Warranty",
+        "WarrantyDefinition",
+        "WarrantyDurationMonths",
+        "JurisdictionLocation",
+        "JurisdictionLocationReference",
+        "ConfidentialInformationMeasures",
+        "DataUsageEndDate",
+        "DataUsageEndDefinition",
+        "DataUsageEndDurationDays",
+        "DataProvisioningEndDate",
+        "DataProvisioningEndDurationDays",
+    ];
+    let rows = [
+        (any_of.as_slice(), ["isAnyOf"].as_slice()),
+        (&any_or_none, &["isAnyOf", "isNoneOf"]),
+        (&all_of, &["isAllOf"]),
+        (&equal, &["eq"]),
+    ];
+    assert_eq!(rows.iter().map(|(operands, _)| operands.len()).sum::<usize>(), 29);
+    for (operands, operators) in rows {
+        for left in operands {
+            let value = match *left {
+                "DataUsageEndDate" | "DataProvisioningEndDate" => json!("2027-01-01T00:00:00Z"),
+                "DataUsageEndDurationDays"
+                | "DataProvisioningEndDurationDays"
+                | "WarrantyDurationMonths" => json!("30"),
+                _ => json!("x"),
+            };
+            for operator in crate::vocabulary::Operator::terms() {
+                for prefix in ["", "cx-policy:", "https://w3id.org/catenax/2025/9/policy/"] {
+                    let left = format!("{prefix}{left}");
+                    let found = status(&known(), &left, operator, value.clone(), None);
+                    assert_eq!(
+                        found != UNCLEAR,
+                        operators.contains(&operator),
+                        "{left} {operator}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// ODRL vocabulary 4.5 gives instants, periods and numbers an order; 4.6 gives names the relations of sets and parts.
+#[test]
+fn values_with_an_order_take_the_six_comparisons_and_names_the_others() {
+    let comparisons = ["eq", "neq", "gt", "gteq", "lt", "lteq"];
+    let relations = ["eq", "neq", "isA", "hasPart", "isPartOf", "isAnyOf", "isAllOf", "isNoneOf"];
+    let ordered = [
+        ("dateTime", "2027-01-01T00:00:00Z"),
+        ("elapsedTime", "P1D"),
+        ("delayPeriod", "P1D"),
+        ("timeInterval", "P1D"),
+        ("meteredTime", "PT1H"),
+        ("count", "1"),
+        ("absoluteSize", "1"),
+        ("percentage", "1"),
+    ];
+    let named = [
+        ("purpose", "quality"),
+        ("spatial", "JP"),
+        ("recipient", "x"),
+        ("systemDevice", "x"),
+        ("virtualLocation", "x"),
+        ("fileFormat", "x"),
+        ("language", "x"),
+        ("event", "x"),
+        ("deliveryChannel", "x"),
+        ("industry", "x"),
+        ("unitOfCount", "x"),
+    ];
+    for (left, value) in ordered.into_iter().chain(named) {
+        let taken: &[&str] =
+            if ordered.contains(&(left, value)) { &comparisons } else { &relations };
+        for operator in crate::vocabulary::Operator::terms() {
+            let found = status(&known(), left, operator, json!(value), None);
+            assert_eq!(found != UNCLEAR, taken.contains(&operator), "{left} {operator}: {found:?}");
+        }
+    }
+}
+
+/// Each period a millisecond before its end, at it, and a millisecond after; `eq` states the period (vocabulary 4.5).
+#[test]
+fn every_operator_on_a_period_at_its_boundary() {
+    let within = ("eq", [YES, YES, NO]);
+    let not_before = ("eq", [NO, YES, YES]);
+    let others = [
+        ("lt", [YES, NO, NO]),
+        ("lteq", [YES, YES, NO]),
+        ("gteq", [NO, YES, YES]),
+        ("gt", [NO, NO, YES]),
+        ("neq", [YES, NO, YES]),
+    ];
+    let (agreed, metered) = (at("2026-11-01T00:00:00Z"), jiff::SignedDuration::from_mins(30));
+    let millisecond = jiff::SignedDuration::from_millis(1);
+    for (left, eq) in [
+        ("elapsedTime", within),
+        ("delayPeriod", not_before),
+        ("timeInterval", not_before),
+        ("meteredTime", within),
+    ] {
+        for (operator, expected) in others.into_iter().chain([eq]) {
+            for (offset, expected) in [-1, 0, 1].into_iter().zip(expected) {
+                let end = at("2026-11-08T00:00:00Z");
+                let mut case = Case {
+                    agreed_at: Some(agreed),
+                    previous_use: PreviousUse::At(agreed),
+                    ..known()
+                };
+                case.now = end.checked_add(millisecond * offset).unwrap();
+                case.facts.metered_time = Some(metered + millisecond * offset);
+                let period = if left == "meteredTime" { "PT30M" } else { "P7D" };
+                assert_eq!(
+                    case.status(&format!("{left} {operator} {period}")),
+                    expected,
+                    "{left} {operator} {offset} ms"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn an_instant_is_one_in_every_zone_and_a_leap_second_ends_its_minute() {
+    let noon = Case { now: at("2026-11-22T12:00:00Z"), ..Case::new() };
+    for bound in [
+        "2026-11-22T12:00:00Z",
+        "2026-11-22T21:00:00+09:00",
+        "2026-11-22T06:30:00-05:30",
+        "2026-11-23T02:00:00+14:00",
+        "2026-11-22T12:00:00.000Z",
+        "2026-11-22T12:00:00-00:00",
+    ] {
+        for (operator, expected) in
+            [("eq", YES), ("lteq", YES), ("gteq", YES), ("lt", NO), ("gt", NO), ("neq", NO)]
+        {
+            assert_eq!(
+                noon.status(&format!("dateTime {operator} {bound}")),
+                expected,
+                "{operator} {bound}"
+            );
+        }
+    }
+    // The leap second of 2016 counts as the second before it: POSIX clocks show no other.
+    for (now, expected) in [
+        ("2016-12-31T23:59:58.999Z", YES),
+        ("2016-12-31T23:59:59Z", YES),
+        ("2017-01-01T00:00:00Z", NO),
+    ] {
+        let case = Case { now: at(now), ..Case::new() };
+        assert_eq!(case.status("dateTime lteq 2016-12-31T23:59:60Z"), expected, "{now}");
+        assert_eq!(case.status("dateTime lteq 2017-01-01T08:59:60+09:00"), expected, "{now}");
+    }
+    for unclear in [
+        "2026-11-22",
+        "2026-11-22T12:00:00",
+        "2026-11-22T24:00:00Z",
+        "2026-02-30T00:00:00Z",
+        "2026-11-22T12:00:00[Asia/Tokyo]",
+    ] {
+        assert_eq!(status(&noon, "dateTime", "lteq", json!(unclear), None), UNCLEAR, "{unclear}");
+    }
+}
+
+#[test]
+fn p5_a_literal_says_its_type_and_nothing_that_is_passed_over() {
+    let table = [
+        (json!({ "@value": "10", "@type": "xsd:integer" }), YES),
+        (json!({ "@value": 10 }), YES),
+        (
+            json!({ "@value": "10", "@type": "http://www.w3.org/2001/XMLSchema#nonNegativeInteger" }),
+            YES,
+        ),
+        (json!({ "@value": "10", "@type": "xsd:string" }), UNCLEAR),
+        (json!({ "@value": "10", "unless": "sunday" }), UNCLEAR),
+        (json!({ "@value": "10", "@id": "urn:ten" }), UNCLEAR),
+        (json!("1e1"), UNCLEAR),
+        (json!(10.5), UNCLEAR),
+    ];
+    for (right, expected) in table {
+        assert_eq!(status(&Case::new(), "count", "lteq", right.clone(), None), expected, "{right}");
+    }
+    let left = json!({ "leftOperand": { "@id": "count", "refinement": [] }, "operator": "lteq", "rightOperand": "10" });
+    assert_eq!(Case::new().evaluate(&permit(&[left])).rules[0].constraints[0].status, UNCLEAR);
+    let target =
+        json!({ "permission": [{ "action": "use", "target": { "@id": TARGET, "part": 1 } }] });
+    assert!(!Case::new().evaluate(&target).is_permit());
+    let noted = json!({ "permission": [{ "action": "use", "target": { "@id": TARGET, "@type": "Asset", "dct:title": "t" } }] });
+    assert!(Case::new().evaluate(&noted).is_permit());
+}
+
+#[test]
+fn p9_only_sets_and_agreements_grant() {
+    for (kind, granted) in [
+        (None, true),
+        (Some("Policy"), true),
+        (Some("Set"), true),
+        (Some("Agreement"), true),
+        (Some("odrl:Agreement"), true),
+        (Some("Offer"), false),
+    ] {
+        let mut policy = permit(&[]);
+        if let Some(kind) = kind {
+            policy["@type"] = json!(kind);
+        }
+        assert_eq!(Case::new().evaluate(&policy).is_permit(), granted, "{kind:?}");
+    }
+}
+
+#[test]
+fn p13_an_obligation_names_both_its_parties() {
+    let policy = json!({
+        "permission": [{ "action": "use" }],
+        "obligation": [
+            { "action": "delete", "assigner": "did:web:b.example", "assignee": ME },
+            { "action": "inform", "assigner": ME, "assignee": "did:web:b.example" },
+        ],
+    });
+    let answer = Case::new().evaluate(&policy);
+    assert!(answer.is_permit());
+    let owed: Vec<_> = answer.obligations.iter().map(|duty| duty.actions.concat()).collect();
+    assert_eq!(owed, ["delete"], "the other is not the subject's");
+    assert_eq!(Policy::from_json(&policy).unwrap().to_json()["obligation"], policy["obligation"]);
 }
 
 #[test]

@@ -7,7 +7,6 @@ use crate::odrl::Action;
 const JAPANESE: &[(&str, &str)] = &[
     ("access", "オファーの閲覧"),
     ("acceptTracking", "追跡の受諾"),
-    ("access", "アクセス"),
     ("aggregate", "集約"),
     ("annotate", "注釈の付与"),
     ("anonymize", "匿名化"),
@@ -68,16 +67,7 @@ pub(crate) fn action(term: &str, language: Language) -> String {
     };
     match language {
         Language::Japanese => format!("{japanese}({term})"),
-        Language::English => {
-            let mut words = String::new();
-            for letter in term.chars() {
-                if letter.is_ascii_uppercase() {
-                    words.push(' ');
-                }
-                words.push(letter.to_ascii_lowercase());
-            }
-            words
-        }
+        Language::English => super::words_of(term),
     }
 }
 

@@ -1,0 +1,117 @@
+//! Where the clauses of an ODRL file stand in its text. The text was read as JSON before, so it is only stepped over here,
+//! without recursion.
+
+use super::places::{Places, RulePlaces};
+use crate::diagnostic::Spot;
+use crate::vocabulary::short;
+use std::ops::Range;
+
+/// A JSON text, to be stepped through.
+#[derive(Clone, Copy)]
+pub(super) struct JsonText<'t> {
+    text: &'t str,
+}
+
+impl<'t> JsonText<'t> {
+    pub(super) fn new(text: &'t str) -> Self {
+        Self { text }
+    }
+
+    /// The places of all rules, duties and conditions of a policy.
+    pub(super) fn places(self) -> Places {
+        let Some(policy) = self.value(0) else { return Places::default() };
+        let rules = |member: &str, duty: &str| -> Vec<RulePlaces> {
+            let place = |rule: Range<usize>| RulePlaces {
+                rule: self.spot(&rule),
+                constraints: self.spots(&rule, "constraint"),
+                duties: self.spots(&rule, duty),
+            };
+            self.entries(&policy, member).into_iter().map(place).collect()
+        };
+        Places {
+            permissions: rules("permission", "duty"),
+            prohibitions: rules("prohibition", "remedy"),
+            obligations: self.spots(&policy, "obligation"),
+        }
+    }
+
+    /// The place of a clause as [`crate::classify`] names it, such as `permission 1, duty 2`; that of the policy where there is none.
+    pub(super) fn clause(self, place: &str) -> Range<usize> {
+        let mut found = self.value(0).unwrap_or_default();
+        let mut kind = "";
+        for part in place.split(", ") {
+            let Some((name, number)) = part.split_once(' ') else { break };
+            let member = if (kind, name) == ("prohibition", "duty") { "remedy" } else { name };
+            let index = number.parse::<usize>().ok().and_then(|number| number.checked_sub(1));
+            let entry = index.and_then(|index| self.entries(&found, member).into_iter().nth(index));
+            let Some(entry) = entry else { break };
+            (found, kind) = (entry, name);
+        }
+        found
+    }
+
+    fn spots(self, object: &Range<usize>, member: &str) -> Vec<Spot> {
+        self.entries(object, member).iter().map(|entry| self.spot(entry)).collect()
+    }
+
+    fn spot(self, span: &Range<usize>) -> Spot {
+        Spot::of(self.text, span.clone())
+    }
+
+    /// The entries of a list that is a member of an object, or the one value in its place.
+    fn entries(self, object: &Range<usize>, member: &str) -> Vec<Range<usize>> {
+        let mut at = object.start + 1;
+        while let Some(key) = self.value(at).filter(|_| self.opens(object, '{')) {
+            let Some(value) = self.value(key.end) else { break };
+            let name = self.text.get(key.start + 1..key.end.saturating_sub(1)).unwrap_or_default();
+            if short(name) == member {
+                return if self.opens(&value, '[') { self.items(&value) } else { vec![value] };
+            }
+            at = value.end;
+        }
+        Vec::new()
+    }
+
+    fn items(self, list: &Range<usize>) -> Vec<Range<usize>> {
+        let mut found: Vec<Range<usize>> = Vec::new();
+        let mut at = list.start + 1;
+        while let Some(item) = self.value(at) {
+            at = item.end;
+            found.push(item);
+        }
+        found
+    }
+
+    fn opens(self, value: &Range<usize>, bracket: char) -> bool {
+        self.text.get(value.clone()).is_some_and(|text| text.starts_with(bracket))
+    }
+
+    /// The next value after a position; nothing where what encloses it ends.
+    fn value(self, after: usize) -> Option<Range<usize>> {
+        let rest = self.text.get(after..)?;
+        let skipped = |character: char| character.is_whitespace() || matches!(character, ',' | ':');
+        let start = after + rest.find(|character: char| !skipped(character))?;
+        let bytes = self.text.as_bytes().get(start..)?;
+        let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
+        for (offset, byte) in bytes.iter().enumerate() {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' if in_text => escaped = true,
+                b'"' => in_text = !in_text,
+                _ if in_text => {}
+                b'{' | b'[' => depth += 1,
+                b'}' | b']' if offset == 0 => return None,
+                b'}' | b']' if depth == 0 => return Some(start..start + offset),
+                b'}' | b']' => depth -= 1,
+                b',' | b':' | b' ' | b'\t' | b'\r' | b'\n' if depth == 0 => {
+                    return Some(start..start + offset);
+                }
+                _ => {}
+            }
+            if depth == 0 && !in_text && matches!(byte, b'}' | b']' | b'"') {
+                return Some(start..start + offset + 1);
+            }
+        }
+        Some(start..self.text.len())
+    }
+}
