@@ -363,7 +363,7 @@ pub struct Agreement {
     pub ended: Option<(Timestamp, String)>,
     /// The policy in `terms`, once somebody asked for it.
     #[serde(skip)]
-    pub(crate) read: ReadTerms,
+    pub read: ReadTerms,
 }
 
 impl Agreement {
@@ -376,7 +376,7 @@ impl Agreement {
 
 /// What was read of an agreement's terms: shared by its copies, never stored, and no part of what it is.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct ReadTerms(Arc<OnceLock<Option<Policy>>>);
+pub struct ReadTerms(Arc<OnceLock<Option<Policy>>>);
 
 impl PartialEq for ReadTerms {
     fn eq(&self, _: &Self) -> bool {

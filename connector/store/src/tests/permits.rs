@@ -64,6 +64,7 @@ fn agreement() -> Entity {
         finalized: true,
         handling: engine::Handling::Auto,
         ended: None,
+        read: engine::entity::ReadTerms::default(),
     }
     .into()
 }
