@@ -21,6 +21,7 @@ mod audit;
 mod check;
 pub mod client;
 mod dataset;
+mod dead_letter;
 mod duty;
 mod events;
 mod exchange;
@@ -117,6 +118,7 @@ async fn ask(command: Command, client: &Client, output: Output) -> Result<(), Fa
         Command::Duty(command) => duty::run(command, client, output).await,
         Command::Agreement(command) => agreement::run(command, client, output).await,
         Command::Transfer(command) => transfer::run(command, client, output).await,
+        Command::DeadLetter(command) => dead_letter::run(command, client, output).await,
         Command::Events(command) => events::run(&command, client, output).await,
         Command::Key(command) => key::run(command, client, output, Timestamp::now()).await,
         Command::Audit(command) => audit::run(command, client, output).await,

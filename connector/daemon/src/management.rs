@@ -16,6 +16,7 @@ mod clock;
 mod content;
 mod data;
 mod datasets;
+mod dead_letters;
 mod denials;
 mod duties;
 mod epoch;
@@ -67,6 +68,7 @@ fn table() -> Vec<Route> {
         agreements::routes(),
         duties::routes(),
         transfers::routes(),
+        dead_letters::routes(),
         events::routes(),
         list::routes(),
         data::routes(),

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use engine::dead_letters::GivenUp;
 use engine::entity::{Failure, Outbox, Subject};
 use engine::outbox::{self, Due};
 use engine::{Key, Kind, Store as _};
@@ -26,6 +27,8 @@ use crate::net::{Answer, SendError};
 use crate::node::Node;
 use crate::telemetry::DeliveryOutcome;
 
+/// The code of a message that was not taken in time.
+const UNDELIVERED: &str = "undelivered";
 /// How many messages are under way to one partner at once.
 const PARALLEL: usize = 32;
 /// How much of a partner's reason is kept, in characters.
@@ -211,6 +214,12 @@ enum Attempt {
     Final(Failure),
 }
 
+/// How a delivery ended.
+enum Outcome {
+    Acknowledged(Option<Pid>),
+    GivenUp(GivenUp),
+}
+
 impl Worker {
     fn was_notified(&self) -> bool {
         use futures_util::FutureExt as _;
@@ -245,13 +254,15 @@ impl Worker {
         let outbound = &self.node.config.outbound;
         let mut delays = outbound.delays();
         let mut first_refusal: Option<Instant> = None;
+        let (mut attempts, mut last_error) = (0_u32, None);
         loop {
             if due.entity.deadline <= self.node.clock.now() && due.trusted_time {
-                let failure =
-                    failure("undelivered", "the partner did not take the message in time");
-                return self.settle(&due, Attempt::Final(failure)).await;
+                let failure = failure(UNDELIVERED, "the partner did not take the message in time");
+                let outcome = Outcome::GivenUp(GivenUp { failure, attempts, last_error });
+                return self.settle(&due, outcome).await;
             }
             let Some(attempt) = self.attempt(&due).await else { return false };
+            attempts = attempts.saturating_add(1);
             let attempt = match attempt {
                 Attempt::Again { legal_refusal: true, reason }
                     if due.begins
@@ -262,8 +273,15 @@ impl Worker {
                 }
                 attempt => attempt,
             };
-            let Attempt::Again { reason, .. } = &attempt else {
-                return self.settle(&due, attempt).await;
+            let reason = match attempt {
+                Attempt::Acknowledged(pid) => {
+                    return self.settle(&due, Outcome::Acknowledged(pid)).await;
+                }
+                Attempt::Final(failure) => {
+                    let given_up = GivenUp { failure, attempts, last_error: None };
+                    return self.settle(&due, Outcome::GivenUp(given_up)).await;
+                }
+                Attempt::Again { reason, .. } => reason,
             };
             self.node.metrics.delivery(&self.name(), DeliveryOutcome::Retried);
             tracing::debug!(
@@ -272,6 +290,7 @@ impl Worker {
                 process = %self.pid,
                 reason = reason,
             );
+            last_error = Some(reason);
             let delay = delays.next().unwrap_or(outbound.retry_maximum());
             let remaining = until(&due.entity, self.node.clock.now());
             tokio::select! {
@@ -339,7 +358,7 @@ impl Worker {
                 legal_refusal: false,
             }),
             () = tokio::time::sleep(remaining) => Some(Attempt::Final(failure(
-                "undelivered",
+                UNDELIVERED,
                 "the partner stayed suspended",
             ))),
         }
@@ -415,25 +434,31 @@ impl Worker {
     }
 
     /// Commits what became of a message. Answers whether to go on with the next.
-    async fn settle(&self, due: &Due, attempt: Attempt) -> bool {
-        match &attempt {
-            Attempt::Acknowledged(_) => {
+    async fn settle(&self, due: &Due, outcome: Outcome) -> bool {
+        match &outcome {
+            Outcome::Acknowledged(_) => {
                 self.node.metrics.delivery(&self.name(), DeliveryOutcome::Acknowledged);
             }
-            Attempt::Final(failure) => {
-                self.node.metrics.delivery(&self.name(), DeliveryOutcome::Refused);
+            Outcome::GivenUp(GivenUp { failure, attempts, .. }) => {
+                let outcome = match failure.code.as_str() {
+                    UNDELIVERED => DeliveryOutcome::GivenUp,
+                    _ => DeliveryOutcome::Refused,
+                };
+                self.node.metrics.delivery(&self.name(), outcome);
+                self.node.metrics.dead_letter(&self.name());
                 tracing::warn!(
                     event = "message.refused",
                     partner = self.name(),
                     process = %self.pid,
                     reason = failure.reason,
                     reference = failure.reference,
+                    attempts,
+                    message = %due.entity.message,
                 );
             }
-            Attempt::Again { .. } => return true,
         }
         // The partner has answered: it is the record that is tried again, never the message.
-        while let Err(error) = self.record(due.number, &attempt).await {
+        while let Err(error) = self.record(due.number, &outcome).await {
             tracing::error!(event = "delivery.not_stored", process = %self.pid, error = %error);
             if matches!(error, engine::StoreError::Closed) {
                 return false;
@@ -448,19 +473,19 @@ impl Worker {
     }
 
     /// Commits what became of a message.
-    async fn record(&self, number: u64, attempt: &Attempt) -> Result<(), engine::StoreError> {
+    async fn record(&self, number: u64, outcome: &Outcome) -> Result<(), engine::StoreError> {
         let (participant, pid) = (self.participant.clone(), self.pid.clone());
-        match attempt {
-            Attempt::Acknowledged(peer_pid) => {
+        match outcome {
+            Outcome::Acknowledged(peer_pid) => {
                 let peer_pid = peer_pid.clone();
                 let delivered = move |view: &dyn engine::View| {
                     outbox::delivered(view, &participant, &pid, number, peer_pid.as_ref())
                 };
                 self.node.commit(delivered).await
             }
-            Attempt::Final(failure) => {
+            Outcome::GivenUp(given_up) => {
                 let (context, fresh) = (Arc::clone(&self.node.context), self.node.fresh());
-                let failure = failure.clone();
+                let given_up = given_up.clone();
                 let refused = move |view: &dyn engine::View| {
                     let (participant, pid) = (&participant, &pid);
                     outbox::undeliverable(
@@ -470,12 +495,11 @@ impl Worker {
                         participant,
                         pid,
                         number,
-                        &failure,
+                        &given_up,
                     )
                 };
                 self.node.commit(refused).await
             }
-            Attempt::Again { .. } => Ok(()),
         }
     }
 

@@ -13,6 +13,7 @@ use protocol::{negotiation, transfer};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::dead_letters::DeadLetter;
 use crate::keys::ManagementKey;
 use crate::{Awaiting, Handling, Kind};
 
@@ -43,13 +44,14 @@ pub enum Entity {
     Head(Head),
     Witness(Witness),
     ManagementKey(ManagementKey),
+    DeadLetter(DeadLetter),
 }
 
 impl Entity {
     /// Whether the entity stays in memory. What is cold lives in the index and is loaded when a decision needs it.
     pub fn is_hot(&self) -> bool {
         match self {
-            Self::Dataset(_) => false,
+            Self::Dataset(_) | Self::DeadLetter(_) => false,
             Self::Negotiation(negotiation) => !negotiation.process.is_closed(),
             Self::Transfer(transfer) => !transfer.process.is_closed(),
             Self::PeerProcess(process) => !process.closed,
@@ -69,6 +71,7 @@ impl Entity {
                 | Kind::PeerProcess
                 | Kind::Agreement
                 | Kind::Pull
+                | Kind::DeadLetter
         )
     }
 }
@@ -839,7 +842,8 @@ into_entity!(
     Pull,
     Head,
     Witness,
-    ManagementKey
+    ManagementKey,
+    DeadLetter
 );
 
 impl From<Rules> for Entity {

@@ -1,6 +1,6 @@
 //! Keys: the names of the entities that make up the node's state.
 
-use protocol::id::{AgreementId, DatasetId, OfferId, ParticipantId, Pid};
+use protocol::id::{AgreementId, DatasetId, MessageId, OfferId, ParticipantId, Pid};
 use serde::{Deserialize, Serialize};
 
 /// The name of one entity. The order of keys is the order of snapshots and of the cold index.
@@ -43,6 +43,8 @@ pub enum Key {
     Duties(AgreementId),
     /// The agreements with a partner on a dataset under which a duty is overdue.
     Overdue(ParticipantId, DatasetId),
+    /// A message that we gave up on, by its id.
+    DeadLetter(MessageId),
 }
 
 /// The kind of an entity, for scans. Numbers are part of the stored format and never reused.
@@ -71,6 +73,7 @@ pub enum Kind {
     ManagementKey = 16,
     Duties = 17,
     Overdue = 18,
+    DeadLetter = 19,
 }
 
 /// Separates the parts of a composite key. Identifiers cannot contain it (`protocol::id`).
@@ -88,6 +91,7 @@ impl Key {
             Self::Agreement(_) => Kind::Agreement,
             Self::Duties(_) => Kind::Duties,
             Self::Overdue(..) => Kind::Overdue,
+            Self::DeadLetter(_) => Kind::DeadLetter,
             Self::Transfer(_) => Kind::Transfer,
             Self::PeerProcess(..) => Kind::PeerProcess,
             Self::Held(..) => Kind::Held,
@@ -117,6 +121,7 @@ impl Key {
             Self::Dataset(dataset) => part(dataset.as_str()),
             Self::Negotiation(pid) | Self::Transfer(pid) => part(pid.as_str()),
             Self::Agreement(agreement) | Self::Duties(agreement) => part(agreement.as_str()),
+            Self::DeadLetter(message) => part(message.as_str()),
             Self::PeerProcess(participant, pid) => {
                 part(participant.as_str());
                 part(pid.as_str());
@@ -175,6 +180,7 @@ impl Key {
             16 => Self::ManagementKey(part()?.to_owned()),
             17 => Self::Duties(part()?.parse().ok()?),
             18 => Self::Overdue(part()?.parse().ok()?, part()?.parse().ok()?),
+            19 => Self::DeadLetter(part()?.parse().ok()?),
             _ => return None,
         };
         // A key has one stored form only.

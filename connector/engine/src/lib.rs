@@ -10,6 +10,7 @@ pub mod catalog;
 pub mod context;
 pub mod data;
 pub mod datasets;
+pub mod dead_letters;
 pub mod deadline;
 pub mod duties;
 pub mod entity;

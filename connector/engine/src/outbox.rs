@@ -3,7 +3,9 @@
 use protocol::id::{ParticipantId, Pid};
 
 use crate::context::{self, Context, Fresh};
-use crate::entity::{Failure, Outbox, PartnerState, Subject};
+use crate::dead_letters::{self, GivenUp};
+use crate::entity::{Outbox, PartnerState, Subject};
+use crate::record::Write;
 use crate::{Decision, Key, Need, Position, View, negotiation, transfer};
 
 /// The partner acknowledged a message. `peer_pid` is the process id that its answer to a first message names.
@@ -28,7 +30,7 @@ pub fn delivered(
     Ok(Decision::commit(records, ()))
 }
 
-/// The partner refused a message for good, or its deadline passed.
+/// The partner refused a message for good, or its deadline passed: it becomes a dead letter.
 ///
 /// # Errors
 /// [`Need`] when an entity is not loaded.
@@ -39,17 +41,24 @@ pub fn undeliverable(
     participant: &ParticipantId,
     pid: &Pid,
     number: u64,
-    failure: &Failure,
+    given_up: &GivenUp,
 ) -> Result<Decision<()>, Need> {
     let Some(owed) = context::outbox(view, participant, pid, number)? else {
         return Ok(Decision::answer(()));
     };
-    let records = match owed.subject {
+    let failure = &given_up.failure;
+    let letter = dead_letters::of(view, &owed, participant, pid, number, given_up)?;
+    let mut records = match owed.subject {
         Subject::Negotiation => {
             negotiation::undeliverable(view, context, fresh, pid, number, failure)?
         }
         Subject::Transfer => transfer::undeliverable(view, context, fresh, pid, number, failure)?,
     };
+    // Where there is no record the message was withdrawn meanwhile.
+    if let (Some(record), Some(letter)) = (records.first_mut(), letter) {
+        let key = Key::DeadLetter(letter.owed.message.clone());
+        record.writes.push(Write { key, entity: Some(letter.into()) });
+    }
     Ok(Decision::commit(records, ()))
 }
 

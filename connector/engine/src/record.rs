@@ -148,6 +148,7 @@ pub enum RecordKind {
     TransferTerminated,
     MessageDelivered,
     MessageUndeliverable,
+    MessageRetried,
     RequestRefused,
     RequestsRefused,
     TransferGranted,

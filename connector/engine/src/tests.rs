@@ -3,6 +3,7 @@
 mod agreements;
 mod bargain;
 mod data;
+mod dead_letters;
 mod deadlines;
 mod duties;
 mod exchange;

@@ -7,6 +7,7 @@
 mod catalog;
 mod commands;
 mod corpus;
+mod deliveries;
 mod duties;
 mod evidence;
 mod exchange;

@@ -97,6 +97,9 @@ Interrupted, the same command continues where it was; `sekisho pulls cancel` end
     /// Transfers to and from partners.
     #[command(subcommand)]
     Transfer(Transfer),
+    /// Messages that were given up: a partner refused them for good, or did not take them in time.
+    #[command(subcommand)]
+    DeadLetter(DeadLetter),
     /// What happened to negotiations, agreements, their duties, transfers and pulls, as applications are told.
     #[command(after_long_help = "\
 Examples:
@@ -755,6 +758,21 @@ pub enum Side {
     Provider,
     /// We consume it.
     Consumer,
+}
+
+/// `dead-letter`.
+#[derive(Debug, Subcommand)]
+pub enum DeadLetter {
+    /// List them, the latest last.
+    List(Listing),
+    /// Send one once more. Only the end of a process can be told again; a process that lacks another message is over.
+    Retry {
+        /// The message's id.
+        id: String,
+        /// Why, for the journal.
+        #[arg(long)]
+        reason: String,
+    },
 }
 
 /// `events`.

@@ -25,6 +25,7 @@ use super::answer::ApiError;
 use super::approvals::{self, Approval};
 use super::caller::{READERS, READERS_AND_APPLICATIONS};
 use super::datasets::{self, DatasetSummary};
+use super::dead_letters::ShownDeadLetter;
 use super::negotiations::ShownNegotiation;
 use super::partners::PartnerSummary;
 use super::pulls::ShownPull;
@@ -49,6 +50,7 @@ pub(super) fn routes() -> Vec<Route> {
         of::<ShownPull>(List::Pulls, READERS_AND_APPLICATIONS),
         of::<DatasetSummary>(List::Datasets, READERS),
         of::<PartnerSummary>(List::Partners, READERS_AND_APPLICATIONS),
+        of::<ShownDeadLetter>(List::DeadLetters, READERS),
     ];
     lists.into_iter().flatten().collect()
 }
@@ -83,6 +85,7 @@ enum List {
     Pulls,
     Datasets,
     Partners,
+    DeadLetters,
 }
 
 /// The name, path and summary of a route.
@@ -132,6 +135,18 @@ impl List {
                 ("partners.list", "/v1/partners", "The partners that are registered, by name"),
                 ("partners.query", "/v1/partners/query", "Partners that match a filter"),
             ],
+            Self::DeadLetters => [
+                (
+                    "deadLetters.list",
+                    "/v1/dead-letters",
+                    "Messages that were given up, the latest first",
+                ),
+                (
+                    "deadLetters.query",
+                    "/v1/dead-letters/query",
+                    "Messages that were given up and match a filter",
+                ),
+            ],
         }
     }
 
@@ -151,6 +166,7 @@ impl List {
             Self::Pulls => &["partner", "participant", "step", "dataset", "purpose", "code"],
             Self::Datasets => &["state", "version", "media_type"],
             Self::Partners => &["state", "region"],
+            Self::DeadLetters => &["partner", "participant", "process", "message_type", "code"],
         }
     }
 
@@ -162,6 +178,7 @@ impl List {
             Self::Transfers => Some(Kind::Transfer),
             Self::Pulls => Some(Kind::Pull),
             Self::Datasets => Some(Kind::Dataset),
+            Self::DeadLetters => Some(Kind::DeadLetter),
             Self::Approvals | Self::Partners => None,
         }
     }
@@ -181,6 +198,7 @@ impl List {
             Self::Approvals => "deadline",
             Self::Datasets => "id",
             Self::Partners => "name",
+            Self::DeadLetters => "-given_up",
         }
     }
 }
@@ -347,6 +365,12 @@ impl Shower<'_> {
                 .sees(&found.participant, &found.dataset, found.purpose.as_deref())
                 .then(|| document(&ShownPull::of(self.node, found)))?,
             Entity::Dataset(found) => document(&DatasetSummary::of(found, self.rules.as_ref()?)),
+            // One whose process is not looked at is for those alone who see everything of its partner.
+            Entity::DeadLetter(found) => {
+                let whole = scope.datasets.is_none() && scope.purposes.is_none();
+                (whole && scope.has_partner(&found.participant))
+                    .then(|| document(&ShownDeadLetter::of(self.node, found)))?
+            }
             _ => None,
         }
     }

@@ -53,6 +53,8 @@ struct Status {
     partners: PartnerCounts,
     open: OpenCounts,
     outbox: OutboxStatus,
+    /// How many messages were given up; nothing while the index is rebuilt.
+    dead_letters: Option<u64>,
     certificates: CertificatesStatus,
     clock: ClockStatus,
     /// The hash of the rule set in force.
@@ -250,6 +252,7 @@ async fn report(call: Call) -> Result<Json<Status>, ApiError> {
             pulls: count(node, Kind::Pull).await?,
         },
         outbox: outbox(node).await?,
+        dead_letters: dead_letters(node).await?,
         certificates: certificates(node),
         clock: clock(site.as_deref()),
         rules: rules.hash.clone(),
@@ -363,6 +366,22 @@ async fn outbox(node: &Node) -> Result<OutboxStatus, ApiError> {
         OldestMessage { partner, age_seconds: age, given_up_at: deadline.to_string() }
     });
     Ok(OutboxStatus { waiting, oldest })
+}
+
+/// How many messages were given up.
+async fn dead_letters(node: &Node) -> Result<Option<u64>, ApiError> {
+    if !node.store.is_ready() {
+        return Ok(None);
+    }
+    let (mut count, mut after) = (0_u64, None);
+    loop {
+        let page = node.store.scan(Kind::DeadLetter, after.take(), SCAN_STEP).await?;
+        count = count.saturating_add(page.len() as u64);
+        if page.len() < SCAN_STEP {
+            return Ok(Some(count));
+        }
+        after = page.last().map(|(key, _)| key.clone());
+    }
 }
 
 fn certificates(node: &Node) -> CertificatesStatus {

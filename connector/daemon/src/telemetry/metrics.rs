@@ -20,6 +20,7 @@ pub struct Metrics {
     requests: Counter<u64>,
     request_seconds: Histogram<f64>,
     deliveries: Counter<u64>,
+    dead_letters: Counter<u64>,
     waiting: Gauge<u64>,
     data: Counter<u64>,
     streams: UpDownCounter<i64>,
@@ -53,6 +54,10 @@ impl Metrics {
                 "Time to answer a partner's request, data apart",
             ),
             deliveries: counter("sekisho_deliveries", "Attempts to deliver a message to a partner"),
+            dead_letters: counter(
+                "sekisho_dead_letters",
+                "Messages that were given up: refused for good, or not taken in time",
+            ),
             waiting: meter
                 .u64_gauge("sekisho_outbox_messages")
                 .with_description("Messages that wait for a partner")
@@ -94,6 +99,11 @@ impl Metrics {
     /// A message was attempted.
     pub fn delivery(&self, partner: &str, outcome: DeliveryOutcome) {
         self.deliveries.add(1, &[named(partner), outcome.into()]);
+    }
+
+    /// A message was given up.
+    pub fn dead_letter(&self, partner: &str) {
+        self.dead_letters.add(1, &[named(partner)]);
     }
 
     /// So many messages wait for a partner.

@@ -7,9 +7,10 @@ use serde_json::json;
 
 use super::pulls::{received, started};
 use super::world::*;
-use crate::entity::{ClockRefusal, Head, Overdue, Site};
+use crate::dead_letters::DeadLetter;
+use crate::entity::{ClockRefusal, Failure, Head, Outbox, Overdue, Site, Subject};
 use crate::keys::{ManagementKey, Role, Scope};
-use crate::{Entity, Key, Kind};
+use crate::{Entity, Key, Kind, Position};
 
 fn id() -> impl Strategy<Value = String> {
     "[ -~¡-퟿]{1,12}".prop_filter("a dot segment", |text| text != "." && text != "..")
@@ -39,6 +40,7 @@ fn key() -> impl Strategy<Value = Key> {
         id().prop_map(|a| Key::Witness(a.parse().unwrap())),
         id().prop_map(|a| Key::Duties(a.parse().unwrap())),
         two().prop_map(|(a, b)| Key::Overdue(a.parse().unwrap(), b.parse().unwrap())),
+        id().prop_map(|a| Key::DeadLetter(a.parse().unwrap())),
     ]
 }
 
@@ -100,6 +102,34 @@ fn entities() -> BTreeMap<String, Entity> {
         revoked: None,
     };
     all.insert("managementkey".to_owned(), key.into());
+    let owed = Outbox {
+        v: 1,
+        subject: Subject::Transfer,
+        message: "urn:uuid:1".parse().unwrap(),
+        url: "https://provider.example/dsp/transfers/1/termination".to_owned(),
+        token: None,
+        terminates: true,
+        queued: now,
+        deadline: now,
+    };
+    let letter = DeadLetter {
+        v: 1,
+        owed,
+        participant: PROVIDER.parse().unwrap(),
+        pid: "urn:uuid:2".parse().unwrap(),
+        message_type: "TransferTerminationMessage".to_owned(),
+        text: Position { frame: 4096, record: 2 },
+        given_up: now,
+        attempts: 3,
+        failure: Failure {
+            code: "undelivered".to_owned(),
+            reason: "not in time".to_owned(),
+            reference: None,
+            by_policy: false,
+        },
+        last_error: Some("connection refused".to_owned()),
+    };
+    all.insert("deadletter".to_owned(), letter.into());
     all.insert("duties".to_owned(), super::duties::stored().into());
     let overdue = Overdue { v: 1, agreements: ["urn:example:agreement".parse().unwrap()].into() };
     all.insert("overdue".to_owned(), overdue.into());
