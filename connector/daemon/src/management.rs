@@ -31,6 +31,7 @@ mod person;
 mod policies;
 mod pulls;
 mod route;
+pub(crate) mod shape;
 mod status;
 mod transfers;
 mod verify;

@@ -12,7 +12,8 @@ use engine::{Decider, Decision, Entity, Key, Kind, Store as _, StoreError};
 use policy::classify::classify;
 use policy::odrl::Policy;
 use protocol::id::{AgreementId, ParticipantId, Pid};
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::node::Node;
@@ -156,11 +157,70 @@ async fn each<T>(
     }
 }
 
-/// What data of a partner we hold, and what data of ours it holds, as JSON: `received` and `given`.
+/// What data of a partner we hold, and what data of ours it holds.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Holdings {
+    /// Data of the partner that came to us.
+    received: Vec<Received>,
+    /// Data of ours that the partner was granted.
+    given: Vec<Given>,
+}
+
+/// A dataset of a partner that came to us.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Received {
+    /// The pull that it came by.
+    pull: String,
+    dataset: String,
+    agreement: Option<String>,
+    /// The declared purpose.
+    purpose: Option<String>,
+    /// When all of it was here.
+    received: Option<String>,
+    /// The name that the provider gave the file.
+    file_name: Option<String>,
+    /// Bytes.
+    size: Option<u64>,
+    /// Hexadecimal.
+    sha256: Option<String>,
+    /// Whether the one who asked has taken it.
+    handed_over: bool,
+    /// What we have to do or may not do with it, clause by clause.
+    duties: Vec<String>,
+}
+
+/// A dataset of ours that a partner was granted.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Given {
+    /// Our process id of the transfer.
+    transfer: String,
+    dataset: String,
+    version: Option<String>,
+    agreement: String,
+    /// The declared purpose.
+    purpose: Option<String>,
+    /// When the transfer began.
+    granted: String,
+    /// The DSP state of the transfer.
+    state: Option<String>,
+    /// Bytes, at most.
+    served_bytes: Option<u64>,
+    /// Bytes of the whole.
+    size: Option<u64>,
+    /// Hexadecimal.
+    sha256: Option<String>,
+    /// What the partner has to do or may not do with it, clause by clause.
+    duties: Vec<String>,
+}
+
+/// What data of a partner we hold, and what data of ours it holds.
 ///
 /// # Errors
 /// When the store is closed, or its index is being rebuilt.
-pub async fn holdings(node: &Arc<Node>, participant: &ParticipantId) -> Result<Value, StoreError> {
+pub async fn holdings(
+    node: &Arc<Node>,
+    participant: &ParticipantId,
+) -> Result<Holdings, StoreError> {
     if !node.store.is_ready() {
         return Err(StoreError::Rebuilding);
     }
@@ -172,7 +232,7 @@ pub async fn holdings(node: &Arc<Node>, participant: &ParticipantId) -> Result<V
     let mut received = Vec::new();
     for (pull, transfer) in pulls {
         let transfer = read_transfer(node, transfer).await?;
-        received.push(received_json(node, &pull, transfer.as_ref()).await?);
+        received.push(of_pull(node, &pull, transfer.as_ref()).await?);
     }
     let granted = each(node, false, Kind::Transfer, |_, entity| match entity {
         Entity::Transfer(found) if found.participant == *participant && found.grant.is_some() => {
@@ -183,9 +243,9 @@ pub async fn holdings(node: &Arc<Node>, participant: &ParticipantId) -> Result<V
     .await?;
     let mut given = Vec::new();
     for transfer in granted {
-        given.push(given_json(node, &transfer).await?);
+        given.push(of_transfer(node, &transfer).await?);
     }
-    Ok(json!({ "received": received, "given": given }))
+    Ok(Holdings { received, given })
 }
 
 /// A pull whose bytes came, and the transfer they came by.
@@ -198,47 +258,47 @@ fn arrived(pull: &Pull) -> Option<(Pull, Pid)> {
     }
 }
 
-async fn received_json(
+async fn of_pull(
     node: &Arc<Node>,
     pull: &Pull,
     transfer: Option<&Transfer>,
-) -> Result<Value, StoreError> {
+) -> Result<Received, StoreError> {
     let agreement = agreement_of(node, transfer).await?;
     let (digests, file_name) = match &pull.step {
         PullStep::Received { digests, file_name, .. } => (Some(digests), Some(file_name)),
         PullStep::Delivered { digests, file_name, .. } => (digests.as_ref(), file_name.as_ref()),
         _ => (None, None),
     };
-    Ok(json!({
-        "pull": pull.id,
-        "dataset": pull.dataset,
-        "agreement": transfer.map(|transfer| &transfer.agreement),
-        "purpose": pull.purpose,
-        "received": pull.received.map(|when| when.to_string()),
-        "file_name": file_name,
-        "size": digests.map(|digests| digests.size),
-        "sha256": digests.map(|digests| &digests.sha256),
-        "handed_over": matches!(pull.step, PullStep::Delivered { .. }),
-        "duties": agreement.as_ref().map(duties).unwrap_or_default(),
-    }))
+    Ok(Received {
+        pull: pull.id.clone(),
+        dataset: pull.dataset.to_string(),
+        agreement: transfer.map(|transfer| transfer.agreement.to_string()),
+        purpose: pull.purpose.clone(),
+        received: pull.received.map(|when| when.to_string()),
+        file_name: file_name.cloned(),
+        size: digests.map(|digests| digests.size),
+        sha256: digests.map(|digests| digests.sha256.clone()),
+        handed_over: matches!(pull.step, PullStep::Delivered { .. }),
+        duties: agreement.as_ref().map(duties).unwrap_or_default(),
+    })
 }
 
-async fn given_json(node: &Arc<Node>, transfer: &Transfer) -> Result<Value, StoreError> {
+async fn of_transfer(node: &Arc<Node>, transfer: &Transfer) -> Result<Given, StoreError> {
     let agreement = agreement_of(node, Some(transfer)).await?;
     let grant = transfer.grant.as_ref();
-    Ok(json!({
-        "transfer": transfer.pid,
-        "dataset": transfer.dataset,
-        "version": grant.map(|grant| &grant.version),
-        "agreement": transfer.agreement,
-        "purpose": agreement.as_ref().and_then(|agreement| agreement.purpose.as_deref()),
-        "granted": transfer.created.to_string(),
-        "state": transfer.process.state().map(|state| state.on_wire().as_str()),
-        "served_bytes": grant.map(|grant| grant.served),
-        "size": grant.map(|grant| grant.digests.size),
-        "sha256": grant.map(|grant| &grant.digests.sha256),
-        "duties": agreement.as_ref().map(duties).unwrap_or_default(),
-    }))
+    Ok(Given {
+        transfer: transfer.pid.to_string(),
+        dataset: transfer.dataset.to_string(),
+        version: grant.map(|grant| grant.version.clone()),
+        agreement: transfer.agreement.to_string(),
+        purpose: agreement.as_ref().and_then(|agreement| agreement.purpose.clone()),
+        granted: transfer.created.to_string(),
+        state: transfer.process.state().map(|state| state.on_wire().as_str().to_owned()),
+        served_bytes: grant.map(|grant| grant.served),
+        size: grant.map(|grant| grant.digests.size),
+        sha256: grant.map(|grant| grant.digests.sha256.clone()),
+        duties: agreement.as_ref().map(duties).unwrap_or_default(),
+    })
 }
 
 async fn read_transfer(node: &Arc<Node>, pid: Pid) -> Result<Option<Transfer>, StoreError> {

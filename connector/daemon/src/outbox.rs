@@ -445,7 +445,9 @@ impl Worker {
                     _ => DeliveryOutcome::Refused,
                 };
                 self.node.metrics.delivery(&self.name(), outcome);
-                self.node.metrics.dead_letter(&self.name());
+                if !failure.by_policy {
+                    self.node.metrics.dead_letter(&self.name());
+                }
                 tracing::warn!(
                     event = "message.refused",
                     partner = self.name(),
@@ -453,7 +455,7 @@ impl Worker {
                     reason = failure.reason,
                     reference = failure.reference,
                     attempts,
-                    message = %due.entity.message,
+                    message_id = %due.entity.message,
                 );
             }
         }

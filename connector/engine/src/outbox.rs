@@ -30,7 +30,8 @@ pub fn delivered(
     Ok(Decision::commit(records, ()))
 }
 
-/// The partner refused a message for good, or its deadline passed: it becomes a dead letter.
+/// The partner refused a message for good, or its deadline passed: it becomes a dead letter, unless a policy of the partner
+/// refused what it asks for.
 ///
 /// # Errors
 /// [`Need`] when an entity is not loaded.
@@ -47,7 +48,11 @@ pub fn undeliverable(
         return Ok(Decision::answer(()));
     };
     let failure = &given_up.failure;
-    let letter = dead_letters::of(view, &owed, participant, pid, number, given_up)?;
+    // A policy's no is an answer: the process shows it.
+    let letter = match failure.by_policy {
+        true => None,
+        false => dead_letters::of(view, &owed, participant, pid, number, given_up)?,
+    };
     let mut records = match owed.subject {
         Subject::Negotiation => {
             negotiation::undeliverable(view, context, fresh, pid, number, failure)?

@@ -85,7 +85,7 @@ fn events_go_on_after_a_restart_exactly_where_the_reader_was() -> Result<()> {
 }
 
 /// Who may call what, beside administrators. A change here is a change of who may do what.
-const OTHERS: [(&str, &[&str]); 70] = [
+const OTHERS: [(&str, &[&str]); 74] = [
     ("agreements.end", POLICY),
     ("agreements.import", POLICY),
     ("agreements.list", READERS_AND_APPLICATIONS),
@@ -115,6 +115,7 @@ const OTHERS: [(&str, &[&str]); 70] = [
     ("deadLetters.retry", POLICY),
     ("duties.fulfil", POLICY),
     ("duties.list", READERS_AND_APPLICATIONS),
+    ("duties.query", READERS_AND_APPLICATIONS),
     ("events.follow", READERS_AND_APPLICATIONS),
     ("keys.create", NOBODY),
     ("keys.list", NOBODY),

@@ -1,6 +1,7 @@
 //! Negotiations that people decide, from either side.
 
 use anyhow::{Context as _, Result};
+use integration_tests::clocked::ClockedNode;
 use integration_tests::connector::text;
 use integration_tests::scene::Scene;
 use integration_tests::site::{COMMAND_LIMIT, Site};
@@ -103,6 +104,46 @@ fn what_a_person_denies_or_nobody_decides_ends_and_the_partner_learns_no_more() 
         assert_eq!(ended["failure"]["code"], "expired", "{ended}");
         let list = supplier.ask(&["approvals", "list"])?;
         assert_eq!(list["approvals"].as_array().map(Vec::len), Some(0));
+        Ok(())
+    })
+}
+
+#[test]
+fn what_nobody_decided_while_the_node_was_away_is_denied_when_it_is_back() -> Result<()> {
+    Scene::play(|scene| {
+        let plan = scene.plan("b").setting("processes", "approval_deadline_seconds", "3600");
+        let mut supplier = plan.make()?;
+        supplier.start()?;
+        let Pair { mut supplier, customer } = Pair::of(supplier, scene.site("a")?)?;
+        asked(scene, &supplier)?;
+        let begun = customer.ask(&["negotiation", "request", "b", "one"])?;
+        decide(&supplier, "approve", "REQUESTED")?;
+        decide(&supplier, "approve", "VERIFIED")?;
+        reaches(&customer, &text(&begun, "/id")?, "FINALIZED")?;
+        // A transfer under it waits for a decision, and so does another negotiation.
+        let pull = customer.begin(&["pull", "b", "one", "-o", word(&scene.file("got.txt"))?])?;
+        let transfer = wait::until("the transfer", LIMIT, || {
+            let list = supplier.ask(&["approvals", "list"])?;
+            Ok(list.pointer("/approvals/0").filter(|one| one["kind"] == "transfer").cloned())
+        })?;
+        let begun = customer.ask(&["negotiation", "request", "b", "one"])?;
+        let undecided = text(&begun, "/id")?;
+        reaches(&customer, &undecided, "REQUESTED")?;
+        supplier.stop()?;
+
+        let node = ClockedNode::start_later(&supplier, 2 * 3600)?;
+        let ended = reaches(&customer, &undecided, "TERMINATED")?;
+        assert_eq!(ended["failure"]["code"], "expired", "{ended}");
+        let outcome = pull.wait(COMMAND_LIMIT)?;
+        assert_ne!(outcome.code, Some(0), "{outcome:?}");
+        let shown = supplier.ask(&["transfer", "show", &text(&transfer, "/id")?])?;
+        assert_eq!(shown["state"], "TERMINATED", "{shown}");
+        let list = supplier.ask(&["approvals", "list"])?;
+        assert_eq!(list["approvals"].as_array().map(Vec::len), Some(0), "{list}");
+        // Who is late is told so, and decides nothing.
+        let late = ["approvals", "approve", &text(&transfer, "/id")?, "--reason", "yes"];
+        assert_ne!(supplier.run(&late)?.code, Some(0));
+        drop(node);
         Ok(())
     })
 }

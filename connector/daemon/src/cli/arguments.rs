@@ -671,6 +671,8 @@ pub enum Duty {
         /// Those that were done as well.
         #[arg(long)]
         all: bool,
+        #[command(flatten)]
+        listing: Listing,
     },
     /// Record that one was fulfilled.
     #[command(after_long_help = "\

@@ -5,13 +5,16 @@ use serde_json::{Value, json};
 use super::arguments::Duty;
 use super::client::{Client, path};
 use super::failure::Failure;
+use super::list::{self, Reading};
 use super::output::{Output, cell, rows, table};
 
 pub(super) async fn run(command: Duty, client: &Client, output: Output) -> Result<(), Failure> {
     match command {
-        Duty::List { all } => {
-            let open = ("open", Some((!all).to_string()));
-            let list = client.get(&path(&["v1", "duties"], &[open])).await?;
+        Duty::List { all, mut listing } => {
+            if !all {
+                listing.criteria.push("open=true".to_owned());
+            }
+            let list = list::fetch("duties", Reading::AsOrdered, &listing, client, output).await?;
             output.result(&list, |list| {
                 let members =
                     ["state", "deadline", "bearer", "partner", "clause", "agreement", "number"];

@@ -41,24 +41,27 @@ pub(super) async fn fetch(
     let criteria = listing.criteria.iter().map(|text| criterion(text));
     let filter = json!({ "and": criteria.collect::<Result<Vec<_>, _>>()? });
     let path = path(&["v1", name, "query"], &[]);
-    let (mut items, mut cursor) = (Vec::new(), Value::Null);
-    let total = loop {
+    let (mut items, mut cursor, mut total) = (Vec::new(), Value::Null, None);
+    loop {
         let wanted = listing.limit.saturating_sub(items.len()).min(PAGE);
         let query = json!({
             "filter": filter,
             "order": listing.order,
             "limit": wanted,
             "cursor": cursor,
+            "count": total.is_none(),
         });
         let mut page = client.post(&path, &query).await?;
         if let Some(Value::Array(more)) = page.get_mut("items").map(Value::take) {
             items.extend(more);
         }
         cursor = page.get_mut("next").map(Value::take).unwrap_or_default();
+        total = total.or(page.get("total").and_then(Value::as_u64));
         if cursor.is_null() || items.len() >= listing.limit {
-            break page.get("total").and_then(Value::as_u64).unwrap_or_default();
+            break;
         }
-    };
+    }
+    let total = total.unwrap_or_default();
     if !cursor.is_null() {
         output.note(&format!(
             "These are {} of {total}; `--limit` shows more, `--where` fewer.",

@@ -14,9 +14,11 @@ use serde_json::Value;
 use super::answer::ApiError;
 use super::caller::{POLICY, READERS_AND_APPLICATIONS};
 use super::duties;
+use super::duties::ShownDuty;
 use super::negotiations::Handled;
 use super::partners::unknown as unknown_partner;
 use super::route::{Call, Created, Json, Route};
+use super::shape::OdrlPolicy;
 use crate::node::Node;
 use crate::transfers;
 
@@ -124,7 +126,11 @@ async fn show(call: Call) -> Result<Json<AgreementWithDuties>, ApiError> {
     let found = call.node().commit(move |view| Ok(Decision::answer(view.entity(&key)?))).await?;
     match found.as_deref() {
         Some(Entity::Agreement(found))
-            if call.caller.scope.has(&found.participant, &found.dataset) =>
+            if call.caller.scope.sees(
+                &found.participant,
+                &found.dataset,
+                found.purpose.as_deref(),
+            ) =>
         {
             let duties = duties::of(call.node(), &found.id).await?;
             let agreement = WholeAgreement::of(call.node(), found);
@@ -189,6 +195,7 @@ struct WholeAgreement {
     #[serde(flatten)]
     agreement: ShownAgreement,
     /// The DSP Agreement (ODRL), as it was sent.
+    #[schemars(with = "OdrlPolicy")]
     terms: Value,
 }
 
@@ -197,7 +204,7 @@ struct WholeAgreement {
 struct AgreementWithDuties {
     #[serde(flatten)]
     agreement: WholeAgreement,
-    duties: Vec<Value>,
+    duties: Vec<ShownDuty>,
 }
 
 /// An agreement that was ended.

@@ -1,6 +1,7 @@
 //! Answers: JSON, errors that say what to do, and streams of events.
 
 use std::future::Future;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -287,9 +288,14 @@ const EVENTS_WAITING: usize = 32;
 /// The shortest time between two reports of progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Where the events of one stream go.
-#[derive(Debug, Clone)]
-pub(super) struct Events(mpsc::Sender<Bytes>);
+/// Where the events of one stream go: documents of one type, which is what the OpenAPI document says of the stream.
+pub(super) struct Events<T>(mpsc::Sender<Bytes>, PhantomData<fn(T)>);
+
+impl<T> Clone for Events<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone(), PhantomData)
+    }
+}
 
 /// Why a stream of events ends early.
 #[derive(Debug)]
@@ -306,29 +312,29 @@ impl<E: Into<ApiError>> From<E> for Stop {
     }
 }
 
-impl Events {
+impl<T: Serialize> Events<T> {
     /// Events that nobody reads, for work whose outcome alone is wanted.
     pub(super) fn unheard() -> Self {
         let (sender, mut receiver) = mpsc::channel(EVENTS_WAITING);
         // It ends with the last sender.
         tokio::spawn(async move { while receiver.recv().await.is_some() {} });
-        Self(sender)
+        Self(sender, PhantomData)
     }
 
     /// Sends an event; waits while the reader is slow.
     ///
     /// # Errors
     /// [`Stop::Gone`].
-    pub(super) async fn send(&self, event: &Value) -> Result<(), Stop> {
-        self.0.send(line(event)).await.map_err(|_| Stop::Gone)
+    pub(super) async fn send(&self, event: &T) -> Result<(), Stop> {
+        self.0.send(line(event)?).await.map_err(|_| Stop::Gone)
     }
 
     /// Sends an event that may be left out where the reader is slow. It never waits.
     ///
     /// # Errors
     /// [`Stop::Gone`].
-    pub(super) fn offer(&self, event: &Value) -> Result<(), Stop> {
-        match self.0.try_send(line(event)) {
+    pub(super) fn offer(&self, event: &T) -> Result<(), Stop> {
+        match self.0.try_send(line(event)?) {
             Err(mpsc::error::TrySendError::Closed(_)) => Err(Stop::Gone),
             Ok(()) | Err(mpsc::error::TrySendError::Full(_)) => Ok(()),
         }
@@ -345,10 +351,11 @@ impl Events {
     }
 }
 
-fn line(event: &Value) -> Bytes {
-    let mut line = event.to_string().into_bytes();
+fn line<T: Serialize>(event: &T) -> Result<Bytes, ApiError> {
+    let mut line = serde_json::to_vec(event)
+        .map_err(|error| ApiError::new(ErrorKind::Internal, error.to_string()))?;
     line.push(b'\n');
-    line.into()
+    Ok(line.into())
 }
 
 /// Where server-sent events go.
@@ -412,16 +419,15 @@ where
 /// An answer of events, one JSON object on each line. It ends with the work; an error is its last event.
 pub(super) fn stream<T, F, W>(work: F) -> Lines<T>
 where
-    F: FnOnce(Events) -> W,
+    F: FnOnce(Events<T>) -> W,
     W: Future<Output = Result<(), Stop>> + Send + 'static,
 {
     let (sender, receiver) = mpsc::channel(EVENTS_WAITING);
-    let events = Events(sender);
-    let work = work(events.clone());
+    let work = work(Events(sender.clone(), PhantomData));
     tokio::spawn(async move {
         if let Err(Stop::Failed(error)) = work.await {
             tracing::info!(event = "management.failed", kind = error.kind.name(), reason = %error);
-            let _ = events.send(&error.to_json()).await;
+            let _ = sender.send(format!("{}\n", error.to_json()).into()).await;
         }
     });
     Lines::new(streamed(receiver, "application/x-ndjson"))

@@ -62,6 +62,7 @@ pub(super) struct Approval {
     /// The agreement, of a transfer.
     agreement: Option<String>,
     /// The terms that would be agreed, or are (ODRL).
+    #[schemars(with = "Option<super::shape::OdrlPolicy>")]
     terms: Value,
     /// What approving would do.
     approving: Option<String>,

@@ -1,15 +1,19 @@
 //! The journal for people: pages of records, searches, and records as they are written.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use engine::{LogId, RecordKind, Store as _, TreeId};
+use engine::{Account, Category, LogId, RecordKind, Store as _, TreeId};
 use protocol::id::ParticipantId;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
 use store::StoredRecord;
 
 use super::answer::{self, ApiError, Events, Stop};
 use super::caller::READERS;
 use super::route::{Call, Json, Lines, Route};
+use super::shape::DspMessage;
 use super::{partners, status};
 use crate::node::Node;
 
@@ -59,8 +63,93 @@ impl Wanted {
     }
 }
 
+/// Records of the journal.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Records {
+    records: Vec<ShownRecord>,
+    /// Whether everything was looked at in which they could be; one request looks at a bounded number of records.
+    whole: bool,
+}
+
+/// A record as people read it. What it wrote is named, not shown.
+#[derive(Debug, Serialize, JsonSchema)]
+struct ShownRecord {
+    /// `site`, or the partner's short name.
+    log: String,
+    epoch: u32,
+    /// Its index in the log, from 0.
+    index: Option<u64>,
+    time: String,
+    /// What happened.
+    #[schemars(with = "String")]
+    kind: RecordKind,
+    /// `communication`, `service` or `processing`.
+    #[schemars(with = "String")]
+    category: Category,
+    #[schemars(with = "ShownAccount")]
+    account: Account,
+    /// What its leaf shows, by name; hexadecimal.
+    digests: BTreeMap<String, String>,
+    /// Where it is in the journal.
+    position: String,
+    /// The keys of the entities that it wrote.
+    writes: Vec<String>,
+    /// Where messages and persons are asked for.
+    #[serde(flatten)]
+    body: Option<ShownBody>,
+}
+
+/// Messages and persons.
+#[derive(Debug, Serialize, JsonSchema)]
+struct ShownBody {
+    /// Who acted.
+    person: Option<String>,
+    #[schemars(with = "Option<DspMessage>")]
+    message: Option<Value>,
+    /// Whether the record had a message or a person that is no longer there in the clear.
+    body_withheld: bool,
+}
+
+/// Who, where, why and how of a record: the form of [`Account`], which the engine stores.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase")]
+#[expect(dead_code, reason = "for the description alone")]
+struct ShownAccount {
+    /// The participant on whose behalf it happened.
+    participant: Option<String>,
+    /// The node or application that acted, such as a certificate's SHA-256.
+    node: Option<String>,
+    /// The listener, address or command through which it came.
+    #[schemars(rename = "where")]
+    place: Option<String>,
+    /// The agreement that it rests on.
+    agreement: Option<String>,
+    /// The SHA-256 of the policy that decided, hexadecimal.
+    policy: Option<String>,
+    /// The declared purpose.
+    purpose: Option<String>,
+    /// The reference that a refused party was given.
+    reference: Option<String>,
+    /// The full reason.
+    reason: Option<String>,
+    /// Further facts of this kind of record.
+    facts: Option<BTreeMap<String, Option<Fact>>>,
+}
+
+/// A fact of a record.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "for the description alone")]
+enum Fact {
+    Flag(bool),
+    Number(f64),
+    Text(String),
+    List(Vec<Fact>),
+    Members(BTreeMap<String, Fact>),
+}
+
 /// Records of one log or of all, the newest page by default, in the order in which they were written.
-async fn records(mut call: Call) -> Result<Json<Value>, ApiError> {
+async fn records(mut call: Call) -> Result<Json<Records>, ApiError> {
     let node = Arc::clone(call.node());
     let (node, query) = (&node, &mut call.query);
     let log = query.take::<String>("log")?.map(|name| log(node, &name)).transpose()?;
@@ -91,12 +180,12 @@ async fn records(mut call: Call) -> Result<Json<Value>, ApiError> {
         (_, None) => search.newest(trees).await?,
     };
     let whole = search.left > 0;
-    let listed: Vec<Value> = found.iter().map(|record| show(node, record, full)).collect();
-    Ok(Json(json!({ "records": listed, "whole": whole })))
+    let records = found.iter().map(|record| show(node, record, full)).collect();
+    Ok(Json(Records { records, whole }))
 }
 
 /// New records as they become durable, until nobody reads or the daemon stops.
-async fn tail(mut call: Call) -> Result<Lines<Value>, ApiError> {
+async fn tail(mut call: Call) -> Result<Lines<ShownRecord>, ApiError> {
     let node = Arc::clone(call.node());
     let log = call.query.take::<String>("log")?.map(|name| log(&node, &name)).transpose()?;
     let full = call.query.flag("full");
@@ -107,7 +196,7 @@ async fn follow(
     node: Arc<Node>,
     log: Option<LogId>,
     full: bool,
-    events: Events,
+    events: Events<ShownRecord>,
 ) -> Result<(), Stop> {
     let durable = *node.store.durable().borrow();
     let mut tail = node.store.tail(durable);
@@ -226,25 +315,24 @@ fn record_kind(name: &str) -> Result<RecordKind, ApiError> {
     })
 }
 
-/// A record as people read it. What it wrote is named, not shown; messages and persons only where they are asked for.
-fn show(node: &Node, record: &StoredRecord, full: bool) -> Value {
-    let mut shown = json!({
-        "log": status::name(node, &record.tree.log),
-        "epoch": record.tree.epoch,
-        "index": record.index,
-        "time": record.time.to_string(),
-        "kind": record.kind,
-        "category": record.category,
-        "account": record.account,
-        "digests": record.digests,
-        "position": record.position.to_string(),
-        "writes": record.writes.iter().map(|write| write.key.to_string()).collect::<Vec<_>>(),
-    });
-    if let (true, Value::Object(members)) = (full, &mut shown) {
+/// A record as people read it; messages and persons only where they are asked for.
+fn show(node: &Node, record: &StoredRecord, full: bool) -> ShownRecord {
+    let body = || {
         let body = record.body.clone().unwrap_or_default();
-        members.insert("person".to_owned(), json!(body.person));
-        members.insert("message".to_owned(), json!(body.message));
-        members.insert("body_withheld".to_owned(), json!(record.body_withheld));
+        let body_withheld = record.body_withheld;
+        ShownBody { person: body.person, message: body.message, body_withheld }
+    };
+    ShownRecord {
+        log: status::name(node, &record.tree.log),
+        epoch: record.tree.epoch,
+        index: record.index,
+        time: record.time.to_string(),
+        kind: record.kind,
+        category: record.category,
+        account: record.account.clone(),
+        digests: record.digests.clone(),
+        position: record.position.to_string(),
+        writes: record.writes.iter().map(|write| write.key.to_string()).collect(),
+        body: full.then(body),
     }
-    shown
 }

@@ -2,9 +2,13 @@
 
 use engine::keys::{Role, Scope};
 use engine::{Decision, Entity, Key};
+use policy::odrl::Policy;
+use policy::terms::named_purposes;
 use protocol::id::{AgreementId, DatasetId, ParticipantId};
+use serde_json::Value;
 
 use super::answer::{ApiError, ErrorKind};
+use super::partners;
 use crate::node::Node;
 
 /// Roles that read what belongs to the site as a whole.
@@ -34,6 +38,17 @@ impl Caller {
         Self { person, role: Role::Administrator, scope: Scope::default() }
     }
 
+    /// A registered partner by its short name or participant id. One that is not within the scope is unknown to the caller, in
+    /// the same words.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`].
+    pub(super) fn partner(&self, node: &Node, name: &str) -> Result<ParticipantId, ApiError> {
+        node.partner_id(name)
+            .filter(|participant| self.scope.has_partner(participant))
+            .ok_or_else(|| partners::unknown(name))
+    }
+
     /// Refuses what is not within the scope.
     ///
     /// # Errors
@@ -60,6 +75,43 @@ impl Caller {
         Err(ApiError::new(ErrorKind::Forbidden, format!("this key is not for {what}")).help(
             "`sekisho key list` shows what a key is for; an administrator makes one with another scope",
         ))
+    }
+}
+
+impl Caller {
+    /// Refuses terms that an application may not give: as provider any of its own, since what is offered to whom is for those
+    /// to say who decide about policies; as consumer those that name a purpose out of its scope.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Forbidden`].
+    pub(super) fn check_terms(
+        &self,
+        terms: Option<&Value>,
+        as_provider: bool,
+    ) -> Result<(), ApiError> {
+        let Some(terms) = terms.filter(|_| self.role == Role::Application) else { return Ok(()) };
+        if as_provider {
+            let text =
+                "this key may offer and agree to what policies publish, and to no terms of its own";
+            return Err(ApiError::new(ErrorKind::Forbidden, text).help(
+                "leave `terms` out; a key with the role policy-administrator may give them",
+            ));
+        }
+        // What cannot be read is refused by the decision, with the reason.
+        let named = Policy::from_json(terms).map(|terms| named_purposes(&terms));
+        match named
+            .unwrap_or_default()
+            .iter()
+            .find(|named| !self.scope.has_purpose(Some(named.as_str())))
+        {
+            Some(purpose) => {
+                let text =
+                    format!("this key is not for the purpose `{purpose}`, which the terms name");
+                Err(ApiError::new(ErrorKind::Forbidden, text)
+                    .help("`sekisho key list` shows what a key is for"))
+            }
+            None => Ok(()),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use engine::keys::Scope;
 use http::{HeaderValue, Method, StatusCode};
 use policy::explain::{Language, plain};
 use policy::odrl::Policy;
@@ -12,8 +13,8 @@ use protocol::id::{CatalogId, ParticipantId};
 use protocol::message::{self, Catalog, CatalogOffer, CatalogRequestMessage, Dataset};
 use protocol::path::Endpoint;
 use schemars::JsonSchema;
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use url::Url;
 
 use super::answer::{ApiError, ErrorKind};
@@ -60,13 +61,9 @@ struct CatalogQuestion {
 
 /// Asks a partner for its catalog, page by page. Whether the partner filters or not, what is shown was looked at here too, so
 /// that a filter means the same with every partner.
-async fn ask(call: Call, wanted: CatalogQuestion) -> Result<Json<Value>, ApiError> {
+async fn ask(call: Call, wanted: CatalogQuestion) -> Result<Json<PartnerCatalog>, ApiError> {
     let (node, scope) = (call.node(), &call.caller.scope);
-    let unknown = || partners::unknown(&wanted.partner);
-    let participant = node
-        .partner_id(&wanted.partner)
-        .filter(|participant| scope.has_partner(participant))
-        .ok_or_else(unknown)?;
+    let participant = call.caller.partner(node, &wanted.partner)?;
     let search = Search {
         participant: &participant,
         is_allowed: &|dataset| scope.has(&participant, &dataset.id),
@@ -96,15 +93,14 @@ async fn ask(call: Call, wanted: CatalogQuestion) -> Result<Json<Value>, ApiErro
     let has_more = found.datasets.len() > limit || pages.next.is_some();
     found.datasets.truncate(limit);
     for catalog in &mut found.catalogs {
-        catalog.name_partner(node);
+        catalog.name_partner(node, scope);
     }
-    let catalogs: Vec<Value> = found.catalogs.iter().map(Nested::to_json).collect();
-    Ok(Json(json!({
-        "participant": participant,
-        "datasets": found.datasets,
-        "catalogs": catalogs,
-        "more": has_more,
-    })))
+    Ok(Json(PartnerCatalog {
+        participant: participant.to_string(),
+        datasets: found.datasets,
+        catalogs: found.catalogs,
+        more: has_more,
+    }))
 }
 
 /// The pages of a partner's catalog.
@@ -210,16 +206,57 @@ struct Search<'a> {
 /// What was found.
 #[derive(Debug, Default)]
 struct Found {
-    datasets: Vec<Value>,
+    datasets: Vec<OfferedDataset>,
     catalogs: Vec<Nested>,
 }
 
+/// What a partner offers us.
+#[derive(Debug, Serialize, JsonSchema)]
+struct PartnerCatalog {
+    /// The partner.
+    participant: String,
+    datasets: Vec<OfferedDataset>,
+    /// The catalogs within the partner's.
+    catalogs: Vec<Nested>,
+    /// Whether there are more datasets than are shown.
+    more: bool,
+}
+
+/// A dataset of a partner's catalog.
+#[derive(Debug, Serialize, JsonSchema)]
+struct OfferedDataset {
+    id: String,
+    title: Option<String>,
+    description: Option<String>,
+    version: Option<String>,
+    tags: Vec<String>,
+    media_type: Option<String>,
+    /// Bytes.
+    size: Option<u64>,
+    offers: Vec<ShownOffer>,
+    /// The catalog within the partner's in which it is.
+    catalog: Option<String>,
+}
+
+/// An offer, and what it means.
+#[derive(Debug, Serialize, JsonSchema)]
+struct ShownOffer {
+    id: String,
+    /// Its policy, a line for each clause.
+    policy: Vec<String>,
+    /// The purposes that it names.
+    purposes: Vec<String>,
+}
+
 /// A catalog within a catalog.
-#[derive(Debug)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Nested {
+    #[schemars(with = "String")]
     id: CatalogId,
     title: Option<String>,
     /// Whose it is, where it is not the partner's.
+    #[serde(rename = "participant")]
+    #[schemars(with = "Option<String>")]
     other: Option<ParticipantId>,
     /// Under which name that one is a partner of ours.
     partner: Option<String>,
@@ -227,20 +264,11 @@ struct Nested {
 }
 
 impl Nested {
-    fn name_partner(&mut self, node: &Node) {
+    fn name_partner(&mut self, node: &Node, scope: &Scope) {
         let registry = node.registry();
-        let partner = self.other.as_ref().and_then(|other| registry.by_participant(other));
+        let other = self.other.as_ref().filter(|other| scope.has_partner(other));
+        let partner = other.and_then(|other| registry.by_participant(other));
         self.partner = partner.map(|partner| partner.name().to_owned());
-    }
-
-    fn to_json(&self) -> Value {
-        json!({
-            "id": self.id,
-            "title": self.title,
-            "participant": self.other,
-            "partner": self.partner,
-            "endpoint": self.endpoint,
-        })
     }
 }
 
@@ -274,12 +302,8 @@ impl Search<'_> {
         found: &mut Found,
     ) {
         let allowed = catalog.datasets.iter().filter(|dataset| (self.is_allowed)(dataset));
-        for mut shown in allowed.map(dataset).filter(|dataset| self.is_found(dataset)) {
-            if let Value::Object(members) = &mut shown {
-                members.insert("catalog".to_owned(), json!(within));
-            }
-            found.datasets.push(shown);
-        }
+        let shown = allowed.map(|one| dataset(one, within));
+        found.datasets.extend(shown.filter(|dataset| self.is_found(dataset)));
         if depth == NESTING_MAX {
             return;
         }
@@ -299,20 +323,18 @@ impl Search<'_> {
         }
     }
 
-    fn is_found(&self, dataset: &Value) -> bool {
-        let tags = || dataset.get("tags").and_then(Value::as_array).into_iter().flatten();
-        let tags = || tags().filter_map(Value::as_str);
-        let text = ["id", "title", "description"]
+    fn is_found(&self, dataset: &OfferedDataset) -> bool {
+        let text = [Some(&dataset.id), dataset.title.as_ref(), dataset.description.as_ref()]
             .into_iter()
-            .filter_map(|member| dataset.get(member).and_then(Value::as_str))
-            .chain(tags())
-            .map(str::to_lowercase)
+            .flatten()
+            .chain(&dataset.tags)
+            .map(|text| text.to_lowercase())
             .collect::<Vec<_>>();
         self.words.iter().all(|word| text.iter().any(|text| text.contains(word)))
-            && (self.tags.is_empty() || tags().any(|tag| self.tags.iter().any(|one| one == tag)))
-            && self.media_type.is_none_or(|media_type| {
-                dataset.get("media_type").and_then(Value::as_str) == Some(media_type)
-            })
+            && (self.tags.is_empty() || dataset.tags.iter().any(|tag| self.tags.contains(tag)))
+            && self
+                .media_type
+                .is_none_or(|media_type| dataset.media_type.as_deref() == Some(media_type))
     }
 }
 
@@ -320,7 +342,7 @@ const TITLES: [&str; 3] = ["dct:title", "title", "http://purl.org/dc/terms/title
 const KEYWORDS: [&str; 3] = ["dcat:keyword", "keyword", "http://www.w3.org/ns/dcat#keyword"];
 
 /// One dataset as the command line shows it. Other connectors write the vocabulary's names with other prefixes.
-fn dataset(dataset: &Dataset) -> Value {
+fn dataset(dataset: &Dataset, catalog: Option<&str>) -> OfferedDataset {
     let of_dataset =
         |names: &[&str]| names.iter().find_map(|name| dataset.properties.get(*name)).and_then(text);
     let of_distribution = |names: &[&str]| {
@@ -335,43 +357,31 @@ fn dataset(dataset: &Dataset) -> Value {
     let media_type = ["dcat:mediaType", "mediaType", "http://www.w3.org/ns/dcat#mediaType"];
     let of_distributions =
         dataset.distributions.iter().flat_map(|distribution| &distribution.offers);
-    let mut shown = Map::new();
-    let mut put = |name: &str, value: Value| shown.insert(name.to_owned(), value);
-    put("id", json!(dataset.id));
-    put("title", json!(of_dataset(&TITLES)));
-    put(
-        "description",
-        json!(of_dataset(&[
-            "dct:description",
-            "description",
-            "http://purl.org/dc/terms/description"
-        ])),
-    );
-    put(
-        "version",
-        json!(of_dataset(&["dcat:version", "version", "http://www.w3.org/ns/dcat#version"])),
-    );
+    let description = ["dct:description", "description", "http://purl.org/dc/terms/description"];
+    let version = ["dcat:version", "version", "http://www.w3.org/ns/dcat#version"];
     let tags = KEYWORDS.iter().find_map(|name| dataset.properties.get(*name));
-    put("tags", json!(tags.map(texts).unwrap_or_default()));
-    put("media_type", json!(of_distribution(&media_type)));
-    put("size", json!(of_distribution(&size).and_then(|size| size.parse::<u64>().ok())));
-    put("offers", dataset.offers.iter().chain(of_distributions).map(offer).collect());
-    Value::Object(shown)
+    OfferedDataset {
+        id: dataset.id.to_string(),
+        title: of_dataset(&TITLES),
+        description: of_dataset(&description),
+        version: of_dataset(&version),
+        tags: tags.map(texts).unwrap_or_default(),
+        media_type: of_distribution(&media_type),
+        size: of_distribution(&size).and_then(|size| size.parse().ok()),
+        offers: dataset.offers.iter().chain(of_distributions).map(offer).collect(),
+        catalog: catalog.map(str::to_owned),
+    }
 }
 
-fn offer(offer: &CatalogOffer) -> Value {
-    match Policy::from_json(offer.document()) {
-        Ok(policy) => json!({
-            "id": offer.id(),
-            "policy": plain(&policy, Language::English).lines().collect::<Vec<_>>(),
-            "purposes": named_purposes(&policy),
-        }),
-        Err(error) => json!({
-            "id": offer.id(),
-            "policy": [format!("this policy cannot be understood: {error}")],
-            "purposes": [],
-        }),
-    }
+fn offer(offer: &CatalogOffer) -> ShownOffer {
+    let (policy, purposes) = match Policy::from_json(offer.document()) {
+        Ok(policy) => (
+            plain(&policy, Language::English).lines().map(str::to_owned).collect(),
+            named_purposes(&policy),
+        ),
+        Err(error) => (vec![format!("this policy cannot be understood: {error}")], Vec::new()),
+    };
+    ShownOffer { id: offer.id().to_string(), policy, purposes }
 }
 
 /// The texts of a property that may have several values.

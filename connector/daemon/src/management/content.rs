@@ -11,7 +11,8 @@ use http_body_util::{BodyExt as _, StreamBody};
 use http_range_header::{
     EndPosition, StartPosition, SyntacticallyCorrectRange, parse_range_header,
 };
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::io::ReaderStream;
 
@@ -19,8 +20,9 @@ use super::answer::{ApiError, ErrorKind};
 use super::caller::APPLICATIONS;
 use super::input::Nothing;
 use super::pulls::{lost, not_received, visible};
-use super::route::{Bytes, Call, Json, Route};
-use crate::net::{Body, BodyFailure, empty, full};
+use super::route::{Bytes, Call, Json, Route, Verbatim};
+use super::shape::ProvenanceBundle;
+use crate::net::{Body, BodyFailure, full};
 use crate::node::Node;
 use crate::objects::PullName;
 
@@ -77,7 +79,7 @@ pub(super) async fn open(
     let range = match range(headers, digests) {
         Asked::Whole => 0..digests.size,
         Asked::Part(range) => range,
-        Asked::Unsatisfiable => return Ok(unsatisfiable(digests.size)),
+        Asked::Unsatisfiable => return Ok(unsatisfiable(headers, digests.size)),
     };
     let unreadable = |error: std::io::Error| {
         let text = format!("`{}` cannot be read: {error}", received.path.display());
@@ -107,7 +109,7 @@ pub(super) async fn open(
 }
 
 /// The evidence, as `FILE.prov` holds it.
-async fn provenance(call: Call) -> Result<Bytes, ApiError> {
+async fn provenance(call: Call) -> Result<Verbatim<ProvenanceBundle>, ApiError> {
     let (node, id) = (call.node(), call.segment("id"));
     // The id names a file: only what is a pull's name may.
     pull_name(id)?;
@@ -129,11 +131,18 @@ async fn provenance(call: Call) -> Result<Bytes, ApiError> {
     response
         .headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Ok(Bytes(response))
+    Ok(Verbatim::new(response))
+}
+
+/// A pull whose bytes were taken.
+#[derive(Debug, Serialize, JsonSchema)]
+struct HandedOver {
+    /// The pull.
+    delivered: String,
 }
 
 /// The command line has everything: what is here goes.
-async fn delivered(call: Call, _: Nothing) -> Result<Json<Value>, ApiError> {
+async fn delivered(call: Call, _: Nothing) -> Result<Json<HandedOver>, ApiError> {
     let (node, id) = (call.node(), call.segment("id"));
     let pull = visible(&call, id).await?;
     if !matches!(pull.step, PullStep::Received { .. } | PullStep::Delivered { .. }) {
@@ -143,7 +152,7 @@ async fn delivered(call: Call, _: Nothing) -> Result<Json<Value>, ApiError> {
     let (fresh, asked) = (node.fresh(), id.to_owned());
     node.decide(move |view| engine::pull::delivered(view, &fresh, &asked)).await?;
     node.objects.discard(&name)?;
-    Ok(Json(json!({ "delivered": id })))
+    Ok(Json(HandedOver { delivered: id.to_owned() }))
 }
 
 fn pull_name(id: &str) -> Result<PullName, ApiError> {
@@ -217,9 +226,14 @@ fn range(headers: &HeaderMap, digests: &Digests) -> Asked {
     if start < end { Asked::Part(start..end) } else { Asked::Unsatisfiable }
 }
 
-fn unsatisfiable(size: u64) -> Response<Body> {
-    let mut response = Response::new(empty());
-    *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
+fn unsatisfiable(headers: &HeaderMap, size: u64) -> Response<Body> {
+    let asked = headers.get(header::RANGE).and_then(|value| value.to_str().ok());
+    let text =
+        format!("`{}` begins beyond the end: there are {size} bytes", asked.unwrap_or_default());
+    let mut response = ApiError::invalid(text)
+        .help("leave `Range` out for the whole")
+        .status(StatusCode::RANGE_NOT_SATISFIABLE)
+        .into_response();
     if let Ok(value) = HeaderValue::try_from(format!("bytes */{size}")) {
         response.headers_mut().insert(header::CONTENT_RANGE, value);
     }

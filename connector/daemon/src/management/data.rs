@@ -10,15 +10,15 @@ use base64::prelude::BASE64_STANDARD;
 use engine::entity::{Digests, Pull, PullStep};
 use engine::{Decision, Entity, Key};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use protocol::id::DatasetId;
+use protocol::id::{DatasetId, Pid};
 use serde_json::json;
 
 use super::answer::{ApiError, ErrorKind};
 use super::caller::APPLICATIONS;
 use super::content::etag;
 use super::pulls::ShownPull;
-use super::route::{Bytes, Call, Route};
-use super::{content, datasets, partners, pulls};
+use super::route::{BytesOr, Call, Route};
+use super::{content, datasets, pulls};
 use crate::net::{Body, empty};
 use crate::node::Node;
 use crate::wire;
@@ -44,13 +44,13 @@ pub(super) fn routes() -> Vec<Route> {
     ]
 }
 
-async fn get(mut call: Call) -> Result<Bytes, ApiError> {
+async fn get(mut call: Call) -> Result<BytesOr<ShownPull>, ApiError> {
     let node = Arc::clone(call.node());
     let (partner, dataset) = (call.segment("partner").to_owned(), call.segment("dataset"));
     let dataset: DatasetId = datasets::dataset_id(dataset)?;
     let purpose = call.query.take::<String>("purpose")?;
     let wait_seconds = call.query.take::<u64>("wait_seconds")?.unwrap_or(WAIT_SECONDS);
-    let participant = node.partner_id(&partner).ok_or_else(|| partners::unknown(&partner))?;
+    let participant = call.caller.partner(&node, &partner)?;
     call.caller.check(&participant, &dataset, purpose.as_deref())?;
     let active = node.registry().by_participant(&participant).is_some_and(|file| file.is_active());
     if !active {
@@ -60,22 +60,25 @@ async fn get(mut call: Call) -> Result<Bytes, ApiError> {
     let at_once = prefers_async(call.headers());
     let pull = pulls::obtain(&node, wanted, participant, &call.person(), at_once).await?;
     let PullStep::Received { transfer, digests, file_name } = &pull.step else {
-        return Ok(Bytes(begun(&node, &pull)));
+        return Ok(BytesOr::new(begun(&node, &pull)));
     };
-    check_agreement(&node, transfer).await?;
+    check_agreement(&node, &pull.id, transfer).await?;
     if has_same(call.headers(), digests) {
         let mut response = Response::new(empty());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         describe(&mut response, &pull, digests, file_name);
-        return Ok(Bytes(response));
+        return Ok(BytesOr::new(response));
     }
     let mut response = content::open(&node, &pull.id, digests, call.headers()).await?;
-    describe(&mut response, &pull, digests, file_name);
-    Ok(Bytes(response))
+    // A range that is refused is answered by an error: that is not the bytes.
+    if response.status().is_success() {
+        describe(&mut response, &pull, digests, file_name);
+    }
+    Ok(BytesOr::new(response))
 }
 
 /// Refuses what was received under an agreement that has ended since: the copy is not to be used any more.
-async fn check_agreement(node: &Node, transfer: &protocol::id::Pid) -> Result<(), ApiError> {
+async fn check_agreement(node: &Node, pull: &str, transfer: &Pid) -> Result<(), ApiError> {
     let key = Key::Transfer(transfer.clone());
     let ended = node
         .commit(move |view| {
@@ -97,7 +100,7 @@ async fn check_agreement(node: &Node, transfer: &protocol::id::Pid) -> Result<()
             ErrorKind::Policy,
             format!("the agreement under which this was received is over; {why}"),
         )
-        .help("let go of the copy with `POST /v1/pulls/{id}/delivered`; the next call asks for a new agreement")),
+        .help(format!("let go of the copy with `POST /v1/pulls/{pull}/delivered`; the next call asks for a new agreement"))),
     }
 }
 

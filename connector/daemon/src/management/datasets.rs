@@ -14,7 +14,6 @@ use jiff::Timestamp;
 use protocol::id::DatasetId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 use super::answer::{self, ApiError, ErrorKind, Events, Stop, Throttle};
 use super::caller::{POLICY, READERS};
@@ -109,8 +108,23 @@ async fn preview(call: Call, publication: Publication) -> Result<Json<Audience>,
     }))
 }
 
+/// What happens while a file is published.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Publishing {
+    /// Bytes were read.
+    Progress {
+        /// How many.
+        done: u64,
+        /// How many there are.
+        total: u64,
+    },
+    /// It is published. The last event.
+    Dataset(Box<ShownDataset>),
+}
+
 /// Publishes a file; tells how far the reading is.
-async fn publish(call: Call, publication: Publication) -> Result<Lines<Value>, ApiError> {
+async fn publish(call: Call, publication: Publication) -> Result<Lines<Publishing>, ApiError> {
     let (node, person) = (call.node(), call.person());
     let rules = rules(node).await?;
     publication.check(node, &rules)?;
@@ -123,7 +137,7 @@ async fn work(
     publication: Publication,
     person: String,
     rules: Arc<Rules>,
-    events: Events,
+    events: Events<Publishing>,
 ) -> Result<(), Stop> {
     let placement = if publication.in_place { Placement::InPlace } else { Placement::Stored };
     let total = tokio::fs::metadata(&publication.path).await.map_or(0, |file| file.len());
@@ -131,7 +145,7 @@ async fn work(
     let progress = move |done: u64| {
         if throttle.is_due() {
             // What cannot be told is only progress.
-            let _ = told.offer(&json!({ "progress": { "done": done, "total": total } }));
+            let _ = told.offer(&Publishing::Progress { done, total });
         }
         // Who asked for it went away before it was done: nothing is published behind their back.
         if told.is_gone() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -144,7 +158,7 @@ async fn work(
         .await?;
     // INVARIANT: the object was claimed until here, so no sweep took it before the dataset referred to it.
     drop(published.claim);
-    events.send(&json!({ "dataset": ShownDataset::of(&committed, &rules) })).await
+    events.send(&Publishing::Dataset(Box::new(ShownDataset::of(&committed, &rules)))).await
 }
 
 /// Withdraws a dataset: it is no longer offered, and running transfers of it are cut by the commit.

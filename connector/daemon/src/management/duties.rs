@@ -1,27 +1,21 @@
-//! Duties of agreements: listed, and recorded as fulfilled.
+//! Duties of agreements: shown, and recorded as fulfilled. `list` lists them.
 
 use std::collections::BTreeMap;
 
 use engine::entity::{Duties, Duty, ObligationState, Side};
-use engine::{Decider, Entity, Key, Kind};
+use engine::{Decider, Entity, Key};
 use protocol::id::AgreementId;
 use schemars::JsonSchema;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 
-use super::answer::ApiError;
-use super::caller::{POLICY, READERS_AND_APPLICATIONS};
+use super::agreements::OurSide;
+use super::answer::{ApiError, ErrorKind};
+use super::caller::POLICY;
 use super::route::{Call, Json, Route};
 use crate::node::Node;
 
-/// How many entities are read at once.
-const SCAN_STEP: usize = 256;
-
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        Route::get("duties.list", "/v1/duties", "The duties of agreements, by deadline", list)
-            .for_roles(READERS_AND_APPLICATIONS)
-            .query::<bool>("open", "only those that still have to be done"),
         Route::post(
             "duties.fulfil",
             "/v1/agreements/{id}/duties/{number}/fulfil",
@@ -43,34 +37,92 @@ struct Fulfilled {
     facts: BTreeMap<String, String>,
 }
 
-async fn list(mut call: Call) -> Result<Json<Value>, ApiError> {
-    let open = call.query.take::<bool>("open")?.unwrap_or(false);
-    let (node, scope) = (call.node(), call.caller.scope.clone());
-    let mut found = Vec::new();
-    let mut after = None;
-    loop {
-        let page = node.store.scan_hot(Kind::Duties, after.take(), SCAN_STEP).await?;
-        for (_, entity) in &page {
-            let Entity::Duties(duties) = entity.as_ref() else { continue };
-            for duty in &duties.list {
-                let done = duty.state == ObligationState::Fulfilled;
-                if !(open && done) && scope.has(&duties.participant, &duties.dataset) {
-                    found.push((duty.deadline, shown(node, duties, duty)));
-                }
-            }
-        }
-        if page.len() < SCAN_STEP {
-            break;
-        }
-        after = page.last().map(|(key, _)| key.clone());
-    }
-    // Those without a deadline come last.
-    found.sort_by_key(|(deadline, _)| (deadline.is_none(), *deadline));
-    let listed: Vec<Value> = found.into_iter().map(|(_, shown)| shown).collect();
-    Ok(Json(json!({ "duties": listed })))
+/// A duty of an agreement.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct ShownDuty {
+    /// The agreement's id, `#` and the number.
+    id: String,
+    agreement: String,
+    dataset: String,
+    /// Its number within the agreement, from 1.
+    number: u32,
+    /// The other party's short name.
+    partner: String,
+    /// The other party.
+    participant: String,
+    /// Its place in the policy, such as `obligation 1`.
+    place: String,
+    /// In the short form of policy files.
+    clause: String,
+    actions: Vec<String>,
+    /// Who must do it.
+    bearer: OurSide,
+    /// Whether it must be done before a permission holds.
+    before_use: bool,
+    /// Until when.
+    deadline: Option<String>,
+    /// `not-set`, `fulfilled` or `violated`.
+    #[schemars(with = "String")]
+    state: ObligationState,
+    /// Whether it still has to be done.
+    open: bool,
+    /// When it was found not to have been done in time.
+    violated: Option<String>,
+    /// Whether new transfers are refused because of it.
+    blocks_transfers: bool,
+    fulfilled: Option<ShownFulfilment>,
 }
 
-async fn fulfil(call: Call, fulfilled: Fulfilled) -> Result<Json<Value>, ApiError> {
+/// That a duty was done.
+#[derive(Debug, Serialize, JsonSchema)]
+struct ShownFulfilment {
+    /// When it was recorded.
+    when: String,
+    /// Who says so; nobody where this node did it itself.
+    by: Option<String>,
+    how: String,
+    /// What the refinements of the duty asked for.
+    facts: BTreeMap<String, String>,
+}
+
+impl ShownDuty {
+    fn of(node: &Node, duties: &Duties, duty: &Duty) -> Self {
+        Self {
+            id: format!("{}#{}", duties.agreement, duty.number),
+            agreement: duties.agreement.to_string(),
+            dataset: duties.dataset.to_string(),
+            number: duty.number,
+            partner: node.partner_name(&duties.participant),
+            participant: duties.participant.to_string(),
+            place: duty.place.clone(),
+            clause: duty.clause.clone(),
+            actions: duty.actions.clone(),
+            bearer: match duty.bearer {
+                Side::Provider => OurSide::Provider,
+                Side::Consumer => OurSide::Consumer,
+            },
+            before_use: duty.is_condition,
+            deadline: duty.deadline.map(|deadline| deadline.to_string()),
+            state: duty.state,
+            open: duty.state != ObligationState::Fulfilled,
+            violated: duty.violated.map(|when| when.to_string()),
+            blocks_transfers: duty.blocks(),
+            fulfilled: duty.fulfilled.as_ref().map(|done| ShownFulfilment {
+                when: done.at.to_string(),
+                by: done.by.clone(),
+                how: done.how.clone(),
+                facts: done.facts.clone(),
+            }),
+        }
+    }
+
+    /// The duties of an agreement.
+    pub(super) fn all<'a>(node: &'a Node, duties: &'a Duties) -> impl Iterator<Item = Self> + 'a {
+        duties.list.iter().map(|duty| Self::of(node, duties, duty))
+    }
+}
+
+async fn fulfil(call: Call, fulfilled: Fulfilled) -> Result<Json<ShownDuty>, ApiError> {
     let node = call.node();
     let id = AgreementId::new(call.segment("id"))
         .map_err(|error| ApiError::invalid(error.to_string()))?;
@@ -83,46 +135,19 @@ async fn fulfil(call: Call, fulfilled: Fulfilled) -> Result<Json<Value>, ApiErro
             engine::duties::fulfil(view, &fresh, &id, number, &by, &fulfilled.facts)
         })
         .await?;
-    let duty = duties.list.iter().find(|duty| duty.number == number);
-    Ok(Json(duty.map(|duty| shown(node, &duties, duty)).unwrap_or_default()))
+    // INVARIANT: the decision refuses a number that the agreement has not.
+    let missing = || ApiError::new(ErrorKind::Internal, "the duty that was recorded is gone");
+    let duty = duties.list.iter().find(|duty| duty.number == number).ok_or_else(missing)?;
+    Ok(Json(ShownDuty::of(node, &duties, duty)))
 }
 
 /// The duties of one agreement.
-pub(super) async fn of(node: &Node, id: &AgreementId) -> Result<Vec<Value>, ApiError> {
+pub(super) async fn of(node: &Node, id: &AgreementId) -> Result<Vec<ShownDuty>, ApiError> {
     let key = Key::Duties(id.clone());
     let found = node.store.hot(vec![key]).await?;
     let duties = found.iter().filter_map(|(_, entity)| match entity.as_ref() {
         Entity::Duties(duties) => Some(duties),
         _ => None,
     });
-    Ok(duties.flat_map(|of| of.list.iter().map(|duty| shown(node, of, duty))).collect())
-}
-
-fn shown(node: &Node, duties: &Duties, duty: &Duty) -> Value {
-    let bearer = match duty.bearer {
-        Side::Provider => "provider",
-        Side::Consumer => "consumer",
-    };
-    json!({
-        "agreement": duties.agreement,
-        "dataset": duties.dataset,
-        "number": duty.number,
-        "partner": node.partner_name(&duties.participant),
-        "participant": duties.participant,
-        "place": duty.place,
-        "clause": duty.clause,
-        "actions": duty.actions,
-        "bearer": bearer,
-        "before_use": duty.is_condition,
-        "deadline": duty.deadline.map(|deadline| deadline.to_string()),
-        "state": duty.state,
-        "violated": duty.violated.map(|when| when.to_string()),
-        "blocks_transfers": duty.blocks(),
-        "fulfilled": duty.fulfilled.as_ref().map(|done| json!({
-            "when": done.at.to_string(),
-            "by": done.by,
-            "how": done.how,
-            "facts": done.facts,
-        })),
-    })
+    Ok(duties.flat_map(|of| ShownDuty::all(node, of)).collect())
 }

@@ -149,6 +149,7 @@ async fn follow(mut call: Call) -> Result<ServerSent<Event>, ApiError> {
             .map(|name| {
                 node.partner_id(&name)
                     .or_else(|| ParticipantId::new(&name).ok().filter(|id| has_log(&node, id)))
+                    .filter(|id| call.caller.scope.has_partner(id))
                     .ok_or_else(|| partners::unknown(&name))
             })
             .transpose()?,

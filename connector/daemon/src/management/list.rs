@@ -4,17 +4,21 @@
 //! A query is a JSON document: a filter of criteria joined by `and`, `or` and `not`, an order, a limit, and the cursor of
 //! the page before. Criteria name members of the documents that the lists show, so that whatever can be seen can be asked
 //! for. A cursor holds the order's value and the id of the last document shown: what comes or goes in between moves
-//! nothing. Every document of a kind is looked at, and counted; at most two pages of them are kept.
+//! nothing.
+//!
+//! Every document of a kind is looked at, and counted; at most two pages of them are kept. Only in the order of `id`, which
+//! is that of the store, and without the count is a page read from where the one before ended, and no more than that.
 
 pub mod criteria;
 
 use std::collections::HashMap;
 use std::marker::PhantomData;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use engine::entity::Rules;
 use engine::keys::{Role, Scope};
-use engine::{Entity, Kind, Store as _, StoreError};
+use engine::{Entity, Key, Kind, Store as _, StoreError};
 use protocol::id::AgreementId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -26,13 +30,14 @@ use super::approvals::{self, Approval};
 use super::caller::{READERS, READERS_AND_APPLICATIONS};
 use super::datasets::{self, DatasetSummary};
 use super::dead_letters::ShownDeadLetter;
+use super::duties::ShownDuty;
 use super::negotiations::ShownNegotiation;
 use super::partners::PartnerSummary;
 use super::pulls::ShownPull;
 use super::route::{Call, Json, Route};
 use super::transfers::ShownTransfer;
 use crate::node::Node;
-use criteria::{Filter, QueryError, Selection};
+use criteria::{Filter, QueryError, Selection, behind, id_behind};
 
 /// How many entities are read at once.
 const SCAN_STEP: usize = 512;
@@ -40,12 +45,15 @@ const SCAN_STEP: usize = 512;
 const LIMIT: usize = 100;
 /// How many are shown at most.
 const LIMIT_MAX: usize = 10_000;
+/// How many are looked at for one page that is not counted; one that is shorter for that has a next one.
+const LOOK_MAX: usize = 20_000;
 
 pub(super) fn routes() -> Vec<Route> {
     let lists = [
         of::<ShownNegotiation>(List::Negotiations, READERS_AND_APPLICATIONS),
         of::<Approval>(List::Approvals, READERS),
         of::<ShownAgreement>(List::Agreements, READERS_AND_APPLICATIONS),
+        of::<ShownDuty>(List::Duties, READERS_AND_APPLICATIONS),
         of::<ShownTransfer>(List::Transfers, READERS_AND_APPLICATIONS),
         of::<ShownPull>(List::Pulls, READERS_AND_APPLICATIONS),
         of::<DatasetSummary>(List::Datasets, READERS),
@@ -65,7 +73,11 @@ fn of<T: JsonSchema + 'static>(list: List, roles: &'static [Role]) -> [Route; 2]
             "order",
             "the member to order by, with `-` before it from the greatest down",
         )
-        .query::<String>("cursor", "the `next` of the page before");
+        .query::<String>("cursor", "the `next` of the page before")
+        .query::<bool>(
+            "count",
+            "`false`: leave out how many match; in the order of `id`, a page then costs no more than itself",
+        );
     for field in list.fields() {
         simple = simple.query::<String>(field, "only where the member of this name is this text");
     }
@@ -81,6 +93,7 @@ enum List {
     Negotiations,
     Approvals,
     Agreements,
+    Duties,
     Transfers,
     Pulls,
     Datasets,
@@ -118,6 +131,14 @@ impl List {
             Self::Agreements => [
                 ("agreements.list", "/v1/agreements", "Agreements, the newest first"),
                 ("agreements.query", "/v1/agreements/query", "Agreements that match a filter"),
+            ],
+            Self::Duties => [
+                (
+                    "duties.list",
+                    "/v1/duties",
+                    "The duties of agreements, the earliest deadline first",
+                ),
+                ("duties.query", "/v1/duties/query", "Duties that match a filter"),
             ],
             Self::Transfers => [
                 ("transfers.list", "/v1/transfers", "Transfers, the newest first"),
@@ -160,6 +181,9 @@ impl List {
             Self::Agreements => {
                 &["partner", "participant", "side", "state", "dataset", "purpose", "negotiation"]
             }
+            Self::Duties => {
+                &["partner", "participant", "agreement", "dataset", "bearer", "state", "open"]
+            }
             Self::Transfers => {
                 &["partner", "participant", "side", "state", "dataset", "agreement", "handling"]
             }
@@ -175,6 +199,7 @@ impl List {
         match self {
             Self::Negotiations => Some(Kind::Negotiation),
             Self::Agreements => Some(Kind::Agreement),
+            Self::Duties => Some(Kind::Duties),
             Self::Transfers => Some(Kind::Transfer),
             Self::Pulls => Some(Kind::Pull),
             Self::Datasets => Some(Kind::Dataset),
@@ -191,11 +216,31 @@ impl List {
         }
     }
 
+    /// The key at which a document of this id stands, where the order of ids is that of the store.
+    fn key(self, id: &str) -> Option<Key> {
+        match self {
+            Self::Negotiations => Some(Key::Negotiation(id.parse().ok()?)),
+            Self::Agreements => Some(Key::Agreement(id.parse().ok()?)),
+            Self::Transfers => Some(Key::Transfer(id.parse().ok()?)),
+            Self::Pulls => Some(Key::Pull(id.to_owned())),
+            Self::Datasets => Some(Key::Dataset(id.parse().ok()?)),
+            Self::DeadLetters => Some(Key::DeadLetter(id.parse().ok()?)),
+            Self::Duties | Self::Approvals | Self::Partners => None,
+        }
+    }
+
+    /// Whether an order is that in which the store has the documents.
+    fn is_stored_in(self, order: &str) -> bool {
+        // An agreement has several duties, and the others are made of several kinds.
+        let stored = !matches!(self, Self::Duties | Self::Approvals | Self::Partners);
+        stored && order == "id"
+    }
+
     /// The order where none is asked for.
     fn order(self) -> &'static str {
         match self {
             Self::Negotiations | Self::Agreements | Self::Transfers | Self::Pulls => "-created",
-            Self::Approvals => "deadline",
+            Self::Approvals | Self::Duties => "deadline",
             Self::Datasets => "id",
             Self::Partners => "name",
             Self::DeadLetters => "-given_up",
@@ -216,6 +261,8 @@ struct Query {
     limit: Option<usize>,
     /// The `next` of the page before, with the same filter and order.
     cursor: Option<String>,
+    /// `false`: leave out how many match. In the order of `id`, a page then costs no more than itself.
+    count: Option<bool>,
 }
 
 /// One page.
@@ -224,9 +271,9 @@ struct Query {
 struct Page<T> {
     #[schemars(with = "Vec<T>")]
     items: Vec<Value>,
-    /// How many match in all.
-    total: u64,
-    /// The cursor of the next page; nothing after the last one.
+    /// How many match in all; nothing where `count` is false.
+    total: Option<u64>,
+    /// The cursor of the next page; nothing after the last one. A page may be short and have a next one.
     next: Option<String>,
     #[serde(skip)]
     of: PhantomData<fn() -> T>,
@@ -237,7 +284,7 @@ async fn simple<T: JsonSchema>(mut call: Call, list: List) -> Result<Json<Page<T
     let mut criteria = Vec::new();
     for field in list.fields() {
         if let Some(text) = call.query.take::<String>(field)? {
-            criteria.push(json!({ "field": field, "operator": "=", "value": text }));
+            criteria.push(json!({ "field": field, "operator": "in", "value": values(text) }));
         }
     }
     let query = Query {
@@ -245,18 +292,37 @@ async fn simple<T: JsonSchema>(mut call: Call, list: List) -> Result<Json<Page<T
         order: call.query.take("order")?,
         limit: call.query.take("limit")?,
         cursor: call.query.take("cursor")?,
+        count: call.query.take("count")?,
     };
     answer(call, query, list).await
+}
+
+/// What a text in the target may stand for: itself, and yes or no where it is that.
+fn values(text: String) -> Vec<Value> {
+    let flag = text.parse::<bool>().ok().map(Value::from);
+    flag.into_iter().chain([Value::from(text)]).collect()
 }
 
 async fn answer<T>(call: Call, query: Query, list: List) -> Result<Json<Page<T>>, ApiError> {
     let limit = query.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
     let order = query.order.as_deref().unwrap_or(list.order());
-    let mut selection =
-        Selection::new(query.filter, order, list.id(), query.cursor.as_deref(), limit)?;
-    each(call.node(), &call.caller.scope, list, |document| selection.see(document)).await?;
+    let counted = query.count.unwrap_or(true);
+    let (node, scope, cursor) = (call.node(), &call.caller.scope, query.cursor.as_deref());
+    if !counted && list.is_stored_in(order) {
+        let filter = query.filter.map(Filter::read).transpose()?;
+        return in_stored_order(node, scope, list, filter.as_ref(), cursor, limit).await;
+    }
+    let mut selection = Selection::new(query.filter, order, list.id(), cursor, limit)?;
+    each(node, scope, list, None, |looked| {
+        if let Looked::Document(document) = looked {
+            selection.see(document);
+        }
+        ControlFlow::Continue(())
+    })
+    .await?;
     let page = selection.into_page();
-    Ok(Json(Page { items: page.items, total: page.total, next: page.next, of: PhantomData }))
+    let total = counted.then_some(page.total);
+    Ok(Json(Page { items: page.items, total, next: page.next, of: PhantomData }))
 }
 
 impl From<QueryError> for ApiError {
@@ -269,25 +335,72 @@ impl From<QueryError> for ApiError {
     }
 }
 
-/// Shows each document of a list that is within the scope.
+/// A page in the order of the store, read from where the one before ended.
+async fn in_stored_order<T>(
+    node: &Arc<Node>,
+    scope: &Scope,
+    list: List,
+    filter: Option<&Filter>,
+    cursor: Option<&str>,
+    limit: usize,
+) -> Result<Json<Page<T>>, ApiError> {
+    let key = |id: String| list.key(&id).ok_or(QueryError::Cursor);
+    let from = cursor.map(|cursor| key(id_behind(cursor)?)).transpose()?;
+    let (mut items, mut looked_at, mut last, mut more) = (Vec::new(), 0_usize, None, false);
+    each(node, scope, list, from, |looked| {
+        match looked {
+            // The page is full, and there is another one.
+            Looked::Entity(_) if items.len() >= limit || looked_at >= LOOK_MAX => {
+                more = true;
+                return ControlFlow::Break(());
+            }
+            Looked::Entity(id) => {
+                looked_at += 1;
+                last = Some(id);
+            }
+            Looked::Document(document) => {
+                if filter.is_none_or(|filter| filter.holds(&document)) {
+                    items.push(document);
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    })
+    .await?;
+    let next = last.filter(|_| more).map(|id| behind(&id));
+    Ok(Json(Page { items, total: None, next, of: PhantomData }))
+}
+
+/// What is met on the way through a list.
+enum Looked {
+    /// The next entity, by the id that its documents have. Whether it has one that may be shown is not known yet.
+    Entity(String),
+    /// A document that is within the scope.
+    Document(Value),
+}
+
+/// Shows each document of a list that is within the scope, after a key, until there is enough.
 async fn each(
     node: &Arc<Node>,
     scope: &Scope,
     list: List,
-    mut visit: impl FnMut(Value),
+    mut after: Option<Key>,
+    mut visit: impl FnMut(Looked) -> ControlFlow<()>,
 ) -> Result<(), ApiError> {
     let kind = match (list, list.kind()) {
         (_, Some(kind)) => kind,
         (List::Approvals, None) => {
             let waiting = approvals::waiting(node).await?;
-            waiting.iter().filter(|one| one.is_within(scope)).filter_map(document).for_each(visit);
+            let within = waiting.iter().filter(|one| one.is_within(scope)).filter_map(document);
+            let _ = within.map(Looked::Document).try_for_each(visit);
             return Ok(());
         }
         (_, None) => {
             let registry = node.registry();
             let within =
                 registry.iter().filter(|file| scope.has_partner(&file.partner.participant));
-            within.map(PartnerSummary::of).filter_map(|one| document(&one)).for_each(visit);
+            let shown = within.map(PartnerSummary::of).filter_map(|one| document(&one));
+            let _ = shown.map(Looked::Document).try_for_each(visit);
             return Ok(());
         }
     };
@@ -298,24 +411,37 @@ async fn each(
         List::Datasets => Some(datasets::rules(node).await?),
         _ => None,
     };
-    // Transfers do not repeat the purpose of their agreement.
+    // Transfers and duties do not repeat the purpose of their agreement.
     let purposes = match (list, &scope.purposes) {
-        (List::Transfers, Some(_)) => agreed_purposes(node).await?,
+        (List::Transfers | List::Duties, Some(_)) => agreed_purposes(node).await?,
         _ => HashMap::new(),
     };
     let shower = Shower { node, scope, rules, purposes };
-    let mut after = None;
     loop {
         let page = node.store.scan(kind, after.take(), SCAN_STEP).await?;
-        for (_, entity) in &page {
-            if let Some(document) = shower.show(entity) {
-                visit(document);
+        for (key, entity) in &page {
+            let met = std::iter::once(Looked::Entity(id(key)));
+            let documents = shower.show(entity).into_iter().map(Looked::Document);
+            if met.chain(documents).try_for_each(&mut visit).is_break() {
+                return Ok(());
             }
         }
         if page.len() < SCAN_STEP {
             return Ok(());
         }
         after = page.last().map(|(key, _)| key.clone());
+    }
+}
+
+/// The id that the documents of an entity have, where they have one of their own.
+fn id(key: &Key) -> String {
+    match key {
+        Key::Negotiation(pid) | Key::Transfer(pid) => pid.to_string(),
+        Key::Agreement(agreement) => agreement.to_string(),
+        Key::Pull(id) => id.clone(),
+        Key::Dataset(dataset) => dataset.to_string(),
+        Key::DeadLetter(message) => message.to_string(),
+        _ => String::new(),
     }
 }
 
@@ -346,7 +472,23 @@ struct Shower<'a> {
 }
 
 impl Shower<'_> {
-    fn show(&self, entity: &Entity) -> Option<Value> {
+    /// The documents of an entity; an agreement has several duties.
+    fn show(&self, entity: &Entity) -> Vec<Value> {
+        match entity {
+            Entity::Duties(found) => {
+                let purpose = self.purposes.get(&found.agreement).map(String::as_str);
+                match self.scope.sees(&found.participant, &found.dataset, purpose) {
+                    true => {
+                        ShownDuty::all(self.node, found).filter_map(|one| document(&one)).collect()
+                    }
+                    false => Vec::new(),
+                }
+            }
+            entity => self.show_one(entity).into_iter().collect(),
+        }
+    }
+
+    fn show_one(&self, entity: &Entity) -> Option<Value> {
         let scope = self.scope;
         match entity {
             Entity::Negotiation(found) => scope

@@ -14,8 +14,8 @@ use serde_json::Value;
 
 use super::answer::ApiError;
 use super::caller::{POLICY_AND_APPLICATIONS, READERS_AND_APPLICATIONS};
-use super::partners;
 use super::route::{Call, Created, Json, Route};
+use super::shape::OdrlPolicy;
 use crate::node::Node;
 use crate::pulls::{self, PullError};
 
@@ -108,6 +108,7 @@ pub(super) struct ShownNegotiation {
     /// The offer's id.
     offer: String,
     /// The terms as they stand (ODRL).
+    #[schemars(with = "OdrlPolicy")]
     terms: Value,
     /// The declared purpose.
     purpose: Option<String>,
@@ -270,9 +271,9 @@ impl From<Handled> for Handling {
 
 async fn begin(call: Call, asked: Begin) -> Result<Created<ShownNegotiation>, ApiError> {
     let node = Arc::clone(call.node());
-    let participant =
-        node.partner_id(&asked.partner).ok_or_else(|| partners::unknown(&asked.partner))?;
+    let participant = call.caller.partner(&node, &asked.partner)?;
     call.caller.check(&participant, &asked.dataset, asked.purpose.as_deref())?;
+    call.caller.check_terms(asked.terms.as_ref(), matches!(asked.role, Side::Provider))?;
     node.check_owing(&participant)?;
     let beginning = Beginning {
         participant: participant.clone(),
@@ -407,6 +408,13 @@ async fn take(
     reason: Option<String>,
 ) -> Result<Json<ShownNegotiation>, ApiError> {
     let pid = found(&call, call.segment("pid")).await?.pid;
+    match &step {
+        Step::Offer { terms } | Step::Agree { terms } => {
+            call.caller.check_terms(terms.as_ref(), true)?;
+        }
+        Step::Request { terms, .. } => call.caller.check_terms(Some(terms), false)?,
+        _ => {}
+    }
     let node = Arc::clone(call.node());
     let decider = Decider { person: Some(call.person()), reason };
     let (context, fresh, attempted) =

@@ -89,13 +89,15 @@ fn operation(route: &Route, schemas: &mut SchemaGenerator) -> Value {
 }
 
 fn answers(route: &Route, schemas: &mut SchemaGenerator) -> Value {
-    let described = (route.answer)(schemas);
-    let mut content = Map::new();
-    let schema = described.schema.map_or_else(|| json!({}), |schema| json!({ "schema": schema }));
-    content.insert(described.content_type.to_owned(), schema);
+    let mut described = (route.answer)(schemas);
+    let also = std::mem::take(&mut described.also);
     let mut answers = Map::new();
-    let well = json!({ "description": described.summary, "content": content });
-    answers.insert(described.status.as_str().to_owned(), well);
+    for one in std::iter::once(described).chain(also) {
+        let schema = one.schema.map_or_else(|| json!({}), |schema| json!({ "schema": schema }));
+        let content = Map::from_iter([(one.content_type.to_owned(), schema)]);
+        let well = json!({ "description": one.summary, "content": content });
+        answers.insert(one.status.as_str().to_owned(), well);
+    }
     let reference = json!({ "$ref": "#/components/responses/Error" });
     for status in [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN] {
         answers.insert(status.as_str().to_owned(), reference.clone());

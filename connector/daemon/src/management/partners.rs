@@ -18,14 +18,13 @@ use engine::{Decision, RecordKind};
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 use super::answer::{ApiError, ErrorKind};
 use super::caller::READERS;
 use super::route::{Call, Json, Route};
 use super::status;
 use crate::node::Node;
-use crate::offboard;
+use crate::offboard::{self, Holdings};
 use crate::partners::from_card::{CardRefusal, Declared, Plan, plan};
 use crate::partners::{PartnerFile, set_state};
 use crate::reload::{self, ReloadError};
@@ -221,8 +220,26 @@ struct Offboarding {
     reason: String,
 }
 
+/// What ended with a partner, and who holds what.
+#[derive(Debug, Serialize, JsonSchema)]
+struct OffboardedPartner {
+    partner: PartnerSummary,
+    ended: EndedWith,
+    /// Messages that the partner has not taken yet.
+    untold: usize,
+    holdings: Holdings,
+}
+
+/// What ended with a partner, by our ids.
+#[derive(Debug, Serialize, JsonSchema)]
+struct EndedWith {
+    agreements: Vec<String>,
+    negotiations: Vec<String>,
+    transfers: Vec<String>,
+}
+
 /// Ends everything with a partner.
-async fn offboard(call: Call, why: Offboarding) -> Result<Json<Value>, ApiError> {
+async fn offboard(call: Call, why: Offboarding) -> Result<Json<OffboardedPartner>, ApiError> {
     let (node, name) = (call.node(), call.segment("name"));
     let _turn = call.api.editing.lock().await;
     let file = registered(node, name)?;
@@ -240,20 +257,20 @@ async fn offboard(call: Call, why: Offboarding) -> Result<Json<Value>, ApiError>
         let done = format!("`{}` is offboarded, but other files are not in order", file.name());
         ApiError::from(error).because(&done).help("repair what is named here")
     })?;
-    Ok(Json(json!({
-        "partner": PartnerSummary::of(&registered(node, name)?),
-        "ended": {
-            "agreements": ended.agreements,
-            "negotiations": ended.negotiations,
-            "transfers": ended.transfers,
+    Ok(Json(OffboardedPartner {
+        partner: PartnerSummary::of(&registered(node, name)?),
+        ended: EndedWith {
+            agreements: ended.agreements.iter().map(ToString::to_string).collect(),
+            negotiations: ended.negotiations.iter().map(ToString::to_string).collect(),
+            transfers: ended.transfers.iter().map(ToString::to_string).collect(),
         },
-        "untold": ended.untold,
-        "holdings": offboard::holdings(node, participant).await?,
-    })))
+        untold: ended.untold,
+        holdings: offboard::holdings(node, participant).await?,
+    }))
 }
 
 /// What each side holds of the other's data.
-async fn holdings(call: Call) -> Result<Json<Value>, ApiError> {
+async fn holdings(call: Call) -> Result<Json<Holdings>, ApiError> {
     let (node, name) = (call.node(), call.segment("name"));
     let file = registered(node, name)?;
     Ok(Json(offboard::holdings(node, &file.partner.participant).await?))

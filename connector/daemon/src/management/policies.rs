@@ -161,6 +161,7 @@ async fn history(mut call: Call) -> Result<Json<PolicyHistory>, ApiError> {
 #[derive(Debug, Serialize, JsonSchema)]
 struct AgreedTerms {
     /// The agreement as it was sent.
+    #[schemars(with = "super::shape::OdrlPolicy")]
     terms: serde_json::Value,
     /// SHA-256 of its RFC 8785 form, hexadecimal.
     sha256: String,

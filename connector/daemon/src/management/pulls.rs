@@ -8,17 +8,18 @@ use engine::{Decision, Entity, Key, Need, View};
 use protocol::id::{DatasetId, ParticipantId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::answer::{self, ApiError, ErrorKind, Events, Stop, Throttle};
 use super::caller::{APPLICATIONS, READERS_AND_APPLICATIONS};
 use super::catalog::unsent;
-use super::partners;
 use super::route::{Call, Json, Lines, Route};
 use crate::net::Phase;
 use crate::node::Node;
 use crate::pulls::{self, PullError, State};
+
+/// The longest that anybody waits for a partner that is away, whatever they ask for. The pull itself goes on without them.
+const WAIT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// How long nothing happens before it is looked at whether the partner is away.
 const QUIET: Duration = Duration::from_secs(2);
@@ -151,15 +152,52 @@ pub(super) struct Wanted {
     /// Whether the provider shall push the bytes to us (`HttpData-PUSH`), instead of us asking for them.
     #[serde(default)]
     pub(super) push: bool,
-    /// How long to wait for a partner that is away.
+    /// How long to wait for a partner that is away; a week at most.
     pub(super) wait_seconds: u64,
 }
 
+/// What happens to a pull.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Pulling {
+    /// It took a step, or waits for the partner.
+    Pull {
+        /// Nothing before it has begun.
+        id: Option<String>,
+        /// As a pull shows it, or that it waits.
+        step: String,
+        /// Why it waits.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// Bytes came.
+    Progress {
+        /// How many are here.
+        done: u64,
+        /// How many there are, once known.
+        total: Option<u64>,
+        /// Per second.
+        rate: u64,
+    },
+    /// All bytes are here, and verified. The last event.
+    Received {
+        /// The pull.
+        id: String,
+        /// The name that the provider gave the file.
+        file_name: String,
+        /// Bytes.
+        size: u64,
+        /// Hexadecimal.
+        sha256: String,
+        /// The root of the BLAKE3 tree, hexadecimal.
+        blake3: String,
+    },
+}
+
 /// Pulls a dataset; the events end with `received` or an error.
-async fn pull(call: Call, wanted: Wanted) -> Result<Lines<Value>, ApiError> {
+async fn pull(call: Call, wanted: Wanted) -> Result<Lines<Pulling>, ApiError> {
     let (node, person) = (Arc::clone(call.node()), call.person());
-    let participant =
-        node.partner_id(&wanted.partner).ok_or_else(|| partners::unknown(&wanted.partner))?;
+    let participant = call.caller.partner(&node, &wanted.partner)?;
     call.caller.check(&participant, &wanted.dataset, wanted.purpose.as_deref())?;
     Ok(answer::stream(move |events| async move {
         let watcher = Watcher::new(node, wanted, participant, events);
@@ -206,14 +244,20 @@ struct Watcher {
     wanted: Wanted,
     participant: ParticipantId,
     patience: Duration,
-    events: Events,
+    events: Events<Pulling>,
 }
 
 impl Watcher {
-    fn new(node: Arc<Node>, wanted: Wanted, participant: ParticipantId, events: Events) -> Self {
+    fn new(
+        node: Arc<Node>,
+        wanted: Wanted,
+        participant: ParticipantId,
+        events: Events<Pulling>,
+    ) -> Self {
         // One attempt is always made to its end.
-        let patience =
-            Duration::from_secs(wanted.wait_seconds).max(node.config.outbound.connect_timeout());
+        let patience = Duration::from_secs(wanted.wait_seconds)
+            .min(WAIT_MAX)
+            .max(node.config.outbound.connect_timeout());
         Self { node, wanted, participant, patience, events }
     }
 
@@ -310,7 +354,8 @@ impl Watcher {
             return Ok(());
         }
         if state.step != told.step && !state.step.is_empty() {
-            self.events.send(&json!({ "pull": { "id": id, "step": state.step } })).await?;
+            let (id, step) = (Some(id.to_owned()), state.step.to_owned());
+            self.events.send(&Pulling::Pull { id, step, reason: None }).await?;
             told.step = state.step;
             told.waiting = None;
         }
@@ -318,16 +363,16 @@ impl Watcher {
         if state.done != told.done && (whole || told.throttle.is_due()) {
             told.done = state.done;
             let rate = told.rate.after(state.done);
-            let event =
-                json!({ "progress": { "done": state.done, "total": state.total, "rate": rate } });
-            self.events.offer(&event)?;
+            let (done, total) = (state.done, state.total);
+            self.events.offer(&Pulling::Progress { done, total, rate })?;
         }
         Ok(())
     }
 
     async fn waiting(&self, id: Option<&str>, reason: &str) -> Result<(), Stop> {
         let step = format!("waiting for {}", self.wanted.partner);
-        self.events.send(&json!({ "pull": { "id": id, "step": step, "reason": reason } })).await
+        let (id, reason) = (id.map(str::to_owned), Some(reason.to_owned()));
+        self.events.send(&Pulling::Pull { id, step, reason }).await
     }
 
     /// Why nothing happens: a message that the partner has not acknowledged yet.
@@ -341,13 +386,13 @@ impl Watcher {
         let pull = existing(&self.node, id).await?;
         match pull.step {
             PullStep::Received { digests, file_name, .. } => {
-                let received = json!({ "received": {
-                    "id": pull.id,
-                    "file_name": file_name,
-                    "size": digests.size,
-                    "sha256": digests.sha256,
-                    "blake3": digests.blake3,
-                }});
+                let received = Pulling::Received {
+                    id: pull.id,
+                    file_name,
+                    size: digests.size,
+                    sha256: digests.sha256,
+                    blake3: digests.blake3,
+                };
                 self.events.send(&received).await
             }
             PullStep::Failed { failure } => Err(failed(&self.wanted.partner, &failure).into()),

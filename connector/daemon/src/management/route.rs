@@ -62,6 +62,8 @@ pub(super) struct Described {
     pub(super) content_type: &'static str,
     pub(super) summary: &'static str,
     pub(super) schema: Option<Schema>,
+    /// Further answers that are no errors.
+    pub(super) also: Vec<Described>,
 }
 
 impl Route {
@@ -317,6 +319,25 @@ impl<T: JsonSchema> Answer for ServerSent<T> {
     }
 }
 
+/// A JSON document that somebody else made, as it is.
+pub(super) struct Verbatim<T>(Response<Body>, PhantomData<fn() -> T>);
+
+impl<T> Verbatim<T> {
+    pub(super) fn new(response: Response<Body>) -> Self {
+        Self(response, PhantomData)
+    }
+}
+
+impl<T: JsonSchema> Answer for Verbatim<T> {
+    fn describe(schemas: &mut SchemaGenerator) -> Described {
+        described(schemas.subschema_for::<T>(), StatusCode::OK, "the document")
+    }
+
+    fn into_response(self) -> Response<Body> {
+        self.0
+    }
+}
+
 /// Bytes of any media type.
 pub(super) struct Bytes(pub(super) Response<Body>);
 
@@ -325,8 +346,15 @@ impl Answer for Bytes {
         Described {
             status: StatusCode::OK,
             content_type: "application/octet-stream",
-            summary: "the bytes; 206 where a range was asked for",
+            summary: "all of the bytes",
             schema: None,
+            also: vec![Described {
+                status: StatusCode::PARTIAL_CONTENT,
+                content_type: "application/octet-stream",
+                summary: "the range that was asked for",
+                schema: None,
+                also: Vec::new(),
+            }],
         }
     }
 
@@ -335,8 +363,31 @@ impl Answer for Bytes {
     }
 }
 
+/// Bytes, or the state of what still has to happen before they are here.
+pub(super) struct BytesOr<T>(Response<Body>, PhantomData<fn() -> T>);
+
+impl<T> BytesOr<T> {
+    pub(super) fn new(response: Response<Body>) -> Self {
+        Self(response, PhantomData)
+    }
+}
+
+impl<T: JsonSchema> Answer for BytesOr<T> {
+    fn describe(schemas: &mut SchemaGenerator) -> Described {
+        let mut bytes = Bytes::describe(schemas);
+        let text = "it is not here yet, and goes on by itself; `Location` shows how far it is";
+        bytes.also.push(described(schemas.subschema_for::<T>(), StatusCode::ACCEPTED, text));
+        bytes
+    }
+
+    fn into_response(self) -> Response<Body> {
+        self.0
+    }
+}
+
 fn described(schema: Schema, status: StatusCode, summary: &'static str) -> Described {
-    Described { status, content_type: "application/json", summary, schema: Some(schema) }
+    let (schema, also) = (Some(schema), Vec::new());
+    Described { status, content_type: "application/json", summary, schema, also }
 }
 
 fn document<T: Serialize>(status: StatusCode, value: &T) -> Response<Body> {

@@ -10,7 +10,6 @@ use policy::diagnostic::Diagnostic;
 use policy::set::RuleSet;
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::Value;
 
 use super::answer::ApiError;
 use super::caller::READERS;
@@ -197,10 +196,33 @@ pub(super) struct ShownWitness {
     /// Whether it holds one of ours that our log does not continue.
     behind: bool,
     /// The last of each earlier epoch.
-    #[schemars(with = "Vec<Value>")]
-    earlier_epochs: Vec<Earlier>,
+    earlier_epochs: Vec<EarlierEpoch>,
     /// Checkpoints of our own earlier epochs that our logs do not continue.
     given_up: Vec<String>,
+}
+
+/// The last that a partner has shown of an earlier epoch of its log.
+#[derive(Debug, Serialize, JsonSchema)]
+struct EarlierEpoch {
+    epoch: u32,
+    /// The signed note of the checkpoint that we hold.
+    note: String,
+    /// The one that contradicts it, where the partner has shown one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conflict: Option<String>,
+    /// Whether the first record of the epoch that followed names the checkpoint.
+    named: bool,
+}
+
+impl From<&Earlier> for EarlierEpoch {
+    fn from(earlier: &Earlier) -> Self {
+        Self {
+            epoch: earlier.epoch,
+            note: earlier.note.clone(),
+            conflict: earlier.conflict.clone(),
+            named: earlier.named,
+        }
+    }
 }
 
 impl ShownHead {
@@ -218,7 +240,7 @@ impl ShownWitness {
             root: witness.root.clone(),
             conflict: witness.conflict.is_some(),
             behind: witness.behind.is_some(),
-            earlier_epochs: witness.earlier.clone(),
+            earlier_epochs: witness.earlier.iter().map(EarlierEpoch::from).collect(),
             given_up: witness.given_up.clone(),
         }
     }

@@ -19,7 +19,6 @@ use super::answer::{ApiError, ErrorKind};
 use super::approvals;
 use super::caller::{POLICY_AND_APPLICATIONS, READERS_AND_APPLICATIONS, agreed_purpose};
 use super::negotiations::{Handled, ShownAwaiting};
-use super::partners::unknown;
 use super::route::{Call, Created, Json, Route};
 use crate::node::Node;
 use crate::transfers;
@@ -104,15 +103,18 @@ struct Said {
 /// Begins a transfer as consumer.
 async fn begin(call: Call, wanted: Beginning) -> Result<Created<ShownTransfer>, ApiError> {
     let node = call.node();
-    let participant = node.partner_id(&wanted.partner).ok_or_else(|| unknown(&wanted.partner))?;
+    let participant = call.caller.partner(node, &wanted.partner)?;
     let agreement: AgreementId = wanted
         .agreement
         .parse()
         .map_err(|error| ApiError::invalid(format!("agreement: {error}")))?;
-    if let Some(Entity::Agreement(found)) =
-        read(node, Key::Agreement(agreement.clone())).await?.as_deref()
-    {
-        check_scope(&call, found)?;
+    // One that is not within the scope is unknown to the caller, in the same words.
+    match read(node, Key::Agreement(agreement.clone())).await?.as_deref() {
+        Some(Entity::Agreement(found)) if sees(&call, found) => {}
+        _ => {
+            return Err(ApiError::not_found(format!("there is no agreement `{agreement}`"))
+                .help("`sekisho agreement list` shows all"));
+        }
     }
     let asked = Wanted {
         format: wanted.format.unwrap_or_else(|| engine::transfer::HTTP_PULL.to_owned()),
@@ -242,9 +244,9 @@ async fn of_caller(call: &Call, pid: &str) -> Result<Transfer, ApiError> {
     }
 }
 
-fn check_scope(call: &Call, agreement: &Agreement) -> Result<(), ApiError> {
+fn sees(call: &Call, agreement: &Agreement) -> bool {
     let purpose = agreement.purpose.as_deref();
-    call.caller.check(&agreement.participant, &agreement.dataset, purpose)
+    call.caller.scope.sees(&agreement.participant, &agreement.dataset, purpose)
 }
 
 async fn read(node: &Arc<Node>, key: Key) -> Result<Option<Arc<Entity>>, ApiError> {

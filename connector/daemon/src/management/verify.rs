@@ -11,7 +11,8 @@ use engine::entity::{Head, Witness};
 use engine::{Entity, Key, Kind, LogId, Store as _, TreeId};
 use journal::tlog::{Checkpoint, Frontier, Hash, verify_checkpoint, verify_consistency};
 use protocol::id::ParticipantId;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 use store::{CheckedFrame, StoredRecord};
 
 use super::answer::{self, ApiError, ErrorKind, Events, Stop, Throttle};
@@ -44,8 +45,62 @@ pub(super) fn routes() -> Vec<Route> {
     ]
 }
 
+/// What happens while the journal is verified.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Verifying {
+    /// How far the reading is, in bytes.
+    Progress { done: u64, total: u64 },
+    /// The last event.
+    Report(Report),
+}
+
+/// What was found.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Report {
+    /// Whether nothing is wrong.
+    verified: bool,
+    bytes: u64,
+    frames: u64,
+    records: u64,
+    /// Our own checkpoints.
+    checkpoints: u64,
+    their_checkpoints: TheirCheckpoints,
+    logs: Vec<VerifiedLog>,
+    problem_count: u64,
+    /// The first of them.
+    problems: Vec<ShownFinding>,
+}
+
+/// Checkpoints of partners that we hold.
+#[derive(Debug, Default, Serialize, JsonSchema)]
+struct TheirCheckpoints {
+    verified: u64,
+    /// Those of partners that are not registered any more: there is no key to verify by.
+    without_key: u64,
+}
+
+/// A log as its records make it.
+#[derive(Debug, Serialize, JsonSchema)]
+struct VerifiedLog {
+    /// `site`, or the partner's short name.
+    log: String,
+    epoch: u32,
+    size: u64,
+    /// The root of its tree, hexadecimal.
+    root: String,
+}
+
+/// What is wrong, where, and what to do.
+#[derive(Debug, Serialize, JsonSchema)]
+struct ShownFinding {
+    place: String,
+    problem: String,
+    help: &'static str,
+}
+
 /// Verifies everything; the events end with the report.
-async fn verify(call: Call, _: Nothing) -> Result<Lines<Value>, ApiError> {
+async fn verify(call: Call, _: Nothing) -> Result<Lines<Verifying>, ApiError> {
     let node = Arc::clone(call.node());
     let Ok(turn) = Arc::clone(&call.api.verifying).try_lock_owned() else {
         return Err(ApiError::new(ErrorKind::TooMany, "the journal is being verified already")
@@ -54,11 +109,11 @@ async fn verify(call: Call, _: Nothing) -> Result<Lines<Value>, ApiError> {
     Ok(answer::stream(move |events| async move {
         let _turn = turn;
         let report = run(&node, &events).await?;
-        events.send(&json!({ "report": report })).await
+        events.send(&Verifying::Report(report)).await
     }))
 }
 
-async fn run(node: &Arc<Node>, events: &Events) -> Result<Value, Stop> {
+async fn run(node: &Arc<Node>, events: &Events<Verifying>) -> Result<Report, Stop> {
     // What there is before the reading begins has to be found by it.
     let mut before = Vec::new();
     for tree in node.store.trees() {
@@ -155,7 +210,7 @@ impl Walk {
         &mut self,
         frames: impl Iterator<Item = Result<CheckedFrame, store::EvidenceError>>,
         total: u64,
-        events: &Events,
+        events: &Events<Verifying>,
     ) -> Result<(), Stop> {
         let mut throttle = Throttle::default();
         for frame in frames {
@@ -171,7 +226,7 @@ impl Walk {
                 }
             }
             if throttle.is_due() {
-                events.offer(&json!({ "progress": { "done": self.bytes, "total": total } }))?;
+                events.offer(&Verifying::Progress { done: self.bytes, total })?;
             }
         }
         if self.is_whole && self.bytes < total {
@@ -179,7 +234,7 @@ impl Walk {
             let what = format!("the journal ends here, and has {total} bytes");
             self.findings.add(format!("journal byte {}", self.bytes), what, RESTORE);
         }
-        events.offer(&json!({ "progress": { "done": self.bytes, "total": total } }))
+        events.offer(&Verifying::Progress { done: self.bytes, total })
     }
 
     fn frame(&mut self, frame: &CheckedFrame) {
@@ -280,36 +335,29 @@ impl Walk {
         }
     }
 
-    fn report(&self, node: &Node, witnesses: Value) -> Value {
-        let logs: Vec<Value> = self
-            .trees
-            .iter()
-            .map(|(id, tree)| {
-                json!({
-                    "log": status::name(node, &id.log),
-                    "epoch": id.epoch,
-                    "size": tree.size(),
-                    "root": hex::encode(tree.root().0),
-                })
-            })
-            .collect();
-        let problems: Vec<Value> = self
-            .findings
-            .first
-            .iter()
-            .map(|found| json!({ "place": found.place, "problem": found.what, "help": found.help }))
-            .collect();
-        json!({
-            "verified": self.findings.count == 0,
-            "bytes": self.bytes,
-            "frames": self.frames,
-            "records": self.records,
-            "checkpoints": self.checkpoints,
-            "their_checkpoints": witnesses,
-            "logs": logs,
-            "problem_count": self.findings.count,
-            "problems": problems,
-        })
+    fn report(&self, node: &Node, their_checkpoints: TheirCheckpoints) -> Report {
+        let logs = self.trees.iter().map(|(id, tree)| VerifiedLog {
+            log: status::name(node, &id.log),
+            epoch: id.epoch,
+            size: tree.size(),
+            root: hex::encode(tree.root().0),
+        });
+        let problems = self.findings.first.iter().map(|found| ShownFinding {
+            place: found.place.clone(),
+            problem: found.what.clone(),
+            help: found.help,
+        });
+        Report {
+            verified: self.findings.count == 0,
+            bytes: self.bytes,
+            frames: self.frames,
+            records: self.records,
+            checkpoints: self.checkpoints,
+            their_checkpoints,
+            logs: logs.collect(),
+            problem_count: self.findings.count,
+            problems: problems.collect(),
+        }
     }
 }
 
@@ -333,8 +381,11 @@ async fn continues(
 }
 
 /// Verifies the partners' checkpoints that we hold. A partner that is not registered any more has no key to verify by.
-async fn check_witnesses(node: &Arc<Node>, findings: &mut Findings) -> Result<Value, ApiError> {
-    let (mut verified, mut without_key) = (0_u64, 0_u64);
+async fn check_witnesses(
+    node: &Arc<Node>,
+    findings: &mut Findings,
+) -> Result<TheirCheckpoints, ApiError> {
+    let mut checked = TheirCheckpoints::default();
     let mut after = None;
     loop {
         let page = node.store.scan(Kind::Witness, after.take(), SCAN_STEP).await?;
@@ -343,18 +394,18 @@ async fn check_witnesses(node: &Arc<Node>, findings: &mut Findings) -> Result<Va
                 continue;
             };
             let Some(signer) = witness::signing_key(node, partner) else {
-                without_key += 1;
+                checked.without_key += 1;
                 continue;
             };
             match held_is_true(&node.context.participant, partner, held, &signer) {
-                Ok(()) => verified += 1,
+                Ok(()) => checked.verified += 1,
                 Err((what, help)) => {
                     findings.add(format!("the checkpoint held of `{partner}`"), what, help);
                 }
             }
         }
         if page.len() < SCAN_STEP {
-            return Ok(json!({ "verified": verified, "without_key": without_key }));
+            return Ok(checked);
         }
         after = page.last().map(|(key, _)| key.clone());
     }

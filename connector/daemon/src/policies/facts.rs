@@ -20,7 +20,7 @@ pub struct Facts {
     /// SHA-256 of the set itself, hexadecimal.
     pub hash: String,
     /// The set as it is stored: the files, groups and purposes that it was compiled from.
-    #[schemars(with = "serde_json::Value")]
+    #[schemars(with = "crate::management::shape::StoredRuleSet")]
     pub set: RuleSet,
     /// The partners then registered.
     pub partners: Vec<PartnerFacts>,

@@ -156,6 +156,10 @@ impl World {
                     }
                 }
             }
+            // INVARIANT: who may see a record's event is known by whom and what it concerns, so it concerns one of each.
+            let written = record.writes.iter().filter_map(|write| write.entity.as_ref());
+            let concerned: BTreeSet<_> = written.filter_map(concern).collect();
+            assert!(concerned.len() <= 1, "{:?} concerns {concerned:?}", record.kind);
             self.records.push(record);
         }
         self.check();
@@ -468,6 +472,19 @@ impl World {
 fn seed(participant: &str) -> u128 {
     let digest = Sha256::digest(participant);
     u128::from_be_bytes(digest[..16].try_into().unwrap()) & !0xffff_ffff
+}
+
+/// The partner and the dataset that an event of an entity names.
+fn concern(entity: &Entity) -> Option<(&str, &str)> {
+    let (participant, dataset) = match entity {
+        Entity::Negotiation(found) => (&found.participant, &found.dataset),
+        Entity::Agreement(found) => (&found.participant, &found.dataset),
+        Entity::Duties(found) => (&found.participant, &found.dataset),
+        Entity::Transfer(found) => (&found.participant, &found.dataset),
+        Entity::Pull(found) => (&found.participant, &found.dataset),
+        _ => return None,
+    };
+    Some((participant.as_str(), dataset.as_str()))
 }
 
 fn check_process<M: Machine>(

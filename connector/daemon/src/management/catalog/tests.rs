@@ -42,7 +42,7 @@ fn catalog(dataset: Value, distribution: Value) -> Catalog {
 }
 
 fn shown(catalog: &Catalog, words: &[&str]) -> Vec<Value> {
-    found(catalog, words).datasets
+    found(catalog, words).datasets.iter().map(|dataset| json!(dataset)).collect()
 }
 
 fn found(catalog: &Catalog, words: &[&str]) -> Found {
@@ -114,12 +114,12 @@ fn every_word_of_a_filter_has_to_be_found() {
 fn a_catalog_of_another_is_told_and_its_datasets_are_not_taken_for_the_partners() {
     let mut catalog = catalog(json!({ "dcat:keyword": ["cfp"] }), json!({}));
     let ours = found(&catalog, &["cfp"]);
-    assert_eq!(ours.datasets[0]["catalog"], "urn:inner");
-    assert_eq!(ours.catalogs[0].to_json()["participant"], Value::Null);
+    assert_eq!(ours.datasets[0].catalog.as_deref(), Some("urn:inner"));
+    assert_eq!(json!(ours.catalogs[0])["participant"], Value::Null);
     catalog.catalogs[0].participant_id = Some("did:web:c.example".parse().unwrap());
     let others = found(&catalog, &[]);
     assert!(others.datasets.is_empty(), "{others:?}");
-    assert_eq!(others.catalogs[0].to_json()["participant"], "did:web:c.example");
+    assert_eq!(json!(others.catalogs[0])["participant"], "did:web:c.example");
 }
 
 #[test]

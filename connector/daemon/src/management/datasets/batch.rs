@@ -10,8 +10,7 @@ use engine::datasets::PUBLISHED_AT_ONCE_MAX;
 use engine::entity::Rules;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use schemars::JsonSchema;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 
 use super::super::answer::{self, ApiError, Events, Stop, Throttle};
 use super::super::caller::POLICY;
@@ -71,7 +70,46 @@ impl Batch {
 }
 
 /// How many datasets of a batch each partner would see.
-async fn preview(call: Call, batch: Batch) -> Result<Json<Value>, ApiError> {
+#[derive(Debug, Serialize, JsonSchema)]
+struct BatchAudience {
+    /// How many there are.
+    datasets: usize,
+    /// The partners that would see one.
+    visible_to: Vec<PartOfBatch>,
+}
+
+/// A partner, and how many datasets of a batch it would see.
+#[derive(Debug, Serialize, JsonSchema)]
+struct PartOfBatch {
+    /// Its short name.
+    partner: String,
+    datasets: u64,
+}
+
+/// What happens while a batch is published.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+enum BatchProgress {
+    /// Files were read.
+    Reading { progress: FilesRead },
+    /// The last event.
+    Done {
+        /// How many datasets are new, or have a new version.
+        published: usize,
+        /// How many were published already, unchanged.
+        unchanged: usize,
+    },
+}
+
+/// How far the reading is.
+#[derive(Debug, Serialize, JsonSchema)]
+struct FilesRead {
+    files: usize,
+    of: usize,
+}
+
+/// How many datasets of a batch each partner would see.
+async fn preview(call: Call, batch: Batch) -> Result<Json<BatchAudience>, ApiError> {
     let node = call.node();
     let rules = rules(node).await?;
     batch.check(node, &rules)?;
@@ -88,12 +126,11 @@ async fn preview(call: Call, batch: Batch) -> Result<Json<Value>, ApiError> {
             *seen.entry(name.to_owned()).or_default() += 1;
         }
     }
-    let seen = seen.iter().map(|(partner, count)| json!({ "partner": partner, "datasets": count }));
-    let visible_to: Vec<Value> = seen.collect();
-    Ok(Json(json!({ "datasets": batch.datasets.len(), "visible_to": visible_to })))
+    let visible_to = seen.into_iter().map(|(partner, datasets)| PartOfBatch { partner, datasets });
+    Ok(Json(BatchAudience { datasets: batch.datasets.len(), visible_to: visible_to.collect() }))
 }
 
-async fn publish(call: Call, batch: Batch) -> Result<Lines<Value>, ApiError> {
+async fn publish(call: Call, batch: Batch) -> Result<Lines<BatchProgress>, ApiError> {
     let (node, person) = (call.node(), call.person());
     let rules = rules(node).await?;
     batch.check(node, &rules)?;
@@ -101,7 +138,12 @@ async fn publish(call: Call, batch: Batch) -> Result<Lines<Value>, ApiError> {
     Ok(answer::stream(move |events| work(node, batch, person, events)))
 }
 
-async fn work(node: Arc<Node>, batch: Batch, person: String, events: Events) -> Result<(), Stop> {
+async fn work(
+    node: Arc<Node>,
+    batch: Batch,
+    person: String,
+    events: Events<BatchProgress>,
+) -> Result<(), Stop> {
     // A file that several datasets share is read once.
     let files: std::collections::BTreeSet<(PathBuf, bool)> =
         batch.datasets.iter().map(|one| (one.path.clone(), one.in_place)).collect();
@@ -127,7 +169,8 @@ async fn work(node: Arc<Node>, batch: Batch, person: String, events: Events) -> 
         done += 1;
         if throttle.is_due() {
             // What cannot be told is only progress.
-            let _ = events.offer(&json!({ "progress": { "files": done, "of": total } }));
+            let progress = FilesRead { files: done, of: total };
+            let _ = events.offer(&BatchProgress::Reading { progress });
         }
     }
     drop(reading);
@@ -148,7 +191,7 @@ async fn work(node: Arc<Node>, batch: Batch, person: String, events: Events) -> 
     // INVARIANT: the objects were claimed until here, so no sweep took one before a dataset referred to it.
     drop(read);
     let unchanged = batch.datasets.len().saturating_sub(published);
-    events.send(&json!({ "published": published, "unchanged": unchanged })).await
+    events.send(&BatchProgress::Done { published, unchanged }).await
 }
 
 /// Says of which dataset it is.

@@ -202,14 +202,14 @@ fn whole(number: f64) -> Option<i128> {
     (number.fract() == 0.0).then_some(number as i128)
 }
 
-/// The total order of the values of a member: what is missing first, then by type.
+/// The total order of the values of a member: by type, and what is missing last.
 fn total(one: &Value, other: &Value) -> Ordering {
     let rank = |value: &Value| match value {
-        Value::Null => 0,
-        Value::Bool(_) => 1,
-        Value::Number(_) => 2,
-        Value::String(_) => 3,
-        Value::Array(_) | Value::Object(_) => 4,
+        Value::Bool(_) => 0,
+        Value::Number(_) => 1,
+        Value::String(_) => 2,
+        Value::Array(_) | Value::Object(_) => 3,
+        Value::Null => 4,
     };
     comparable(one, other).unwrap_or_else(|| {
         rank(one).cmp(&rank(other)).then_with(|| one.to_string().cmp(&other.to_string()))
@@ -268,6 +268,19 @@ impl Place {
             .filter(|place| place.order == order)
             .ok_or(QueryError::Cursor)
     }
+}
+
+/// The cursor of a page in the order of `id` that goes on behind the document of this id.
+pub fn behind(id: &str) -> String {
+    Place { order: "id".to_owned(), value: Value::from(id), id: id.to_owned() }.to_cursor()
+}
+
+/// The id behind which a page in the order of `id` goes on.
+///
+/// # Errors
+/// [`QueryError::Cursor`].
+pub fn id_behind(cursor: &str) -> Result<String, QueryError> {
+    Place::from_cursor(cursor, "id").map(|place| place.id)
 }
 
 /// One page of documents in the making. Each document of a kind is shown to it, in whatever order; at most two pages are kept.

@@ -1,6 +1,9 @@
 //! The committed description is the one that the routes make.
 
+use std::collections::BTreeSet;
 use std::path::Path;
+
+use serde_json::Value;
 
 /// `SEKISHO_GOLDEN=write` writes it anew.
 #[test]
@@ -54,4 +57,86 @@ fn every_reference_leads_somewhere() {
     }
     let document = crate::management::openapi();
     visit(&document, &document);
+}
+
+/// Where a shape says nothing of what it is.
+fn shapeless(
+    shape: &Value,
+    document: &Value,
+    place: String,
+    seen: &mut BTreeSet<String>,
+    found: &mut Vec<String>,
+) {
+    if let Some(reference) = shape.get("$ref").and_then(Value::as_str) {
+        if seen.insert(reference.to_owned()) {
+            let named = document.pointer(reference.strip_prefix('#').unwrap()).unwrap();
+            shapeless(named, document, format!("{place} {reference}"), seen, found);
+        }
+        return;
+    }
+    let says = ["type", "anyOf", "oneOf", "allOf", "enum", "const"];
+    if !says.iter().any(|member| shape.get(member).is_some()) {
+        found.push(place);
+        return;
+    }
+    let is = |name: &str| match &shape["type"] {
+        Value::Array(types) => types.iter().any(|one| one == name),
+        one => one == name,
+    };
+    if is("array") && shape.get("items").is_none() && shape.get("prefixItems").is_none() {
+        found.push(format!("{place}[]"));
+    }
+    let members = ["properties", "patternProperties"]
+        .into_iter()
+        .filter_map(|name| shape[name].as_object())
+        .flatten();
+    for (name, member) in members {
+        shapeless(member, document, format!("{place}.{name}"), seen, found);
+    }
+    for name in ["anyOf", "oneOf", "allOf", "prefixItems"] {
+        for part in shape[name].as_array().into_iter().flatten() {
+            shapeless(part, document, place.clone(), seen, found);
+        }
+    }
+    if let Some(items) = shape.get("items") {
+        shapeless(items, document, format!("{place}[]"), seen, found);
+    }
+    if let Some(others) =
+        shape.get("additionalProperties").filter(|others| **others != Value::Bool(false))
+    {
+        shapeless(others, document, format!("{place}.*"), seen, found);
+    }
+}
+
+#[test]
+fn no_answer_is_described_as_any_json() {
+    let document = crate::management::openapi();
+    let mut found = Vec::new();
+    for methods in document["paths"].as_object().unwrap().values() {
+        for operation in methods.as_object().unwrap().values() {
+            let name = operation["operationId"].as_str().unwrap();
+            for (status, answer) in operation["responses"].as_object().unwrap() {
+                let Some(content) =
+                    answer["content"].as_object().filter(|_| status.starts_with('2'))
+                else {
+                    continue;
+                };
+                for (media_type, described) in content {
+                    // Bytes are of any form.
+                    if media_type == "application/octet-stream" {
+                        continue;
+                    }
+                    let place = format!("{name} {status}");
+                    shapeless(
+                        &described["schema"],
+                        &document,
+                        place,
+                        &mut BTreeSet::new(),
+                        &mut found,
+                    );
+                }
+            }
+        }
+    }
+    assert!(found.is_empty(), "{found:#?}");
 }
