@@ -233,7 +233,7 @@ fn json_file(name: &str, text: &str, words: &Words<'_>) -> Result<PolicyFile, Ve
     let refused: Vec<_> = (classify(&terms).into_iter())
         .filter(|clause| clause.class == Class::Refused)
         .map(|clause| {
-            let message = format!("{}: `{}` is {}", clause.place, clause.clause, clause.note);
+            let message = format!("{}: {}: {}", clause.place, clause.clause, clause.note);
             Diagnostic::at(name, text, places.clause(&clause.place), message, help)
         })
         .collect();

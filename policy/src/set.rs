@@ -325,7 +325,7 @@ impl Compiled {
             return Ok(());
         }
         let policy = file::read(&source.name, &source.bytes, words)
-            .and_then(|read| CompiledPolicy::new(&source.name, read))?;
+            .and_then(|read| CompiledPolicy::new(source, read))?;
         match self.policies.entry(policy.name.clone()) {
             Entry::Vacant(entry) => {
                 entry.insert(Arc::new(policy));
@@ -418,7 +418,8 @@ impl PartialEq for RuleSet {
 impl Eq for RuleSet {}
 
 impl CompiledPolicy {
-    fn new(file_name: &str, read: PolicyFile) -> Result<Self, Vec<Diagnostic>> {
+    fn new(source: &Source, read: PolicyFile) -> Result<Self, Vec<Diagnostic>> {
+        let file_name = source.name.as_str();
         let terms = read.terms.to_json();
         let hash = odrl::canonical_hash(&terms).map_err(|error| {
             let help = "write numbers beyond 2^53 as text";
@@ -430,7 +431,10 @@ impl CompiledPolicy {
             .map(|clause| {
                 let message = format!("{}: `{}`: {}", clause.place, clause.clause, clause.note);
                 let help = "this node refuses what it cannot honour; remove the clause";
-                Diagnostic::at(file_name, "", 0..0, message, help)
+                let bytes = source.bytes.strip_prefix(&[0xEF, 0xBB, 0xBF]).unwrap_or(&source.bytes);
+                let text = String::from_utf8_lossy(bytes);
+                let spot = read.places.clause(&read.terms, clause);
+                Diagnostic::spotted(file_name, &text, spot, message, help)
             })
             .collect();
         if !refused.is_empty() {

@@ -98,8 +98,10 @@ pub fn source(path: &Path, name: &str) -> Result<Source, Problem> {
     let unreadable = |error| Problem::unreadable(path, &error);
     let size = std::fs::metadata(path).map_err(unreadable)?.len();
     if size > u64::try_from(policy::file::MAX_BYTES).unwrap_or(u64::MAX) {
-        let message = format!("has {size} bytes, too many for a policy");
-        return Err(Problem::new(Place::File(path.to_owned()), "", message, "move it elsewhere"));
+        let message =
+            format!("has {size} bytes; a policy may have {} at most", policy::file::MAX_BYTES);
+        let help = "split it, or move it elsewhere if it is no policy";
+        return Err(Problem::new(Place::File(path.to_owned()), "", message, help));
     }
     Ok(Source { name: name.to_owned(), bytes: std::fs::read(path).map_err(unreadable)? })
 }

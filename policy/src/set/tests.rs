@@ -201,3 +201,11 @@ fn what_cannot_be_read_of_a_stored_set_denies_and_is_named() {
         crate::restrict::restrict(&set, &BTreeSet::new(), &request, &world, evaluation);
     assert!(!restricted.is_permit(), "nobody knows what the restrictions said");
 }
+
+#[test]
+fn a_clause_that_cannot_be_honoured_is_refused_at_its_place() {
+    let text = "title = \"t\"\n[who]\nanyone-registered = true\n[[permit]]\nactions = [\"use\"]\nwhen = [\"count lteq 1\", \"product eq x\"]\n";
+    let source = Source { name: "p.toml".to_owned(), bytes: text.as_bytes().to_vec() };
+    let found = RuleSet::compile(&[source], &Groups::new(), &Purposes::default()).unwrap_err();
+    assert_eq!((found.len(), found[0].line, found[0].column), (1, 6, 25), "{}", found[0]);
+}

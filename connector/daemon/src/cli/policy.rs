@@ -173,6 +173,11 @@ pub(super) fn finding(finding: &Diagnostic) -> Value {
 fn refused(found: &[Diagnostic], output: Output) -> Failure {
     let findings = found.iter().map(finding).collect::<Vec<_>>();
     output.event(&json!({ "ok": false, "problems": findings }));
+    let number = found.len();
+    if output.is_json() {
+        // The event before has each of them.
+        return Failure::misuse(format!("the policies are refused for {number} problems"));
+    }
     let texts = found.iter().map(ToString::to_string).collect::<Vec<_>>();
     Failure::misuse(format!("the policies are refused\n{}", texts.join("\n\n")))
 }
@@ -181,8 +186,11 @@ fn refused(found: &[Diagnostic], output: Output) -> Failure {
 fn partner<'a>(site: &'a Site, name: &str) -> Result<&'a policy::inquiry::Partner, Failure> {
     site.partner(name).ok_or_else(|| {
         let names: Vec<&str> = site.partners.iter().map(|partner| partner.name.as_str()).collect();
-        Failure::new(Exit::NotFound, format!("`{name}` is not a registered partner"))
-            .help(format!("registered are: {}", names.join(", ")))
+        let help = match names.as_slice() {
+            [] => "nobody is registered yet: see `sekisho partner add --help`".to_owned(),
+            names => format!("registered are: {}", names.join(", ")),
+        };
+        Failure::new(Exit::NotFound, format!("`{name}` is not a registered partner")).help(help)
     })
 }
 
@@ -193,7 +201,10 @@ fn policy_named<'a>(
 ) -> Result<&'a policy::set::CompiledPolicy, Failure> {
     rules.policy(name).map(AsRef::as_ref).ok_or_else(|| {
         let names: Vec<&str> = rules.policies().map(|policy| policy.name.as_str()).collect();
-        Failure::new(Exit::NotFound, format!("there is no policy `{name}`"))
-            .help(format!("there are: {}", names.join(", ")))
+        let help = match names.as_slice() {
+            [] => "there are none yet: write one into the site's directory of policies".to_owned(),
+            names => format!("there are: {}", names.join(", ")),
+        };
+        Failure::new(Exit::NotFound, format!("there is no policy `{name}`")).help(help)
     })
 }
