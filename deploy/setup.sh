@@ -62,8 +62,10 @@ install_rust() {
     else
         local installer
         installer=$(mktemp)
-        curl --proto '=https' --tlsv1.2 --silent --show-error --fail --max-time 60 -o "$installer" https://sh.rustup.rs ||
+        curl --proto '=https' --tlsv1.2 --silent --show-error --fail --max-time 60 -o "$installer" https://sh.rustup.rs || {
+            rm -f "$installer"
             fail "https://sh.rustup.rs cannot be reached; install Rust $wanted or later by hand (https://rustup.rs) and run this again"
+        }
         sh "$installer" -y --profile minimal --default-toolchain stable --no-modify-path ||
             fail "Rust $wanted cannot be downloaded; install it by hand (https://rustup.rs) and run this again"
         rm -f "$installer"

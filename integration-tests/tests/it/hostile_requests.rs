@@ -7,10 +7,12 @@ use bytes::Bytes;
 use http::Method;
 use integration_tests::authority::Credential;
 use integration_tests::connector::{BASE, CONTEXT, encode, urn};
+use integration_tests::http2::{END_HEADERS, END_STREAM, Frames, Kind, block, frame, request};
 use integration_tests::line::Line;
 use integration_tests::management::Management;
 use integration_tests::scene::Scene;
 use integration_tests::site::Site;
+use integration_tests::wait;
 use serde_json::{Value, json};
 
 use crate::hostile::Stage;
@@ -58,20 +60,13 @@ fn messages_that_never_end_have_one_bound_for_the_whole_partner() -> Result<()> 
             lines.push(line);
         }
         // Five have room; whoever comes then is told so.
-        let mut refused = 0;
         for _ in 0..5 {
             let mut line = Line::open(&credential, stage.supplier.address())?;
             let _ = line.write(&bytes);
             let said = String::from_utf8_lossy(&line.read_some()?).into_owned();
-            ensure!(
-                said.starts_with("HTTP/1.1 429") && said.contains("Retry-After: ")
-                    || said.contains("retry-after: "),
-                "{said}"
-            );
+            ensure!(said.starts_with("HTTP/1.1 429") && said.contains("retry-after: "), "{said}");
             ensure!(said.contains("have not arrived whole"), "{said}");
-            refused += 1;
         }
-        assert_eq!(refused, 5);
         // The bound is the hostile one's own.
         stage.trade()?;
         drop(lines);
@@ -256,12 +251,7 @@ fn whoever_asks_for_catalogs_and_takes_none_is_held_to_his_places() -> Result<()
         let body = json!({ "@context": [CONTEXT], "@type": "CatalogRequestMessage" }).to_string();
         let mut held = Vec::new();
         for _ in 0..2 {
-            let mut frames = integration_tests::http2::Frames::open(
-                &credential,
-                stage.supplier.address(),
-                &[(4, 0)],
-            )?;
-            use integration_tests::http2::{END_HEADERS, END_STREAM, Kind, block, frame, request};
+            let mut frames = Frames::open(&credential, stage.supplier.address(), &[(4, 0)])?;
             let path = format!("{BASE}/catalog/request");
             let mut fields = block(&request("POST", &path));
             fields.extend(block(&[("content-type", "application/json")]));
@@ -271,7 +261,7 @@ fn whoever_asks_for_catalogs_and_takes_none_is_held_to_his_places() -> Result<()
         }
         let path = format!("{BASE}/catalog/request");
         let message: Value = serde_json::from_str(&body)?;
-        integration_tests::wait::until("the places are taken", Duration::from_secs(10), || {
+        wait::until("the places are taken", Duration::from_secs(10), || {
             Ok((stage.hostile.peer.post(&path, &message)?.status == 429).then_some(()))
         })?;
         stage.trade()?;
@@ -279,11 +269,9 @@ fn whoever_asks_for_catalogs_and_takes_none_is_held_to_his_places() -> Result<()
         for mut frames in held {
             frames.read_to_close()?;
         }
-        integration_tests::wait::until(
-            "the places are given back",
-            Duration::from_secs(10),
-            || Ok((stage.hostile.peer.post(&path, &message)?.status == 200).then_some(())),
-        )?;
+        wait::until("the places are given back", Duration::from_secs(10), || {
+            Ok((stage.hostile.peer.post(&path, &message)?.status == 200).then_some(()))
+        })?;
         stage.unharmed()
     })
 }
