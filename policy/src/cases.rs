@@ -11,7 +11,7 @@
 mod tests;
 
 use crate::diagnostic::Diagnostic;
-use crate::evaluate::Subject;
+use crate::evaluate::{Facts, Subject};
 use crate::inquiry::{self, Answer, Dataset, Partner, Question, Site};
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -70,6 +70,13 @@ struct WrittenDataset {
     tags: BTreeSet<String>,
     #[serde(default)]
     policies: BTreeSet<String>,
+    /// IANA media type.
+    media_type: Option<String>,
+    /// Bytes.
+    size: Option<u64>,
+    version: Option<String>,
+    /// BCP 47.
+    language: Option<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -255,9 +262,17 @@ impl WrittenDataset {
     fn facts(&self) -> Dataset {
         Dataset {
             id: self.id.clone(),
-            tags: self.tags.clone(),
+            facts: Facts {
+                collections: self.tags.clone(),
+                media_type: self.media_type.clone(),
+                size: self.size,
+                version: self.version.clone(),
+                language: self.language.clone(),
+                ..Facts::unpublished()
+            },
             policies: self.policies.clone(),
             is_available: true,
+            bounds: Vec::new(),
         }
     }
 }

@@ -168,7 +168,14 @@ impl Report {
     fn duty(&mut self, place: &str, duty: &Duty, is_condition: bool) {
         self.refused(place, &duty.not_understood);
         let known = duty.actions.iter().all(|action| vocabulary::is_action(&action.name));
+        let plain = |name: &str| matches!(duty.actions.as_slice(), [Action { name: asked, refinements }] if asked == name && refinements.is_empty());
         let (class, note) = match (known, is_condition) {
+            (true, _) if plain("log") => {
+                (Class::Enforced, "this node's journal records each use before data flows")
+            }
+            (true, _) if plain("inform") => {
+                (Class::Enforced, "done by the exchange: both parties take part in each transfer")
+            }
             (false, _) => (Class::Refused, "not an action of the ODRL vocabulary, so it denies"),
             (true, true) => {
                 (Class::Declared(By::Partner), "no data flows before it is reported as done")

@@ -48,6 +48,21 @@ pub struct Words<'a> {
     pub purposes: &'a Purposes,
     /// Policies that others may inherit from, by identifier.
     pub parents: &'a BTreeMap<String, Policy>,
+    /// What is done with a clause that this release cannot honour.
+    pub unhonoured: Unhonoured,
+}
+
+/// What is done with a clause that this release cannot honour ([`Class::Refused`]) when a policy file is read. In both ways it
+/// never grants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unhonoured {
+    /// The file is refused: strict mode.
+    #[default]
+    Refused,
+    /// The file is taken. The clause denies what it concerns, and is named: to administrators, and to the partner with the
+    /// agreement.
+    Named,
 }
 
 /// A policy file, checked.
@@ -237,7 +252,7 @@ fn json_file(name: &str, text: &str, words: &Words<'_>) -> Result<PolicyFile, Ve
             Diagnostic::at(name, text, places.clause(&clause.place), message, help)
         })
         .collect();
-    if !refused.is_empty() {
+    if words.unhonoured == Unhonoured::Refused && !refused.is_empty() {
         return Err(refused);
     }
     let own = |(kind, rules): (&str, &[Rule])| {

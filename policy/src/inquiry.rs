@@ -17,7 +17,7 @@ use crate::file::expression;
 use crate::odrl::Policy;
 use crate::restrict::restrict;
 use crate::set::{CompiledPolicy, RuleSet};
-use crate::terms;
+use crate::terms::{self, Bound};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -48,16 +48,18 @@ pub struct Partner {
 }
 
 /// What the site knows of a dataset.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Dataset {
     /// Its id.
     pub id: String,
-    /// Its tags.
-    pub tags: BTreeSet<String>,
+    /// What policies compare of it and of its delivery: tags, size, media type and so on.
+    pub facts: Facts,
     /// The policies that it was published under by name.
     pub policies: BTreeSet<String>,
     /// Whether it is not withdrawn.
     pub is_available: bool,
+    /// What bounds the terms under which it may be offered, where it was made from received data.
+    pub bounds: Vec<Bound>,
 }
 
 /// May this partner do this?
@@ -115,6 +117,9 @@ pub enum Verdict {
     NotOffered {
         /// Policies for the dataset whose audience the partner is not.
         hidden: Vec<String>,
+        /// Policies that would offer it and may not, each with the reason: it was made from received data, and they are weaker
+        /// than the terms on those allow.
+        barred: Vec<(String, String)>,
     },
     /// The partner is suspended, whatever the policies say.
     Suspended,
@@ -140,6 +145,8 @@ pub struct Judged {
     pub policy: Arc<CompiledPolicy>,
     /// Whether the partner may know of the offer.
     pub is_offered: bool,
+    /// Why nobody may be offered the dataset under it: the terms on received data from which it was made.
+    pub barred: Option<String>,
     /// What it says, restrictions of the site included.
     pub evaluation: Evaluation,
 }
@@ -196,7 +203,7 @@ impl Site {
         partners.find(|partner| partner.name == name || partner.subject.participant == name)
     }
 
-    /// A dataset by its id. One that only policies name is taken as published without tags.
+    /// A dataset by its id. Of one that only policies name nothing is known but how it would be delivered.
     #[must_use]
     pub fn dataset(&self, id: &str) -> Option<Dataset> {
         if let Some(found) = self.datasets.iter().find(|dataset| dataset.id == id) {
@@ -204,6 +211,7 @@ impl Site {
         }
         self.rules.policies().any(|policy| policy.datasets.contains(id)).then(|| Dataset {
             id: id.to_owned(),
+            facts: Facts::unpublished(),
             is_available: true,
             ..Dataset::default()
         })
@@ -223,7 +231,7 @@ impl Site {
     pub fn policies_of(&self, dataset: &Dataset) -> Vec<&Arc<CompiledPolicy>> {
         self.rules.policies_for(
             &dataset.id,
-            dataset.tags.iter().map(String::as_str),
+            dataset.facts.collections.iter().map(String::as_str),
             dataset.policies.iter().map(String::as_str),
         )
     }
@@ -243,10 +251,14 @@ pub fn ask(site: &Site, partner: &Partner, dataset: &Dataset, question: &Questio
 #[must_use]
 pub fn judge_all(site: &Site, partner: &Partner, dataset: &Dataset, question: &Question) -> Answer {
     let judged: Vec<_> = (site.policies_of(dataset).into_iter())
-        .map(|policy| Judged {
-            policy: Arc::clone(policy),
-            is_offered: policy.is_visible_to(&partner.subject),
-            evaluation: judge(&site.rules, partner, dataset, policy, question),
+        .map(|policy| {
+            let barred = terms::barred(&policy.template, &dataset.bounds, site.rules.purposes());
+            Judged {
+                policy: Arc::clone(policy),
+                is_offered: barred.is_none() && policy.is_visible_to(&partner.subject),
+                barred,
+                evaluation: judge(&site.rules, partner, dataset, policy, question),
+            }
         })
         .collect();
     let verdict = if !partner.is_active {
@@ -280,7 +292,12 @@ fn verdict(site: &Site, judged: &[Judged]) -> Verdict {
             ground,
         },
         None => Verdict::NotOffered {
-            hidden: judged.iter().map(|judged| judged.policy.name.clone()).collect(),
+            hidden: (judged.iter().filter(|judged| judged.barred.is_none()))
+                .map(|judged| judged.policy.name.clone())
+                .collect(),
+            barred: (judged.iter())
+                .filter_map(|judged| Some((judged.policy.name.clone(), judged.barred.clone()?)))
+                .collect(),
         },
     }
 }
@@ -327,13 +344,12 @@ fn judge_terms(
             facts: BTreeMap::new(),
         })
         .collect();
-    let facts = Facts { collections: dataset.tags.clone(), ..Facts::default() };
     let world = World {
         earlier_uses: Some(question.uses),
         previous_use: question.previous.map_or(PreviousUse::Never, PreviousUse::At),
         agreed_at: Some(question.agreed_at),
         performed: &performed,
-        facts: &facts,
+        facts: &dataset.facts,
         ..World::new(question.at, &partner.subject, rules.purposes())
     };
     let request = Request {
@@ -343,7 +359,7 @@ fn judge_terms(
         phase: Phase::Data,
     };
     let evaluation = evaluate(policy, &request, &world);
-    restrict(rules, &dataset.tags, &request, &world, evaluation)
+    restrict(rules, &dataset.facts.collections, &request, &world, evaluation)
 }
 
 /// The permission that grants.

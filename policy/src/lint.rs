@@ -8,6 +8,7 @@ mod satisfiable;
 #[cfg(test)]
 mod tests;
 
+use crate::classify::Class;
 use crate::diagnostic::{Diagnostic, Severity, Spot};
 use crate::file::expression;
 use crate::file::places::RulePlaces;
@@ -84,6 +85,19 @@ impl Look<'_> {
         self.datasets();
         self.conflicts();
         self.unusable();
+        self.unhonoured();
+    }
+
+    /// What a set that is not strict has taken and cannot honour.
+    fn unhonoured(&mut self) {
+        let clauses = self.policy.clauses.iter();
+        let refused: Vec<_> =
+            clauses.filter(|clause| clause.class == Class::Refused).cloned().collect();
+        for clause in refused {
+            let message = format!("{}: `{}`: {}", clause.place, clause.clause, clause.note);
+            let help = "partners are told with the agreement that it is not honoured; what it concerns is denied";
+            self.add("not-honoured", Severity::Warning, Spot::default(), message, help);
+        }
     }
 
     fn permission(&mut self, index: usize, rule: &Rule) {
@@ -389,7 +403,7 @@ impl Look<'_> {
         }
         let is_published = |id: &str| self.site.datasets.iter().any(|dataset| dataset.id == id);
         let is_tag =
-            |tag: &String| self.site.datasets.iter().any(|dataset| dataset.tags.contains(tag));
+            |tag: &String| self.site.datasets.iter().any(|dataset| dataset.facts.collections.contains(tag));
         // The target of an ODRL file is a dataset or a tag.
         let is_either = |id: &String| self.policy.tags.contains(id) && is_tag(id);
         let missing: Vec<&String> = (self.policy.datasets.iter())
@@ -410,7 +424,7 @@ impl Look<'_> {
         let name = &self.policy.name;
         let is_used = self.site.datasets.iter().any(|dataset| {
             self.policy.datasets.contains(&dataset.id)
-                || !self.policy.tags.is_disjoint(&dataset.tags)
+                || !self.policy.tags.is_disjoint(&dataset.facts.collections)
                 || dataset.policies.contains(name)
         });
         if !is_used {

@@ -135,6 +135,12 @@ pub fn outcome(
         if !policy.is_visible_to(&partner.subject) {
             continue;
         }
+        if let Some(reason) =
+            terms::barred(&policy.template, &dataset.bounds, site.rules.purposes())
+        {
+            found.ground.get_or_insert(reason);
+            continue;
+        }
         for purpose in purposes(policy) {
             let question = Question {
                 action: action.to_owned(),

@@ -19,7 +19,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-pub use crate::file::{Audience, Handling};
+pub use crate::file::{Audience, Handling, Unhonoured};
 pub use purposes::{Purpose, Purposes, PurposesError};
 
 /// Groups of participants: name of the group, identifiers of its members.
@@ -61,6 +61,12 @@ struct Sources {
     files: BTreeMap<String, String>,
     groups: Groups,
     purposes: Purposes,
+    #[serde(default, skip_serializing_if = "is_strict")]
+    unhonoured: Unhonoured,
+}
+
+fn is_strict(unhonoured: &Unhonoured) -> bool {
+    *unhonoured == Unhonoured::Refused
 }
 
 /// The version of [`Sources`] that this code writes and reads.
@@ -121,7 +127,20 @@ impl RuleSet {
         groups: &Groups,
         purposes: &Purposes,
     ) -> Result<Self, Vec<Diagnostic>> {
-        let compiled = Compiled::new(sources, groups, purposes);
+        Self::compile_with(sources, groups, purposes, Unhonoured::Refused)
+    }
+
+    /// The same, where it is said what is done with clauses that this release cannot honour.
+    ///
+    /// # Errors
+    /// Every finding in every file.
+    pub fn compile_with(
+        sources: &[Source],
+        groups: &Groups,
+        purposes: &Purposes,
+        unhonoured: Unhonoured,
+    ) -> Result<Self, Vec<Diagnostic>> {
+        let compiled = Compiled::new(sources, groups, purposes, unhonoured);
         if !compiled.findings.is_empty() {
             return Err(compiled.findings);
         }
@@ -132,6 +151,7 @@ impl RuleSet {
             files,
             groups: groups.clone(),
             purposes: purposes.clone(),
+            unhonoured,
         };
         Ok(Self { inner: Arc::new(Inner::new(sources, compiled)) })
     }
@@ -142,7 +162,8 @@ impl RuleSet {
         let files: Vec<_> = (sources.files.iter())
             .map(|(name, text)| Source { name: name.clone(), bytes: text.clone().into_bytes() })
             .collect();
-        let compiled = Compiled::new(&files, &sources.groups, &sources.purposes);
+        let compiled =
+            Compiled::new(&files, &sources.groups, &sources.purposes, sources.unhonoured);
         Self { inner: Arc::new(Inner::new(sources, compiled)) }
     }
 
@@ -156,11 +177,15 @@ impl RuleSet {
     ///
     /// # Errors
     /// Every finding: a rule of the language may have changed, or a group be misspelt under the names of now.
-    pub fn regrouped(&self, groups: &Groups) -> Result<Self, Vec<Diagnostic>> {
+    pub fn regrouped(
+        &self,
+        groups: &Groups,
+        unhonoured: Unhonoured,
+    ) -> Result<Self, Vec<Diagnostic>> {
         let sources: Vec<_> = (self.files())
             .map(|(name, text)| Source { name: name.to_owned(), bytes: text.as_bytes().to_vec() })
             .collect();
-        Self::compile(&sources, groups, self.purposes())
+        Self::compile_with(&sources, groups, self.purposes(), unhonoured)
     }
 
     /// A set without policies: nothing is offered.
@@ -171,6 +196,7 @@ impl RuleSet {
             files: BTreeMap::new(),
             groups: Groups::new(),
             purposes: Purposes::default(),
+            unhonoured: Unhonoured::Refused,
         };
         Self { inner: Arc::new(Inner::new(sources, Compiled::default())) }
     }
@@ -236,6 +262,15 @@ impl RuleSet {
         found
     }
 
+    /// The policy that an ODRL file of the set gives an identifier (`uid`, `@id`), as `nextPolicy` names it.
+    #[must_use]
+    pub fn by_uid(&self, uid: &str) -> Option<&Arc<CompiledPolicy>> {
+        self.inner.policies.values().find(|policy| {
+            is_odrl(&policy.file)
+                && read_odrl(self.text(&policy.file)).is_some_and(|odrl| odrl.uid == uid)
+        })
+    }
+
     /// The policies among [`Self::policies_for`] that a subject may see and that permit an action, in the same order.
     /// However many policies there are, it looks only at those for the subject.
     pub fn offered_to<'t>(
@@ -287,13 +322,20 @@ impl RuleSet {
 /// The ODRL files by the identifiers of their policies, for those that inherit from them. What cannot be read is found
 /// where the file itself is compiled.
 fn parents(sources: &[Source]) -> BTreeMap<String, odrl::Policy> {
-    let is_odrl = |name: &str| name.ends_with(".json") || name.ends_with(".jsonld");
     let read = |source: &Source| {
-        let bytes = source.bytes.strip_prefix(&[0xEF, 0xBB, 0xBF]).unwrap_or(&source.bytes);
-        let policy = odrl::Policy::from_json(&serde_json::from_slice(bytes).ok()?).ok()?;
+        let text = std::str::from_utf8(&source.bytes).ok()?;
+        let policy = read_odrl(text.strip_prefix('\u{FEFF}').unwrap_or(text))?;
         (!policy.uid.is_empty()).then(|| (policy.uid.clone(), policy))
     };
     sources.iter().filter(|source| is_odrl(&source.name)).filter_map(read).collect()
+}
+
+fn is_odrl(file: &str) -> bool {
+    file.ends_with(".json") || file.ends_with(".jsonld")
+}
+
+fn read_odrl(text: &str) -> Option<odrl::Policy> {
+    odrl::Policy::from_json(&serde_json::from_str(text).ok()?).ok()
 }
 
 /// The sources of a set, compiled as far as they are right.
@@ -305,9 +347,14 @@ struct Compiled {
 }
 
 impl Compiled {
-    fn new(sources: &[Source], groups: &Groups, purposes: &Purposes) -> Self {
+    fn new(
+        sources: &[Source],
+        groups: &Groups,
+        purposes: &Purposes,
+        unhonoured: Unhonoured,
+    ) -> Self {
         let parents = parents(sources);
-        let words = file::Words { groups, purposes, parents: &parents };
+        let words = file::Words { groups, purposes, parents: &parents, unhonoured };
         let mut compiled = Self::default();
         for source in sources {
             if let Err(errors) = compiled.add(source, &words) {
@@ -325,7 +372,7 @@ impl Compiled {
             return Ok(());
         }
         let policy = file::read(&source.name, &source.bytes, words)
-            .and_then(|read| CompiledPolicy::new(source, read))?;
+            .and_then(|read| CompiledPolicy::new(source, read, words.unhonoured))?;
         match self.policies.entry(policy.name.clone()) {
             Entry::Vacant(entry) => {
                 entry.insert(Arc::new(policy));
@@ -388,6 +435,9 @@ impl Sources {
             add(&purpose.part_of.len().to_string());
             purpose.part_of.iter().for_each(|wider| add(wider));
         }
+        if self.unhonoured == Unhonoured::Named {
+            add("not strict");
+        }
         digest.finalize().into()
     }
 }
@@ -418,7 +468,11 @@ impl PartialEq for RuleSet {
 impl Eq for RuleSet {}
 
 impl CompiledPolicy {
-    fn new(source: &Source, read: PolicyFile) -> Result<Self, Vec<Diagnostic>> {
+    fn new(
+        source: &Source,
+        read: PolicyFile,
+        unhonoured: Unhonoured,
+    ) -> Result<Self, Vec<Diagnostic>> {
         let file_name = source.name.as_str();
         let terms = read.terms.to_json();
         let hash = odrl::canonical_hash(&terms).map_err(|error| {
@@ -437,7 +491,7 @@ impl CompiledPolicy {
                 Diagnostic::spotted(file_name, &text, spot, message, help)
             })
             .collect();
-        if !refused.is_empty() {
+        if unhonoured == Unhonoured::Refused && !refused.is_empty() {
             return Err(refused);
         }
         Ok(Self {

@@ -9,10 +9,12 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
+pub use passing_on::{Bound, Kept, Next, barred, next};
 pub use strictness::{Weaker, no_weaker};
 pub(crate) use strictness::{implied_all, implies};
 
 mod compare;
+mod passing_on;
 mod strictness;
 #[cfg(test)]
 mod tests;

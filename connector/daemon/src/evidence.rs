@@ -8,12 +8,14 @@ use base64::Engine as _;
 use certs::key::VerifyingKey;
 use engine::LogId;
 use engine::data::Granted;
+use engine::derived::Received;
 use engine::entity::{Agreement, Digests, Transfer};
 use engine::transfer::GrantFacts;
 use protocol::id::ParticipantId;
 use provenance::claims::{
     self, Activity, ActivityKind, Claims, Classification, Log, LogKey, Policy,
 };
+use provenance::parents::{Commitment, Opening};
 use provenance::{Bundle, Digest, Expected, Registered, Trust};
 
 use crate::node::Node;
@@ -21,6 +23,9 @@ use crate::witness;
 
 /// The largest bundle that is read, in bytes.
 pub const BUNDLE_BYTES_MAX: usize = provenance::bundle::MAX_BUNDLE_BYTES;
+
+/// What the parents of our datasets were used as.
+const PARENT_ROLE: &str = "input";
 
 /// Why evidence cannot be made or kept.
 #[derive(Debug, thiserror::Error)]
@@ -94,7 +99,7 @@ pub fn issue(node: &Node, facts: &GrantFacts) -> Result<String, String> {
             consumer_process: Some(facts.consumer_pid.to_string()),
         },
         classification: Classification { confidentiality: dataset.confidentiality.clone() },
-        parents: Vec::new(),
+        parents: commitments(&dataset.derived_from)?,
         log: Log {
             origin: LogId::Relation(facts.partner.participant.clone())
                 .in_epoch(facts.epoch)
@@ -103,6 +108,66 @@ pub fn issue(node: &Node, facts: &GrantFacts) -> Result<String, String> {
         },
     };
     provenance::issue(&claims, key, &site.signing.chain()).map_err(|error| error.to_string())
+}
+
+/// What a dataset was made from, as salted hashes: a token does not show a company's suppliers to its customer.
+fn commitments(parents: &[engine::entity::Parent]) -> Result<Vec<Commitment>, String> {
+    let commitment = |parent: &engine::entity::Parent| {
+        let mut salt = [0; 32];
+        hex::decode_to_slice(&parent.salt, &mut salt).map_err(|error| error.to_string())?;
+        let digest = |text: &str| text.parse::<Digest>().map_err(|error| error.to_string());
+        let opening = Opening {
+            salt,
+            parent: provenance::parents::Parent {
+                token: digest(&parent.token_sha256)?,
+                role: PARENT_ROLE.to_owned(),
+                digest: digest(&parent.sha256)?,
+            },
+        };
+        opening.commitment().map_err(|error| error.to_string())
+    };
+    parents.iter().map(commitment).collect()
+}
+
+/// Verifies evidence of data that a partner released to us, as what a dataset is made from. A bundle names the partner by its
+/// key, so each registered one is tried.
+///
+/// # Errors
+/// What does not verify, in words.
+pub fn received(node: &Node, text: &str) -> Result<Received, String> {
+    let bundle = Bundle::parse(text.as_bytes()).map_err(|error| error.to_string())?;
+    let recipient = node.context.participant.to_string();
+    let expected = Expected { recipient: Some(&recipient), ..Expected::default() };
+    let registry = node.registry();
+    let mut reason = "no partner with a signing key is registered".to_owned();
+    for partner in registry.iter() {
+        let Some(registered) = registered(node, &partner.partner.participant) else { continue };
+        let trust = Trust { anchors: &[], registered: Some(&registered) };
+        let report = provenance::verify(&bundle, trust, None, &expected, node.clock.now());
+        // The bundle alone is judged: the data are not at hand, and their digest is in the signed token.
+        let claims = match report.verified() {
+            Ok(claims) => claims,
+            Err(report) => {
+                if let Some(failure) = report.failure() {
+                    reason = failure.to_string();
+                }
+                continue;
+            }
+        };
+        let mut salt = [0; 32];
+        aws_lc_rs::rand::fill(&mut salt).map_err(|_| "no random bytes".to_owned())?;
+        let no_id = |what: &str| format!("its {what} is no id");
+        return Ok(Received {
+            provider: partner.partner.participant.clone(),
+            agreement: claims.agreement.id.parse().map_err(|_| no_id("agreement"))?,
+            agreement_sha256: hex::encode(claims.agreement.sha256.0),
+            dataset: claims.subject.parse().map_err(|_| no_id("dataset"))?,
+            token_sha256: hex::encode(certs::jose::token_sha256(bundle.token())),
+            sha256: hex::encode(claims.dataset.sha256.0),
+            salt: hex::encode(salt),
+        });
+    }
+    Err(reason)
 }
 
 /// The bundle of a grant: its token, the leaf of its record, the proof that a signed checkpoint covers it.

@@ -53,7 +53,8 @@ impl From<Problem> for PoliciesError {
 pub fn load(paths: &Paths, registry: &Registry) -> Result<RuleSet, PoliciesError> {
     let purposes = purposes(&paths.purposes)?;
     let sources = sources(&paths.policies)?;
-    RuleSet::compile(&sources, &registry.groups(), &purposes).map_err(PoliciesError::Policies)
+    RuleSet::compile_with(&sources, &registry.groups(), &purposes, paths.unhonoured)
+        .map_err(PoliciesError::Policies)
 }
 
 /// Reads the policy files of a directory, in the order of their names. Cases for `sekisho policy test` are none.

@@ -6,10 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use engine::derived::Lapsed;
 use engine::entity::Rules;
 use engine::registry::{self, Author, Changes};
 use engine::{Decision, Entity, Kind, Store as _};
 use notify::{RecursiveMode, Watcher as _};
+use policy::classify::Class;
 use policy::set::RuleSet;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
@@ -94,7 +96,9 @@ async fn wanted_rules(
     };
     let is_filed = node.config.policy.activation == Activation::File;
     let regrouped = |rules: &RuleSet| {
-        rules.regrouped(&registry.groups()).map_err(policies::PoliciesError::Policies)
+        rules
+            .regrouped(&registry.groups(), node.paths.unhonoured)
+            .map_err(policies::PoliciesError::Policies)
     };
     match wanted {
         Wanted::Configured if is_filed => Ok(policies::load(&node.paths, registry)?),
@@ -149,6 +153,7 @@ async fn activate(
     }
     if changes.rules {
         tracing::info!(event = "rules.activated");
+        tokio::spawn(warn_of_barred(Arc::clone(node)));
     }
     Ok(changes)
 }
@@ -164,6 +169,16 @@ fn report(rules: &RuleSet) {
             "the policy in force cannot be read by this release and denies; correct the file and activate it"
         );
     }
+    for policy in rules.policies() {
+        for clause in policy.clauses.iter().filter(|clause| clause.class == Class::Refused) {
+            tracing::warn!(
+                event = "policies.not_honoured",
+                file = policy.file,
+                clause = clause.clause,
+                problem = clause.note,
+            );
+        }
+    }
     for found in rules.unknown_groups() {
         tracing::warn!(
             event = "policies.unknown_group",
@@ -172,6 +187,35 @@ fn report(rules: &RuleSet) {
             problem = found.message,
             help = found.help,
         );
+    }
+}
+
+/// Warns of datasets that the policies in force would offer under weaker terms than what they were made from allows. They are
+/// not offered so: neither in the catalog nor in negotiations.
+async fn warn_of_barred(node: Arc<Node>) {
+    let rules = node.commit(|view| engine::catalog::rules(view).map(Decision::answer)).await;
+    let Ok(rules) = rules else { return };
+    let mut after = None;
+    loop {
+        let page = match node.store.scan(Kind::Dataset, after.take(), SCAN_STEP).await {
+            Ok(page) => page,
+            Err(error) => {
+                tracing::warn!(event = "datasets.not_read", error = %error);
+                return;
+            }
+        };
+        for (_, entity) in &page {
+            let Entity::Dataset(dataset) = entity.as_ref() else { continue };
+            // Those of agreements that have ended were not hidden by this set.
+            for (policy, reason) in engine::derived::barred(&rules.set, dataset, &Lapsed::new()) {
+                let dataset = dataset.id.as_str();
+                tracing::warn!(event = "offer.barred", dataset, policy, reason);
+            }
+        }
+        if page.len() < SCAN_STEP {
+            return;
+        }
+        after = page.last().map(|(key, _)| key.clone());
     }
 }
 

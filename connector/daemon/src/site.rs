@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use certs::pki::SitePki;
 use jiff::Timestamp;
-use policy::set::RuleSet;
+use policy::set::{RuleSet, Unhonoured};
 
 use crate::config::{Activation, Config, FILE_NAME, Place, Problem};
 use crate::partners::Registry;
@@ -24,6 +24,8 @@ pub struct Paths {
     pub policies: PathBuf,
     /// The purposes that policies may name.
     pub purposes: PathBuf,
+    /// What is done with clauses of policy files that this release cannot honour.
+    pub unhonoured: Unhonoured,
     /// Keys and certificates.
     pub pki: PathBuf,
     /// Journal, objects, index, snapshots.
@@ -38,6 +40,10 @@ impl Paths {
         // The system reports changed files by absolute paths. Without a working directory there is none.
         let directory = &std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
         Self {
+            unhonoured: match config.policy.strict {
+                true => Unhonoured::Refused,
+                false => Unhonoured::Named,
+            },
             site: directory.to_owned(),
             config: directory.join(FILE_NAME),
             partners: directory.join(&config.site.partners_directory),

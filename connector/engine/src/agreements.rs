@@ -16,7 +16,7 @@ use crate::process::towards;
 use crate::refusal::RefusalKind;
 use crate::{
     Account, Category, Decider, Decision, Handling, Key, LogId, Need, RecordDraft, RecordKind,
-    View, duties, judge, negotiation, transfer,
+    View, derived, duties, judge, negotiation, transfer,
 };
 
 /// The code by which a partner is told that an agreement was ended.
@@ -250,6 +250,8 @@ fn check_terms(
         None => policy::terms::named_purposes(&terms),
     };
     let rules = judge::rules_in_force(view)?;
+    let bounds = derived::bounds(&dataset, &derived::lapsed(view, [&dataset])?);
+    derived::within_bounds(fresh, &rules.set, &bounds, &terms)?;
     let evaluation = judge::negotiable(&rules, partner, &dataset, &terms, &purposes, view.now());
     let name = format!("agreement {}", agreement.id());
     judge::permit_or_refuse(fresh, &name, &evaluation)

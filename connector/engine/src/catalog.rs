@@ -11,6 +11,7 @@ use protocol::message::{AccessService, Catalog, CatalogOffer, DataService, Datas
 use serde_json::{Map, Value, json};
 
 use crate::context::{self, Context, Decided, Fresh, Peer, settle};
+use crate::derived::{self, Lapsed};
 use crate::entity::{self, Partner, Rules};
 use crate::transfer::FORMATS;
 use crate::{Decision, Need, View, judge};
@@ -27,6 +28,8 @@ pub struct Reader {
     pub rules: std::sync::Arc<Rules>,
     /// The instant.
     pub now: Timestamp,
+    /// The agreements that ended, among those on which the datasets to be listed depend ([`derived::lapsed`]).
+    pub lapsed: Lapsed,
 }
 
 /// Admits a partner to its catalog.
@@ -37,7 +40,7 @@ pub fn admit(view: &dyn View, fresh: &Fresh, peer: &Peer) -> Decided<Reader> {
     settle((|| {
         let partner = context::active_partner(view, fresh, peer)?;
         let now = context::trusted_time(view, fresh)?;
-        Ok(Decision::answer(Reader { partner, rules: judge::rules_in_force(view)?, now }))
+        Ok(Decision::answer(Reader::new(partner, judge::rules_in_force(view)?, now)))
     })())
 }
 
@@ -55,17 +58,22 @@ pub fn dataset(
     settle((|| {
         let partner = context::active_partner(view, fresh, peer)?;
         let now = context::trusted_time(view, fresh)?;
-        let reader = Reader { partner, rules: judge::rules_in_force(view)?, now };
+        let mut reader = Reader::new(partner, judge::rules_in_force(view)?, now);
         let hidden = || fresh.not_found(format!("dataset `{id}` is not visible"));
         let provider = context.participant.as_str();
         let (dataset, _) = judge::visible(view, &reader.rules, provider, &reader.partner, id, now)?
             .ok_or_else(hidden)?;
+        reader.lapsed = derived::lapsed(view, [&dataset])?;
         let entry = reader.entry(context, &dataset).ok_or_else(hidden)?;
         Ok(Decision::answer(entry))
     })())
 }
 
 impl Reader {
+    fn new(partner: Partner, rules: std::sync::Arc<Rules>, now: Timestamp) -> Self {
+        Self { partner, rules, now, lapsed: Lapsed::new() }
+    }
+
     /// What is looked at for a page: the datasets that a policy with this partner in its audience offers, and of those what
     /// the filter wants as far as an index knows it.
     pub fn selection(&self, filter: &Filter, start: Start, limit: usize) -> Selection {
@@ -88,6 +96,7 @@ impl Reader {
             context.participant.as_str(),
             &self.partner,
             dataset,
+            &self.lapsed,
             self.now,
         );
         let offers: Vec<CatalogOffer> = offers

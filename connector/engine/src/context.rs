@@ -9,7 +9,10 @@ use uuid::Uuid;
 use crate::deadline::ProcessLimits;
 use crate::entity::{self, PartnerState};
 use crate::refusal::{Refusal, RefusalKind};
-use crate::{Decision, Entity, Key, Need, View};
+use crate::{Account, Decision, Entity, Key, Need, View};
+
+/// The fact of an account that names the record of the rules, dataset or partner before: its [`crate::Position`].
+pub const FOLLOWS: &str = "follows";
 
 /// What is fixed about this node while it runs.
 #[derive(Debug, Clone)]
@@ -135,6 +138,18 @@ macro_rules! typed {
             })
         }
     )*};
+}
+
+/// Names in an account the record that wrote what this one replaces, so that the past of an entity is found without looking
+/// through the journal: see [`FOLLOWS`].
+///
+/// # Errors
+/// [`Need`] when the entity is not loaded.
+pub(crate) fn follows(view: &dyn View, account: Account, key: &Key) -> Result<Account, Need> {
+    Ok(match view.version(key)? {
+        Some(position) => account.fact(FOLLOWS, position.to_string()),
+        None => account,
+    })
 }
 
 typed! {

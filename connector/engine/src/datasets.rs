@@ -2,11 +2,13 @@
 
 use jiff::Timestamp;
 use protocol::id::DatasetId;
+use serde_json::json;
 
 use crate::context::{self, Decided, Fresh, Stop, settle};
-use crate::entity::Dataset;
+use crate::derived::Received;
+use crate::entity::{Dataset, Parent};
 use crate::refusal::RefusalKind;
-use crate::{Account, Category, Decision, Key, LogId, RecordDraft, RecordKind, View};
+use crate::{Account, Category, Decision, Key, LogId, RecordDraft, RecordKind, View, derived};
 
 /// The largest stored form of a dataset's description: the cold index keeps values up to 64 KiB.
 const DESCRIPTION_LIMIT: usize = 48 * 1024;
@@ -17,15 +19,19 @@ const TEXT_LIMIT: usize = 4096;
 /// Publishes a dataset, or a new version of it. A version name that is empty becomes the number
 /// after the greatest that an earlier version had, also one that was withdrawn.
 ///
+/// What was made from received data is published only where the agreements on those allow it, under policies that are shown
+/// to be no weaker than they ask ([`crate::derived`]).
+///
 /// # Errors
 /// [`crate::Need`] when an entity is not loaded.
 pub fn publish(
     view: &dyn View,
     fresh: &Fresh,
     dataset: &Dataset,
+    received: &[Received],
     person: Option<&str>,
 ) -> Decided<Dataset> {
-    settle(try_publish(view, fresh, dataset, person))
+    settle(try_publish(view, fresh, dataset, received, person))
 }
 
 /// The most datasets that are published in one commit.
@@ -39,7 +45,7 @@ pub const PUBLISHED_AT_ONCE_MAX: usize = 1_000;
 pub fn publish_all(
     view: &dyn View,
     fresh: &Fresh,
-    datasets: &[Dataset],
+    datasets: &[(Dataset, Vec<Received>)],
     person: Option<&str>,
 ) -> Decided<usize> {
     settle((|| {
@@ -48,9 +54,9 @@ pub fn publish_all(
             return Err(fresh.refuse(RefusalKind::TooLarge, text.clone(), text));
         }
         let mut records = Vec::new();
-        for dataset in datasets {
-            if !is_published(view, dataset)? {
-                records.extend(try_publish(view, fresh, dataset, person)?.records);
+        for (dataset, received) in datasets {
+            if !is_published(view, dataset, received)? {
+                records.extend(try_publish(view, fresh, dataset, received, person)?.records);
             }
         }
         let published = records.len();
@@ -59,20 +65,27 @@ pub fn publish_all(
 }
 
 /// Whether a dataset is offered as it would be published again.
-fn is_published(view: &dyn View, dataset: &Dataset) -> Result<bool, crate::Need> {
+fn is_published(
+    view: &dyn View,
+    dataset: &Dataset,
+    received: &[Received],
+) -> Result<bool, crate::Need> {
     let Some(mut published) = context::dataset(view, &dataset.id)? else { return Ok(false) };
     published.published = dataset.published;
     published.last_number = dataset.last_number;
     if dataset.version.is_empty() {
         published.version.clear();
     }
-    Ok(published == *dataset)
+    let adds_none = received.iter().all(|one| derived::is_of(&published, one));
+    published.derived_from.clear();
+    Ok(adds_none && published == *dataset)
 }
 
 fn try_publish(
     view: &dyn View,
     fresh: &Fresh,
     dataset: &Dataset,
+    received: &[Received],
     person: Option<&str>,
 ) -> Result<Decision<Dataset>, Stop> {
     let now = context::trusted_time(view, fresh)?;
@@ -95,6 +108,7 @@ fn try_publish(
     let mut published = dataset.clone();
     published.published = now;
     let last = earlier.as_ref().map_or(0, last_number);
+    published.derived_from = derived::parents(view, fresh, dataset, received)?;
     if published.version.is_empty() {
         let Some(next) = last.checked_add(1) else {
             let text = "there is no number after that of an earlier version; give a `--version`";
@@ -113,20 +127,31 @@ fn try_publish(
     }
     published.last_number = last.max(number(&published));
     if serde_json::to_vec(&published).map_or(usize::MAX, |text| text.len()) > DESCRIPTION_LIMIT {
-        let text = "title, description, tags and policies are together over 48 KiB; shorten them";
+        let text = "title, description, tags, policies and the terms of what it was made from are together over 48 KiB";
         return Err(fresh.refuse(RefusalKind::Invalid, text, text));
     }
     let account = Account::default()
         .fact("dataset", published.id.to_string())
         .fact("version", published.version.clone())
         .fact("size", published.digests.size)
+        .fact("derivedFrom", published.derived_from.iter().map(said_parent).collect::<Vec<_>>())
         .fact("policies", published.policies.iter().cloned().collect::<Vec<_>>());
+    let account = context::follows(view, account, &Key::Dataset(published.id.clone()))?;
     let record = RecordDraft::new(LogId::Site, RecordKind::DatasetPublished, Category::Processing)
         .account(account)
         .digest("dataset", published.digests.sha256.clone())
         .person(person.map(str::to_owned))
         .put(Key::Dataset(published.id.clone()), published.clone());
     Ok(Decision::commit(vec![record], published))
+}
+
+/// Of what a dataset was made, for the record: the agreement, the evidence and the data.
+fn said_parent(parent: &Parent) -> serde_json::Value {
+    json!({
+        "agreement": parent.agreement,
+        "provenance": parent.token_sha256,
+        "sha256": parent.sha256,
+    })
 }
 
 /// The greatest number that a version of a dataset had; 0 where none was a number.
@@ -156,7 +181,7 @@ pub fn withdraw(
         }
         dataset.withdrawn = Some(view.now());
         let record = RecordDraft::new(LogId::Site, RecordKind::DatasetWithdrawn, Category::Service)
-            .account(said(id, reason))
+            .account(context::follows(view, said(id, reason), &Key::Dataset(id.clone()))?)
             .person(person.map(str::to_owned))
             .put(Key::Dataset(id.clone()), dataset.clone())
             .essential();
@@ -184,7 +209,7 @@ pub fn damaged(
         dataset.damaged = Some(reason.to_owned());
         let record =
             RecordDraft::new(LogId::Site, RecordKind::DatasetDamaged, Category::Processing)
-                .account(said(id, reason))
+                .account(context::follows(view, said(id, reason), &Key::Dataset(id.clone()))?)
                 .put(Key::Dataset(id.clone()), dataset)
                 .essential();
         Ok(Decision::commit(vec![record], ()))

@@ -20,8 +20,11 @@ use crate::process::towards;
 use crate::refusal::RefusalKind;
 use crate::{Account, Category, Decision, Key, LogId, Need, RecordDraft, RecordKind, View, judge};
 
-/// The action that this node does itself: each use is recorded in its journal.
-const LOG: &str = "log";
+/// The actions that the exchange itself does, each with how.
+const DONE_BY_EXCHANGE: [(&str, &str); 2] = [
+    ("log", "this node's journal records each use"),
+    ("inform", "the other party takes part in each transfer, and so is informed of each use"),
+];
 
 /// What follows from a duty that was not done in time, for the record.
 const REMEDY: &str = "new agreements and transfers are refused until it is made good";
@@ -42,15 +45,6 @@ pub(crate) fn arising(view: &dyn View, agreement: &Agreement) -> Result<Option<D
         list: Vec::new(),
     };
     judge_again(view, agreement, &mut duties)?;
-    for duty in duties.list.iter_mut().filter(|duty| duty.actions == [LOG]) {
-        duty.fulfilled = Some(Fulfilment {
-            at: view.now(),
-            by: None,
-            how: "this node's journal records each use".to_owned(),
-            facts: BTreeMap::new(),
-        });
-        duty.state = ObligationState::Fulfilled;
-    }
     Ok((!duties.list.is_empty()).then_some(duties))
 }
 
@@ -277,8 +271,38 @@ fn account(agreement: &Agreement, reason: &str) -> Account {
     }
 }
 
-/// Brings the states of duties up to the policy as agreed, the time, and what was done.
+/// Brings the states of duties up to the policy as agreed, the time, and what was done. What the exchange itself does is
+/// done from the agreement on; where a refinement asks for more, such as whom to inform by what, it is left to a person.
 fn judge_again(view: &dyn View, agreement: &Agreement, duties: &mut Duties) -> Result<(), Need> {
+    judge_once(view, agreement, duties)?;
+    let mut tried = Vec::new();
+    for duty in duties.list.iter_mut().filter(|duty| duty.fulfilled.is_none()) {
+        let [action] = duty.actions.as_slice() else { continue };
+        let Some((_, how)) = DONE_BY_EXCHANGE.iter().find(|(name, _)| name == action) else {
+            continue;
+        };
+        let how = (*how).to_owned();
+        let at = agreement.created;
+        duty.fulfilled = Some(Fulfilment { at, by: None, how, facts: BTreeMap::new() });
+        tried.push((duty.number, duty.violated));
+    }
+    if tried.is_empty() {
+        return Ok(());
+    }
+    judge_once(view, agreement, duties)?;
+    let mut is_done = true;
+    for duty in &mut duties.list {
+        let Some((_, violated)) = tried.iter().find(|(number, _)| *number == duty.number) else {
+            continue;
+        };
+        if duty.state != ObligationState::Fulfilled {
+            (duty.fulfilled, duty.violated, is_done) = (None, *violated, false);
+        }
+    }
+    if is_done { Ok(()) } else { judge_once(view, agreement, duties) }
+}
+
+fn judge_once(view: &dyn View, agreement: &Agreement, duties: &mut Duties) -> Result<(), Need> {
     let Some(policy) = agreement.policy() else { return Ok(()) };
     let rules = judge::rules_in_force(view)?;
     let subject = bearer(view, agreement, policy)?;

@@ -224,6 +224,9 @@ pub struct Dataset {
     pub withdrawn: Option<Timestamp>,
     /// Set when the bytes in place were found changed: not served until published again.
     pub damaged: Option<String>,
+    /// What it was made from, of what partners gave us.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub derived_from: Vec<Parent>,
 }
 
 impl Dataset {
@@ -231,6 +234,21 @@ impl Dataset {
     pub fn is_available(&self) -> bool {
         self.withdrawn.is_none() && self.damaged.is_none()
     }
+}
+
+/// Received data from which a dataset was made, and the terms under which the result may be passed on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parent {
+    /// The agreement under which the data were received.
+    pub agreement: AgreementId,
+    /// SHA-256 of the provenance token that came with them, hexadecimal.
+    pub token_sha256: String,
+    /// SHA-256 of the data, hexadecimal.
+    pub sha256: String,
+    /// The salt of the commitment in our tokens, hexadecimal: 32 random bytes.
+    pub salt: String,
+    /// ODRL policies. Of each of the lists an offer of the dataset must be shown to be as strict as one.
+    pub bounds: Vec<Vec<Value>>,
 }
 
 /// A message that we accepted in a process: its repeat gets the same answer with no second effect.

@@ -4,25 +4,26 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use policy::classify::Class;
 use policy::evaluate::{
     Evaluation, Facts, Phase, PreviousUse, Request, Subject, World, decide, evaluate,
 };
 use policy::odrl::Policy;
 use policy::restrict::restrict;
 use policy::set::RuleSet;
+use policy::terms::barred;
 use protocol::id::{DatasetId, OfferId};
+use protocol::message::NOT_HONOURED_MAX;
 use serde_json::Value;
 
 use crate::context::{self, Fresh, Stop};
+use crate::derived::{self, Lapsed};
 use crate::entity::{Agreement, Dataset, Digests, Location, Partner, Rules, Side};
 use crate::refusal::RefusalKind;
 use crate::{Handling, Need, View, duties};
 
 /// The action that a pull is.
 pub const ACTION: &str = "use";
-
-/// How data is delivered, by the names that a policy may use.
-const DELIVERY_CHANNELS: [&str; 2] = ["HttpData-PULL", "https"];
 
 /// An offer of a dataset that a partner may see.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,23 +66,25 @@ pub fn facts(dataset: &Dataset) -> Facts {
         size: Some(dataset.digests.size),
         version: Some(dataset.version.clone()),
         language: dataset.language.clone(),
-        delivery_channels: DELIVERY_CHANNELS.map(str::to_owned).into(),
-        ..Facts::default()
+        ..Facts::unpublished()
     }
 }
 
 /// The offers of a dataset that a partner may see: its audience names the partner, and what can be judged without a
-/// request holds.
+/// request holds. What was made from received data is offered within the bounds of the agreements on those that have not
+/// ended.
 pub fn offers(
     rules: &Rules,
     provider: &str,
     partner: &Partner,
     dataset: &Dataset,
+    lapsed: &Lapsed,
     now: Timestamp,
 ) -> Vec<Offered> {
     if !dataset.is_available() {
         return Vec::new();
     }
+    let bounds = derived::bounds(dataset, lapsed);
     let subject = subject(partner);
     let facts = facts(dataset);
     let world = World { facts: &facts, ..World::new(now, &subject, rules.set.purposes()) };
@@ -104,6 +107,7 @@ pub fn offers(
         .filter(|policy| {
             let evaluation = decide(&policy.template, &request, &world);
             restrict(&rules.set, &dataset.tags, &request, &world, evaluation).is_permit()
+                && barred(&policy.template, &bounds, rules.set.purposes()).is_none()
         })
         .filter_map(|policy| {
             let id = policy.offer_id(dataset.id.as_str());
@@ -134,7 +138,8 @@ pub(crate) fn visible(
     let found = context::dataset(view, id)?;
     let exists = found.is_some();
     let dataset = found.unwrap_or_else(|| nothing(rules, id, now));
-    let offers = offers(rules, provider, partner, &dataset, now);
+    let lapsed = derived::lapsed(view, [&dataset])?;
+    let offers = offers(rules, provider, partner, &dataset, &lapsed, now);
     Ok((exists && !offers.is_empty()).then_some((dataset, offers)))
 }
 
@@ -159,6 +164,7 @@ fn nothing(rules: &Rules, id: &DatasetId, now: Timestamp) -> Dataset {
         published: now,
         withdrawn: None,
         damaged: None,
+        derived_from: Vec::new(),
     }
 }
 
@@ -267,6 +273,13 @@ pub(crate) fn rules_in_force(view: &dyn View) -> Result<Arc<Rules>, Need> {
     Ok(context::rules(view)?.unwrap_or_else(|| {
         Arc::new(Rules { v: 1, hash: String::new(), set: Arc::new(RuleSet::empty()) })
     }))
+}
+
+/// The clauses of a DSP offer or agreement that this node cannot honour, in short form.
+pub fn not_honoured(value: &Value) -> Vec<String> {
+    let clauses = terms(value).map(|policy| policy::classify::classify(&policy));
+    let refused = clauses.into_iter().flatten().filter(|clause| clause.class == Class::Refused);
+    refused.map(|clause| clause.clause).take(NOT_HONOURED_MAX).collect()
 }
 
 /// The policy in a DSP offer or agreement.

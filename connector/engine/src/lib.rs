@@ -12,6 +12,7 @@ pub mod data;
 pub mod datasets;
 pub mod dead_letters;
 pub mod deadline;
+pub mod derived;
 pub mod duties;
 pub mod entity;
 pub mod epoch;

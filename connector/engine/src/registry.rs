@@ -49,7 +49,7 @@ pub fn activate(
         let earlier = context::partner(view, &partner.participant)?;
         let Some(kind) = change(earlier.as_ref(), partner) else { continue };
         changes.partners.push((partner.name.clone(), kind));
-        let mut record = partner_record(kind, &partner.participant, &partner.name, author)
+        let mut record = partner_record(view, kind, &partner.participant, &partner.name, author)?
             .put(Key::Partner(partner.participant.clone()), (*partner).clone());
         record.essential =
             matches!(kind, RecordKind::PartnerSuspended | RecordKind::PartnerOffboarded);
@@ -59,7 +59,7 @@ pub fn activate(
         let Some(earlier) = context::partner(view, participant)? else { continue };
         changes.partners.push((earlier.name.clone(), RecordKind::PartnerRemoved));
         records.push(
-            partner_record(RecordKind::PartnerRemoved, participant, &earlier.name, author)
+            partner_record(view, RecordKind::PartnerRemoved, participant, &earlier.name, author)?
                 .remove(Key::Partner(participant.clone()))
                 .essential(),
         );
@@ -76,6 +76,7 @@ pub fn activate(
         if let Some(in_force) = in_force {
             account = account.fact("replaces", in_force.hash.clone());
         }
+        account = context::follows(view, account, &Key::Rules)?;
         records.push(
             RecordDraft::new(LogId::Site, RecordKind::RulesActivated, Category::Service)
                 .account(account)
@@ -110,7 +111,7 @@ pub fn shut_out(
         return Ok(Decision::answer(false));
     }
     partner.state = state;
-    let record = partner_record(kind, participant, &partner.name, author)
+    let record = partner_record(view, kind, participant, &partner.name, author)?
         .put(Key::Partner(participant.clone()), partner)
         .essential();
     Ok(Decision::commit(vec![record], true))
@@ -134,11 +135,12 @@ fn change(earlier: Option<&Partner>, partner: &Partner) -> Option<RecordKind> {
 }
 
 fn partner_record(
+    view: &dyn View,
     kind: RecordKind,
     participant: &ParticipantId,
     name: &str,
     author: &Author,
-) -> RecordDraft {
+) -> Result<RecordDraft, Need> {
     let account = Account {
         participant: Some(participant.clone()),
         place: Some(author.place.clone()),
@@ -146,7 +148,7 @@ fn partner_record(
         ..Account::default()
     }
     .fact("name", name);
-    RecordDraft::new(LogId::Relation(participant.clone()), kind, Category::Service)
-        .account(account)
-        .person(author.person.clone())
+    let account = context::follows(view, account, &Key::Partner(participant.clone()))?;
+    let record = RecordDraft::new(LogId::Relation(participant.clone()), kind, Category::Service);
+    Ok(record.account(account).person(author.person.clone()))
 }

@@ -28,7 +28,8 @@ pub use catalog::{
 pub use negotiation::{
     ContractAgreementMessage, ContractAgreementVerificationMessage, ContractNegotiation,
     ContractNegotiationEventMessage, ContractNegotiationTerminationMessage, ContractOfferMessage,
-    ContractRequestMessage, NegotiationEvent, OfferStage, PURPOSE, RequestStage,
+    ContractRequestMessage, NOT_HONOURED, NOT_HONOURED_MAX, NegotiationEvent, OfferStage, PURPOSE,
+    RequestStage,
 };
 pub use policy::{Agreement, AgreementTerms, CatalogOffer, MessageOffer};
 pub use transfer::{

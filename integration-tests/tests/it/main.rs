@@ -8,6 +8,7 @@ mod catalog;
 mod commands;
 mod corpus;
 mod deliveries;
+mod derived;
 mod duties;
 mod events;
 mod evidence;

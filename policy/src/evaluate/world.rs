@@ -64,6 +64,18 @@ pub struct Facts {
     pub references: BTreeMap<String, Value>,
 }
 
+/// How this node delivers data, by the names that a policy may use.
+const DELIVERY_CHANNELS: [&str; 2] = ["HttpData-PULL", "https"];
+
+impl Facts {
+    /// What is known before a dataset is published: how this node delivers.
+    #[must_use]
+    pub fn unpublished() -> Self {
+        let delivery_channels = DELIVERY_CHANNELS.map(str::to_owned).into();
+        Self { delivery_channels, ..Self::default() }
+    }
+}
+
 static NO_FACTS: Facts = Facts {
     collections: BTreeSet::new(),
     media_type: None,

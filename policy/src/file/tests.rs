@@ -54,7 +54,16 @@ fn read_text(name: &str, bytes: &[u8]) -> Result<PolicyFile, Vec<Diagnostic>> {
         .map(|name| (name.to_owned(), Purpose::default()))
         .collect::<BTreeMap<_, _>>();
     let purposes = Purposes::new(purposes).unwrap();
-    read(name, bytes, &Words { groups: &groups, purposes: &purposes, parents: &BTreeMap::new() })
+    read(
+        name,
+        bytes,
+        &Words {
+            groups: &groups,
+            purposes: &purposes,
+            parents: &BTreeMap::new(),
+            unhonoured: Unhonoured::Refused,
+        },
+    )
 }
 
 #[test]
@@ -290,7 +299,12 @@ fn the_restrictions_of_the_documentation_compile() {
         let (groups, purposes) = (Groups::new(), Purposes::default());
         super::read_restrictions(
             text.as_bytes(),
-            &Words { groups: &groups, purposes: &purposes, parents: &BTreeMap::new() },
+            &Words {
+                groups: &groups,
+                purposes: &purposes,
+                parents: &BTreeMap::new(),
+                unhonoured: Unhonoured::Refused,
+            },
         )
     };
     let found = read(include_str!("restrictions.toml")).unwrap();

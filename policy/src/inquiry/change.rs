@@ -89,7 +89,8 @@ pub(super) fn find(
         found.push(Change::FewerUses);
     }
     found.extend(answer.judged.iter().filter(|judged| !judged.is_offered).filter_map(|judged| {
-        let is_permit = judged.evaluation.is_permit() && dataset.is_available;
+        let is_permit =
+            judged.evaluation.is_permit() && dataset.is_available && judged.barred.is_none();
         is_permit.then(|| Change::Named { policy: judged.policy.name.clone() })
     }));
     found

@@ -23,8 +23,16 @@ pub fn answer(
     if let Some(clause) = answer.verdict.clause() {
         text.push_str(&format!("\n\n{}", marked(site, answer, clause, language)));
     }
-    if let Verdict::NotOffered { hidden } = &answer.verdict {
-        text.push_str(&format!("\n{}", not_offered(hidden, language)));
+    if let Verdict::NotOffered { hidden, barred } = &answer.verdict {
+        if barred.is_empty() || !hidden.is_empty() {
+            text.push_str(&format!("\n{}", not_offered(hidden, language)));
+        }
+        for (policy, reason) in barred {
+            text.push_str(&match language {
+                English => format!("\nPolicy `{policy}` may not offer it, which was made from received data: {reason}"),
+                Japanese => format!("\nポリシー「{policy}」では提供できません(受領したデータから作成されたため): {reason}"),
+            });
+        }
     }
     if let Verdict::Permit { policy, .. } = &answer.verdict {
         text.push_str(&permitted(site, answer, policy, language));

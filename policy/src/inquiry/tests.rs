@@ -45,7 +45,7 @@ pub(crate) fn site(files: &[(&str, &str)]) -> Site {
     };
     let dataset = Dataset {
         id: "part-b".to_owned(),
-        tags: ["cfp".to_owned()].into(),
+        facts: Facts { collections: ["cfp".to_owned()].into(), ..Facts::unpublished() },
         is_available: true,
         ..Dataset::default()
     };
@@ -122,7 +122,10 @@ fn a_refusal_names_its_clause_in_its_place_and_what_would_change_it() {
 #[test]
 fn to_whom_nothing_is_offered_is_told_who_would_be() {
     let answer = ask_about("c", &may());
-    assert_eq!(answer.verdict, Verdict::NotOffered { hidden: vec!["cfp".to_owned()] });
+    assert_eq!(
+        answer.verdict,
+        Verdict::NotOffered { hidden: vec!["cfp".to_owned()], barred: Vec::new() }
+    );
     // It has no region either, so naming it alone would not do.
     assert_eq!(answer.changes, []);
     let mut site = site(&[("cfp.toml", POLICY)]);

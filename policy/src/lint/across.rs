@@ -45,7 +45,7 @@ impl Look<'_> {
         !(policy.datasets.is_empty() && policy.tags.is_empty())
             && policy.datasets.is_subset(&restriction.datasets)
             && policy.tags.is_subset(&restriction.tags)
-            && by_name.into_iter().all(|dataset| restriction.is_about(&dataset.id, &dataset.tags))
+            && by_name.into_iter().all(|dataset| restriction.is_about(&dataset.id, &dataset.facts.collections))
     }
 
     /// Whether a prohibition holds wherever a permission does.
@@ -164,8 +164,8 @@ fn shares_dataset(site: &Site, one: &CompiledPolicy, other: &CompiledPolicy) -> 
     !one.datasets.is_disjoint(&other.datasets)
         || !one.tags.is_disjoint(&other.tags)
         || site.datasets.iter().any(|dataset| {
-            offers(one, &dataset.id, &dataset.tags, &dataset.policies)
-                && offers(other, &dataset.id, &dataset.tags, &dataset.policies)
+            offers(one, &dataset.id, &dataset.facts.collections, &dataset.policies)
+                && offers(other, &dataset.id, &dataset.facts.collections, &dataset.policies)
         })
 }
 

@@ -393,6 +393,10 @@ pub struct Publish {
     /// Leave the file where it is and verify each block as it is served.
     #[arg(long)]
     pub in_place: bool,
+    /// The evidence (FILE.prov) of received data that it was made from; may be repeated. The agreements on those must let it be
+    /// passed on, and its policies must be as strict.
+    #[arg(long, value_name = "FILE.prov", value_hint = ValueHint::FilePath)]
+    pub derived_from: Vec<PathBuf>,
     /// Do not ask.
     #[arg(long)]
     pub yes: bool,

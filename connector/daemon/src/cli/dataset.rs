@@ -54,6 +54,13 @@ async fn publish(arguments: &Publish, client: &Client, output: Output) -> Result
     let Some(file) = file.to_str() else {
         return Err(Failure::misuse(format!("the path `{}` is not UTF-8", file.display())));
     };
+    let evidence: Vec<String> = (arguments.derived_from.iter())
+        .map(|path| {
+            std::fs::read_to_string(path).map_err(|error| {
+                Failure::misuse(format!("`{}` cannot be read: {error}", path.display()))
+            })
+        })
+        .collect::<Result<_, _>>()?;
     let request = json!({
         "path": file,
         "id": arguments.id,
@@ -67,6 +74,7 @@ async fn publish(arguments: &Publish, client: &Client, output: Output) -> Result
         "policies": arguments.policies,
         "media_type": arguments.media_type,
         "in_place": arguments.in_place,
+        "derived_from": evidence,
     });
     let preview = client.post("/v1/datasets/preview", &request).await?;
     output.note(&audience(&preview));

@@ -96,7 +96,8 @@ impl Desk {
     fn compiled(&self, directory: &Path, output: Output) -> Result<RuleSet, Failure> {
         let sources = policies::sources(directory)?;
         let purposes = policies::purposes(&self.paths.purposes)?;
-        RuleSet::compile(&sources, &self.registry()?.groups(), &purposes)
+        let (groups, unhonoured) = (self.registry()?.groups(), self.paths.unhonoured);
+        RuleSet::compile_with(&sources, &groups, &purposes, unhonoured)
             .map_err(|found| refused(&found, output))
     }
 

@@ -196,6 +196,8 @@ pub struct PolicySection {
     pub purposes_file: PathBuf,
     /// How a change of the files comes into force.
     pub activation: Activation,
+    /// Whether a policy with a clause that this release cannot honour is refused.
+    pub strict: bool,
 }
 
 /// How a change of the policy files comes into force.

@@ -197,6 +197,8 @@ struct WholeAgreement {
     /// The DSP Agreement (ODRL), as it was sent.
     #[schemars(with = "OdrlPolicy")]
     terms: Value,
+    /// The clauses that this node cannot honour: they deny what they concern.
+    not_honoured: Vec<String>,
 }
 
 /// An agreement with its terms and the duties under it.
@@ -229,7 +231,8 @@ impl From<Side> for OurSide {
 impl WholeAgreement {
     fn of(node: &Node, agreement: &Agreement) -> Self {
         let terms = agreement.terms.clone();
-        Self { agreement: ShownAgreement::of(node, agreement), terms }
+        let not_honoured = engine::judge::not_honoured(&terms);
+        Self { agreement: ShownAgreement::of(node, agreement), terms, not_honoured }
     }
 }
 

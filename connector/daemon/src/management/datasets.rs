@@ -7,8 +7,9 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use engine::derived::{Lapsed, Received};
 use engine::entity::{Dataset, Digests, Location, Rules};
-use engine::{Decision, Entity, Key};
+use engine::{Decision, Entity, Key, View};
 use headers::ContentType;
 use jiff::Timestamp;
 use protocol::id::DatasetId;
@@ -74,6 +75,9 @@ struct Publication {
     /// Leave the file where it is and verify each block as it is served.
     #[serde(default)]
     in_place: bool,
+    /// The evidence (`FILE.prov`) of received data that it was made from, each as the text of the file.
+    #[serde(default)]
+    derived_from: Vec<String>,
 }
 
 /// Why, for the journal.
@@ -91,8 +95,9 @@ async fn show(call: Call) -> Result<Json<SeenDataset>, ApiError> {
             .help("`sekisho dataset list` shows all")
     })?;
     let rules = rules(node).await?;
-    let visible_to = visible_to(node, &rules, &dataset);
-    Ok(Json(SeenDataset { dataset: ShownDataset::of(&dataset, &rules), visible_to }))
+    let visible_to = visible_to(node, &rules, &dataset).await?;
+    let lapsed = lapsed(node, &dataset).await?;
+    Ok(Json(SeenDataset { dataset: ShownDataset::of(&dataset, &rules, &lapsed), visible_to }))
 }
 
 /// Who would see a dataset, and which version it would replace. Nothing happens.
@@ -101,9 +106,9 @@ async fn preview(call: Call, publication: Publication) -> Result<Json<Audience>,
     let rules = rules(node).await?;
     publication.check(node, &rules)?;
     let earlier = existing(node, &publication.id).await?;
-    let dataset = publication.dataset(&publication.imagined(), node.clock.now());
+    let dataset = publication.imagined(node).await?;
     Ok(Json(Audience {
-        visible_to: visible_to(node, &rules, &dataset),
+        visible_to: visible_to(node, &rules, &dataset).await?,
         replaces_version: earlier.map(|earlier| earlier.version),
     }))
 }
@@ -128,6 +133,8 @@ async fn publish(call: Call, publication: Publication) -> Result<Lines<Publishin
     let (node, person) = (call.node(), call.person());
     let rules = rules(node).await?;
     publication.check(node, &rules)?;
+    // What would be refused is refused before a large file is read.
+    publication.imagined(node).await?;
     let node = Arc::clone(node);
     Ok(answer::stream(move |events| work(node, publication, person, rules, events)))
 }
@@ -152,13 +159,16 @@ async fn work(
     };
     let published = node.objects.publish(publication.path.clone(), placement, progress).await?;
     let dataset = publication.dataset(&Measured::of(&published), node.clock.now());
-    let fresh = node.fresh();
+    let (fresh, received) = (node.fresh(), publication.received(&node)?);
     let committed = node
-        .decide(move |view| engine::datasets::publish(view, &fresh, &dataset, Some(&person)))
+        .decide(move |view| {
+            engine::datasets::publish(view, &fresh, &dataset, &received, Some(&person))
+        })
         .await?;
     // INVARIANT: the object was claimed until here, so no sweep took it before the dataset referred to it.
     drop(published.claim);
-    events.send(&Publishing::Dataset(Box::new(ShownDataset::of(&committed, &rules)))).await
+    let shown = ShownDataset::of(&committed, &rules, &Lapsed::new());
+    events.send(&Publishing::Dataset(Box::new(shown))).await
 }
 
 /// Withdraws a dataset: it is no longer offered, and running transfers of it are cut by the commit.
@@ -170,7 +180,8 @@ async fn withdraw(call: Call, withdrawal: Withdrawal) -> Result<Json<ChangedData
         .decide(move |view| engine::datasets::withdraw(view, &fresh, &id, &reason, Some(&person)))
         .await?;
     let rules = rules(node).await?;
-    Ok(Json(ChangedDataset { dataset: ShownDataset::of(&dataset, &rules) }))
+    let lapsed = lapsed(node, &dataset).await?;
+    Ok(Json(ChangedDataset { dataset: ShownDataset::of(&dataset, &rules, &lapsed) }))
 }
 
 /// What the bytes of a dataset are known to be.
@@ -229,14 +240,38 @@ impl Publication {
         }
     }
 
-    /// What is assumed of a file that was not read yet. Who sees it does not depend on it.
-    fn imagined(&self) -> Measured {
-        Measured {
+    /// What it was made from, verified.
+    fn received(&self, node: &Node) -> Result<Vec<Received>, ApiError> {
+        let parents = self.derived_from.iter().enumerate();
+        parents
+            .map(|(index, text)| {
+                crate::evidence::received(node, text).map_err(|reason| {
+                    let number = index.saturating_add(1);
+                    ApiError::invalid(format!(
+                        "the evidence {number} of what it was made from does not verify: {reason}"
+                    ))
+                    .help("`sekisho provenance show FILE.prov` shows what it says; its provider must be a partner here")
+                })
+            })
+            .collect()
+    }
+
+    /// The dataset before its file was read, with what it is made from. Who sees it does not depend on the file.
+    async fn imagined(&self, node: &Node) -> Result<Dataset, ApiError> {
+        let measured = Measured {
             digests: Digests { sha256: String::new(), blake3: String::new(), size: 0 },
             location: Location::Stored,
             media_type: String::new(),
             file_name: String::new(),
+        };
+        let dataset = self.dataset(&measured, node.clock.now());
+        let (fresh, received) = (node.fresh(), self.received(node)?);
+        if received.is_empty() {
+            return Ok(dataset);
         }
+        Ok(node
+            .decide(move |view| engine::derived::check(view, &fresh, &dataset, &received))
+            .await?)
     }
 
     fn dataset(&self, measured: &Measured, now: Timestamp) -> Dataset {
@@ -260,6 +295,7 @@ impl Publication {
             published: now,
             withdrawn: None,
             damaged: None,
+            derived_from: Vec::new(),
         }
     }
 }
@@ -310,24 +346,35 @@ pub(super) async fn rules(node: &Node) -> Result<Arc<Rules>, ApiError> {
     Ok(node.commit(|view| engine::catalog::rules(view).map(Decision::answer)).await?)
 }
 
+/// The agreements on what a dataset was made from that have ended.
+pub(super) async fn lapsed(node: &Node, dataset: &Dataset) -> Result<Lapsed, ApiError> {
+    if dataset.derived_from.is_empty() {
+        return Ok(Lapsed::new());
+    }
+    let dataset = dataset.clone();
+    let look =
+        move |view: &dyn View| engine::derived::lapsed(view, [&dataset]).map(Decision::answer);
+    Ok(node.commit(look).await?)
+}
+
 /// The active partners that see an offer of the dataset, each with the policy that shows it.
-fn visible_to(node: &Node, rules: &Rules, dataset: &Dataset) -> Vec<Seer> {
+async fn visible_to(node: &Node, rules: &Rules, dataset: &Dataset) -> Result<Vec<Seer>, ApiError> {
     let now = node.clock.now();
+    let lapsed = lapsed(node, dataset).await?;
     let registry = node.registry();
     let provider = node.context.participant.as_str();
-    registry
-        .iter()
-        .filter(|file| file.is_active())
+    let active = registry.iter().filter(|file| file.is_active());
+    Ok(active
         .flat_map(|file| {
-            engine::judge::offers(rules, provider, &file.partner, dataset, now).into_iter().map(
-                move |offered| Seer {
-                    partner: file.name().to_owned(),
-                    title: file.partner.title.clone(),
-                    via_policy: offered.policy,
-                },
-            )
+            let offers =
+                engine::judge::offers(rules, provider, &file.partner, dataset, &lapsed, now);
+            offers.into_iter().map(move |offered| Seer {
+                partner: file.name().to_owned(),
+                title: file.partner.title.clone(),
+                via_policy: offered.policy,
+            })
         })
-        .collect()
+        .collect())
 }
 
 /// A dataset in lists.
@@ -392,6 +439,17 @@ struct ShownDataset {
     withdrawn: Option<String>,
     /// How it was found changed.
     damaged: Option<String>,
+    /// The agreements on received data that it was made from.
+    derived_from: Vec<String>,
+    /// The policies that may not offer it because of those.
+    not_offered: Vec<NotOffered>,
+}
+
+/// A policy that would offer a dataset under weaker terms than what it was made from allows.
+#[derive(Debug, Serialize, JsonSchema)]
+struct NotOffered {
+    policy: String,
+    reason: String,
 }
 
 /// A dataset, and who sees it now.
@@ -427,7 +485,7 @@ struct Seer {
 }
 
 impl ShownDataset {
-    fn of(dataset: &Dataset, rules: &Rules) -> Self {
+    fn of(dataset: &Dataset, rules: &Rules, lapsed: &Lapsed) -> Self {
         Self {
             summary: DatasetSummary::of(dataset, rules),
             description: dataset.description.clone(),
@@ -444,6 +502,13 @@ impl ShownDataset {
             },
             withdrawn: dataset.withdrawn.map(|time| time.to_string()),
             damaged: dataset.damaged.clone(),
+            derived_from: (dataset.derived_from.iter())
+                .map(|parent| parent.agreement.to_string())
+                .collect(),
+            not_offered: engine::derived::barred(&rules.set, dataset, lapsed)
+                .into_iter()
+                .map(|(policy, reason)| NotOffered { policy, reason })
+                .collect(),
         }
     }
 }

@@ -1,16 +1,18 @@
 //! Policies: what rules and what ruled, who put it in force, and putting another set in force.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod past;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use engine::entity::Rules;
+use engine::derived;
+use engine::entity::{Dataset, Rules};
 use engine::registry::Author;
-use engine::{Decision, Entity, Key, Kind, LogId, RecordKind, Store as _, TreeId};
+use engine::{Decision, Entity, Key, Kind, Store as _, View};
 use jiff::Timestamp;
 use policy::set::RuleSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use store::StoredRecord;
 
 use super::answer::{ApiError, ErrorKind};
 use super::caller::{POLICY, READERS};
@@ -20,10 +22,6 @@ use crate::policies::facts::{ActivationFacts, DatasetFacts, Facts, PartnerFacts}
 use crate::policies::{self, PoliciesError};
 use crate::reload::{self, ReloadError, Wanted};
 
-/// How many records are read at once.
-const STEP: u64 = 256;
-/// How many records of one log are looked at for one question.
-const LOOK_MAX: u64 = 200_000;
 /// How many entities are read at once.
 const SCAN_STEP: usize = 512;
 /// How many activations are listed when nothing is said, and at most.
@@ -111,8 +109,6 @@ struct PolicyHistory {
     activations: Vec<ActivationFacts>,
     /// Whether the policy files are the set in force; else they are a draft.
     filed: bool,
-    /// Whether all that was asked for was found; a long journal is not looked through to its begin.
-    whole: bool,
 }
 
 async fn show(mut call: Call) -> Result<Json<Facts>, ApiError> {
@@ -128,7 +124,7 @@ async fn show(mut call: Call) -> Result<Json<Facts>, ApiError> {
                 ApiError::invalid(format!("`{at}` is no instant: {error}"))
                     .help("write one with its zone, like 2027-01-01T00:00:00+09:00")
             })?;
-            Ok(Json(past(node, at).await?))
+            Ok(Json(past::ruling(node, at).await?))
         }
         (None, Some(set)) => {
             let (activation, set) = find(node, &set).await?;
@@ -144,17 +140,13 @@ async fn history(mut call: Call) -> Result<Json<PolicyHistory>, ApiError> {
     let limit = call.query.take::<usize>("limit")?.unwrap_or(HISTORY).clamp(1, HISTORY_MAX);
     let node = call.node();
     let mut activations = Vec::new();
-    let whole = look_back(node, LogId::Site, None, |record| {
-        activations.extend(activation(record).map(|(facts, _)| facts));
+    past::activations(node, |facts, _| {
+        activations.push(facts);
         activations.len() < limit
     })
     .await?;
     let rules = in_force(node).await?;
-    Ok(Json(PolicyHistory {
-        activations,
-        filed: policies::are_filed(&node.paths, &rules.set),
-        whole,
-    }))
+    Ok(Json(PolicyHistory { activations, filed: policies::are_filed(&node.paths, &rules.set) }))
 }
 
 /// The terms of an agreement.
@@ -242,35 +234,40 @@ async fn in_force(node: &Node) -> Result<Arc<Rules>, ApiError> {
 async fn present(node: &Arc<Node>) -> Result<Facts, ApiError> {
     let rules = in_force(node).await?;
     let mut activation = None;
-    look_back(node, LogId::Site, None, |record| {
-        activation = self::activation(record).map(|(facts, _)| facts);
-        activation.is_none()
+    past::activations(node, |facts, _| {
+        activation = Some(facts);
+        false
     })
     .await?;
     let mut partners = Vec::new();
-    each(node, Kind::Partner, |entity| {
+    each(node, Kind::Partner, |_, entity| {
         if let Entity::Partner(partner) = entity {
             partners.push(PartnerFacts::from(partner));
         }
     })
     .await?;
-    let mut datasets = Vec::new();
-    each(node, Kind::Dataset, |entity| {
+    let mut found = Vec::new();
+    each(node, Kind::Dataset, |_, entity| {
         if let Entity::Dataset(dataset) = entity {
-            datasets.push(DatasetFacts::from(dataset));
+            found.push(dataset.clone());
         }
     })
     .await?;
+    let datasets = facts_of(node, found, Timestamp::MAX).await?;
     partners.sort_by(|one, other| one.name.cmp(&other.name));
     let set = rules.set.as_ref().clone();
     Ok(Facts { activation, hash: hex::encode(set.hash()), set, partners, datasets })
 }
 
-async fn each(node: &Node, kind: Kind, mut visit: impl FnMut(&Entity)) -> Result<(), ApiError> {
+async fn each(
+    node: &Node,
+    kind: Kind,
+    mut visit: impl FnMut(&Key, &Entity),
+) -> Result<(), ApiError> {
     let mut after = None;
     loop {
         let page = node.store.scan(kind, after.take(), SCAN_STEP).await?;
-        page.iter().for_each(|(_, entity)| visit(entity));
+        page.iter().for_each(|(key, entity)| visit(key, entity));
         if page.len() < SCAN_STEP {
             return Ok(());
         }
@@ -278,69 +275,17 @@ async fn each(node: &Node, kind: Kind, mut visit: impl FnMut(&Entity)) -> Result
     }
 }
 
-/// What ruled at an instant of the past, from the journal: the last record before it that wrote each thing decides.
-async fn past(node: &Arc<Node>, at: Timestamp) -> Result<Facts, ApiError> {
-    let mut ruling = None;
-    let mut seen: BTreeMap<Key, Option<DatasetFacts>> = BTreeMap::new();
-    let whole = look_back(node, LogId::Site, Some(at), |record| {
-        if ruling.is_none() {
-            ruling = activation(record);
-        }
-        for write in &record.writes {
-            if matches!(write.key, Key::Dataset(_)) {
-                seen.entry(write.key.clone()).or_insert_with(|| match &write.entity {
-                    Some(Entity::Dataset(dataset)) => Some(DatasetFacts::from(dataset)),
-                    _ => None,
-                });
-            }
-        }
-        true
-    })
-    .await?;
-    let Some((activation, set)) = ruling.filter(|_| whole) else {
-        return Err(no_set(at, whole));
-    };
-    let mut partners = Vec::new();
-    let logs: BTreeSet<LogId> = node.store.trees().into_iter().map(|tree| tree.log).collect();
-    for log in logs {
-        let LogId::Relation(participant) = &log else { continue };
-        let key = Key::Partner(participant.clone());
-        let mut found = None;
-        let whole = look_back(node, log.clone(), Some(at), |record| {
-            found = record.writes.iter().find(|write| write.key == key).map(|write| {
-                match &write.entity {
-                    Some(Entity::Partner(partner)) => Some(PartnerFacts::from(partner)),
-                    _ => None,
-                }
-            });
-            found.is_none()
-        })
-        .await?;
-        if found.is_none() && !whole {
-            return Err(no_set(at, false));
-        }
-        partners.extend(found.flatten());
-    }
-    partners.sort_by(|one, other| one.name.cmp(&other.name));
-    Ok(Facts {
-        activation: Some(activation),
-        hash: hex::encode(set.hash()),
-        set,
-        partners,
-        datasets: seen.into_values().flatten().collect(),
-    })
-}
-
-fn no_set(at: Timestamp, whole: bool) -> ApiError {
-    if whole {
-        return ApiError::not_found(format!("no policies were in force at {at}"))
-            .help("`sekisho policy history` shows since when there are some");
-    }
-    ApiError::new(
-        ErrorKind::TooMany,
-        format!("the journal has more than {LOOK_MAX} records between then and what was in force"),
-    )
-    .help("ask about an instant sooner after a change")
+/// Datasets as policies saw them at an instant.
+async fn facts_of(
+    node: &Node,
+    datasets: Vec<Dataset>,
+    at: Timestamp,
+) -> Result<Vec<DatasetFacts>, ApiError> {
+    let derived: Vec<Dataset> =
+        datasets.iter().filter(|dataset| !dataset.derived_from.is_empty()).cloned().collect();
+    let look = move |view: &dyn View| derived::lapsed_at(view, &derived, at).map(Decision::answer);
+    let lapsed = node.commit(look).await?;
+    Ok(datasets.iter().map(|dataset| DatasetFacts::of(dataset, &lapsed)).collect())
 }
 
 /// The set of a hash, or its first digits, and its latest activation.
@@ -353,10 +298,8 @@ async fn find(node: &Arc<Node>, hash: &str) -> Result<(ActivationFacts, RuleSet)
     }
     let mut sets: BTreeSet<String> = BTreeSet::new();
     let mut found = None;
-    look_back(node, LogId::Site, None, |record| {
-        if let Some((facts, set)) = activation(record)
-            && (facts.rules.starts_with(&digits) || facts.set.starts_with(&digits))
-        {
+    past::activations(node, |facts, set| {
+        if facts.rules.starts_with(&digits) || facts.set.starts_with(&digits) {
             sets.insert(facts.set.clone());
             found.get_or_insert((facts, set));
         }
@@ -372,79 +315,4 @@ async fn find(node: &Arc<Node>, hash: &str) -> Result<(ActivationFacts, RuleSet)
         ApiError::not_found(format!("no set `{hash}` was ever in force"))
             .help("`sekisho policy history` shows all")
     })
-}
-
-/// The activation that a record is.
-fn activation(record: &StoredRecord) -> Option<(ActivationFacts, RuleSet)> {
-    if record.kind != RecordKind::RulesActivated {
-        return None;
-    }
-    let rules = record.writes.iter().find_map(|write| match &write.entity {
-        Some(Entity::Rules(rules)) => Some(rules),
-        _ => None,
-    })?;
-    let facts = ActivationFacts {
-        rules: rules.hash.clone(),
-        set: hex::encode(rules.set.hash()),
-        time: record.time,
-        place: record.account.place.clone(),
-        person: record.body.as_ref().and_then(|body| body.person.clone()),
-        reason: record.account.reason.clone(),
-        policies: rules.set.policies().map(|policy| policy.name.clone()).collect(),
-    };
-    Some((facts, rules.set.as_ref().clone()))
-}
-
-/// Visits the records of a log from the newest, or from the last before the end of an instant, backwards until the visitor has
-/// seen enough. Says whether nothing was left out.
-async fn look_back(
-    node: &Node,
-    log: LogId,
-    at: Option<Timestamp>,
-    mut visit: impl FnMut(&StoredRecord) -> bool,
-) -> Result<bool, ApiError> {
-    let mut left = LOOK_MAX;
-    // Older epochs come before newer ones, and are looked through after them.
-    for tree in node.store.trees().into_iter().rev().filter(|tree| tree.log == log) {
-        let (size, _) = node.store.tree_head(tree.clone()).await?;
-        let mut end = match at {
-            Some(at) => first_after(node, &tree, size, at).await?,
-            None => size,
-        };
-        while end > 0 {
-            if left == 0 {
-                return Ok(false);
-            }
-            let start = end.saturating_sub(STEP.min(left));
-            let page = node.store.records(tree.clone(), start..end).await?;
-            for record in page.iter().rev() {
-                if !visit(record) {
-                    return Ok(true);
-                }
-            }
-            left = left.saturating_sub(end - start);
-            end = start;
-        }
-    }
-    Ok(true)
-}
-
-/// The index of the first record later than an instant. The times of a log never go back.
-async fn first_after(
-    node: &Node,
-    tree: &TreeId,
-    size: u64,
-    at: Timestamp,
-) -> Result<u64, ApiError> {
-    let (mut low, mut high) = (0, size);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        let page = node.store.records(tree.clone(), middle..middle + 1).await?;
-        if page.first().is_some_and(|record| record.time <= at) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    Ok(low)
 }

@@ -150,8 +150,19 @@ async fn post_to(
         Route::Agreement => {
             let incoming: message::Incoming<ContractAgreementMessage> =
                 read(node, peer, request, &shape).await?;
-            let incoming =
-                incoming.map(|agreed| (agreed.pids, Negotiating::Agreement(agreed.agreement)));
+            let incoming = incoming.map(|agreed| {
+                for clause in &agreed.not_honoured {
+                    let (participant, id) = (&peer.participant, agreed.agreement.id());
+                    tracing::warn!(
+                        event = "agreement.not_honoured",
+                        participant = participant.as_str(),
+                        agreement = id.as_str(),
+                        clause,
+                        "the provider does not honour a clause of the agreement"
+                    );
+                }
+                (agreed.pids, Negotiating::Agreement(agreed.agreement))
+            });
             negotiating(node, peer, pid, incoming).await
         }
         Route::Verification => {

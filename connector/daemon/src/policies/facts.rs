@@ -1,12 +1,15 @@
 //! What questions about policies are judged by: a set, partners and datasets, from the files or from a running node.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use engine::derived::Lapsed;
 use engine::entity::{Dataset, Partner, PartnerState};
 use jiff::Timestamp;
-use policy::evaluate::Subject;
+use policy::evaluate::{self, Subject};
 use policy::inquiry::{self, Site};
+use policy::odrl::Policy;
 use policy::set::RuleSet;
+use policy::terms::Bound;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -48,7 +51,7 @@ pub struct ActivationFacts {
     pub policies: Vec<String>,
 }
 
-/// A partner as policies see it.
+/// A partner as policies see it: what the node compares ([`engine::judge::subject`]).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PartnerFacts {
     /// Short name.
@@ -61,9 +64,15 @@ pub struct PartnerFacts {
     pub groups: BTreeSet<String>,
     /// Region, ISO 3166.
     pub region: Option<String>,
+    /// Network locations: the origins of its endpoints.
+    #[serde(default)]
+    pub locations: BTreeSet<String>,
+    /// What else its file says of it, by the name of the operand.
+    #[serde(default)]
+    pub attributes: BTreeMap<String, BTreeSet<String>>,
 }
 
-/// A dataset as policies see it.
+/// A dataset as policies see it: what the node compares ([`engine::judge::facts`]).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DatasetFacts {
     /// Id.
@@ -74,6 +83,32 @@ pub struct DatasetFacts {
     pub policies: BTreeSet<String>,
     /// Whether it is neither withdrawn nor damaged.
     pub available: bool,
+    /// IANA media type.
+    #[serde(default)]
+    pub media_type: Option<String>,
+    /// Bytes.
+    #[serde(default)]
+    pub size: Option<u64>,
+    /// The edition.
+    #[serde(default)]
+    pub version: Option<String>,
+    /// BCP 47 language.
+    #[serde(default)]
+    pub language: Option<String>,
+    /// What bounds the terms for others, where it was made from received data.
+    #[serde(default)]
+    pub bounds: Vec<BoundFacts>,
+}
+
+/// The terms under which an agreement lets others have what is made of its data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BoundFacts {
+    /// The agreement, in words.
+    pub source: String,
+    /// Why nothing may be offered any more.
+    pub lapsed: Option<String>,
+    /// ODRL policies: an offer has to be as strict as one of each of these lists.
+    pub all_of: Vec<Vec<serde_json::Value>>,
 }
 
 impl Facts {
@@ -90,23 +125,35 @@ impl Facts {
 
 impl From<&Partner> for PartnerFacts {
     fn from(partner: &Partner) -> Self {
+        let subject = engine::judge::subject(partner);
         Self {
             name: partner.name.clone(),
             participant: partner.participant.to_string(),
             active: partner.state == PartnerState::Active,
-            groups: partner.groups.clone(),
-            region: partner.region.clone(),
+            groups: subject.groups,
+            region: subject.region,
+            locations: subject.locations,
+            attributes: subject.attributes,
         }
     }
 }
 
-impl From<&Dataset> for DatasetFacts {
-    fn from(dataset: &Dataset) -> Self {
+impl DatasetFacts {
+    /// A dataset, with those agreements on what it was made from that have ended.
+    #[must_use]
+    pub fn of(dataset: &Dataset, lapsed: &Lapsed) -> Self {
+        let facts = engine::judge::facts(dataset);
+        let bounds = engine::derived::bounds(dataset, lapsed).into_iter();
         Self {
             id: dataset.id.to_string(),
-            tags: dataset.tags.clone(),
+            tags: facts.collections,
             policies: dataset.policies.clone(),
             available: dataset.is_available(),
+            media_type: facts.media_type,
+            size: facts.size,
+            version: facts.version,
+            language: facts.language,
+            bounds: bounds.map(BoundFacts::from).collect(),
         }
     }
 }
@@ -120,6 +167,8 @@ impl PartnerFacts {
                 participant: self.participant,
                 groups: self.groups,
                 region: self.region,
+                locations: self.locations,
+                attributes: self.attributes,
                 ..Subject::default()
             },
         }
@@ -130,10 +179,38 @@ impl DatasetFacts {
     fn into_dataset(self) -> inquiry::Dataset {
         inquiry::Dataset {
             id: self.id,
-            tags: self.tags,
+            facts: evaluate::Facts {
+                collections: self.tags,
+                media_type: self.media_type,
+                size: self.size,
+                version: self.version,
+                language: self.language,
+                ..evaluate::Facts::unpublished()
+            },
             policies: self.policies,
             is_available: self.available,
+            bounds: self.bounds.into_iter().map(BoundFacts::into_bound).collect(),
         }
+    }
+}
+
+impl From<Bound> for BoundFacts {
+    fn from(bound: Bound) -> Self {
+        let all_of = bound.all_of.iter();
+        Self {
+            all_of: all_of.map(|any_of| any_of.iter().map(Policy::to_json).collect()).collect(),
+            source: bound.source,
+            lapsed: bound.lapsed,
+        }
+    }
+}
+
+impl BoundFacts {
+    fn into_bound(self) -> Bound {
+        let read = |any_of: &Vec<serde_json::Value>| any_of.iter().map(Policy::from_json).collect();
+        // What cannot be read bounds everything.
+        let all_of: Result<_, _> = self.all_of.iter().map(read).collect();
+        Bound { source: self.source, lapsed: self.lapsed, all_of: all_of.unwrap_or_default() }
     }
 }
 

@@ -341,9 +341,11 @@ pub(super) fn agree(
     })?;
     let agreement =
         agreement_entity(fresh, negotiation, &id, Side::Provider, body.document().clone(), now)?;
+    let not_honoured = judge::not_honoured(body.document());
     let (kind, message_id) = (MessageKind::Agreement, fresh.message_id());
     let owed = send(view, context, fresh, negotiation, kind, message_id.clone(), |pids| {
-        message::to_json(&ContractAgreementMessage { pids, agreement: body }, Some(&message_id))
+        let message = ContractAgreementMessage { pids, agreement: body, not_honoured };
+        message::to_json(&message, Some(&message_id))
     })?;
     negotiation.agreement = Some(id.clone());
     let record = RecordDraft::new(

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use policy::odrl::Policy;
+use policy::terms::Bound;
 use protocol::id::{AgreementId, DatasetId, OfferId, ParticipantId};
 use serde_json::Value;
 
@@ -12,13 +13,15 @@ use crate::context::{self, Context, Fresh, Stop};
 use crate::entity::{Dataset, Negotiation, Partner, Rules};
 use crate::judge::{self, Offered};
 use crate::refusal::RefusalKind;
-use crate::{View, duties};
+use crate::{View, derived, duties};
 
 /// An offer that we publish and a partner may see, with its dataset and the rules behind it.
 pub(super) struct Standing {
     rules: Arc<Rules>,
     pub(super) dataset: Dataset,
     pub(super) offered: Offered,
+    /// What bounds any terms, where the dataset was made from received data.
+    bounds: Vec<Bound>,
 }
 
 impl Standing {
@@ -48,7 +51,8 @@ impl Standing {
             ))
         })?;
         duties::unblocked(view, fresh, &partner.participant, target)?;
-        Ok(Self { rules, dataset, offered })
+        let bounds = derived::bounds(&dataset, &derived::lapsed(view, [&dataset])?);
+        Ok(Self { rules, dataset, offered, bounds })
     }
 
     /// How terms differ from the offer as it is published.
@@ -102,6 +106,7 @@ impl Standing {
         let policy = Policy::from_json(&agreement).map_err(|error| {
             fresh.refuse(RefusalKind::Policy, error.to_string(), error.to_string())
         })?;
+        derived::within_bounds(fresh, &self.rules.set, &self.bounds, &policy)?;
         let purposes: Vec<String> = match purpose {
             Some(purpose) => vec![purpose.to_owned()],
             None => policy::terms::named_purposes(&policy),

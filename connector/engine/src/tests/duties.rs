@@ -197,12 +197,12 @@ fn a_duty_that_is_not_done_in_time_is_violated_on_both_sides_and_blocks() {
 #[test]
 fn a_duty_done_in_time_is_never_violated() {
     let (mut consumer, mut provider) = pair_with(&json!({ "obligation": [
-        { "action": "inform", "constraint": [
+        { "action": "attribute", "constraint": [
             { "leftOperand": "elapsedTime", "operator": "lteq", "rightOperand": "P1D" },
         ] },
     ] }));
     started(&mut consumer, &mut provider, "p");
-    fulfil(&mut provider, 1, "by telephone").unwrap();
+    fulfil(&mut provider, 1, "seen in the report").unwrap();
     assert_eq!(states(&provider), [DONE]);
     provider.now += SignedDuration::from_hours(48);
     assert_eq!(expire(&mut provider), Outcome::Waits(None));
@@ -250,4 +250,52 @@ fn a_late_duty_with_a_consequence_is_made_good_by_both() {
     fulfil(&mut provider, 2, "paid").unwrap();
     assert_eq!(states(&provider), [DONE, DONE]);
     assert!(grants(&mut provider));
+}
+
+/// Every duty that policies of the field ask for, as an obligation with a deadline: who does it, and what follows when nobody
+/// has. The same on both nodes.
+#[test]
+fn each_kind_of_duty_is_tracked_to_its_end() {
+    let within = json!({ "leftOperand": "elapsedTime", "operator": "lteq", "rightOperand": "P1D" });
+    let refined = json!({
+        "rdf:value": { "@id": "inform" },
+        "refinement": [{ "leftOperand": "recipient", "operator": "eq", "rightOperand": "urn:example:authority" }],
+    });
+    let table = [
+        (json!("log"), true),
+        (json!("inform"), true),
+        (refined, false),
+        (json!("delete"), false),
+        (json!("attribute"), false),
+        (json!("compensate"), false),
+        (json!("obtainConsent"), false),
+        (json!("reviewPolicy"), false),
+    ];
+    for (action, by_exchange) in table {
+        let (mut consumer, mut provider) =
+            pair_with(&json!({ "obligation": [{ "action": action, "constraint": [within] }] }));
+        started(&mut consumer, &mut provider, "p");
+        received(&mut consumer, "p");
+        settle(&mut consumer, &mut provider);
+        for world in [&mut consumer, &mut provider] {
+            let duty = of(world).list.remove(0);
+            assert_eq!(duty.fulfilled.is_some(), by_exchange, "{action}");
+            assert_eq!(duty.fulfilled.and_then(|done| done.by), None, "{action}");
+            assert!(duty.deadline.is_some(), "{action}");
+            world.now += SignedDuration::from_hours(25);
+            let records = world.records.len();
+            let outcome = expire(world);
+            if by_exchange {
+                assert_eq!(outcome, Outcome::Waits(None), "{action}");
+                assert_eq!(states(world), [DONE], "{action}");
+                continue;
+            }
+            assert!(matches!(outcome, Outcome::Ended(_)), "{action}");
+            assert_eq!(world.kinds(records), [RecordKind::DutyViolated], "{action}");
+            assert_eq!(states(world), [LATE], "{action}");
+            assert!(of(world).list[0].blocks(), "{action}");
+            assert_eq!(world.of_kind(Kind::Overdue).len(), 1, "{action}");
+        }
+        assert_eq!(grants(&mut provider), by_exchange, "{action}");
+    }
 }

@@ -17,7 +17,14 @@ pub(super) fn choice(provider: &World, purpose: Option<&str>) -> Option<Choice> 
     let Some(Entity::Dataset(dataset)) = provider.get(&Key::Dataset(dataset_id())) else {
         return None;
     };
-    let offers = judge::offers(&rules, PROVIDER, &partner(CONSUMER), dataset, provider.now);
+    let offers = judge::offers(
+        &rules,
+        PROVIDER,
+        &partner(CONSUMER),
+        dataset,
+        &crate::derived::Lapsed::new(),
+        provider.now,
+    );
     let offered = offers.into_iter().next()?;
     Some(Choice {
         dataset: dataset_id(),

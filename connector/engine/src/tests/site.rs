@@ -73,7 +73,8 @@ fn an_activation_records_exactly_what_changed() {
 
 fn publish(world: &mut World, dataset: &Dataset) -> Result<Dataset, RefusalKind> {
     let fresh = world.fresh();
-    let published = world.decide(|view| datasets::publish(view, &fresh, dataset, Some("sato")));
+    let published =
+        world.decide(|view| datasets::publish(view, &fresh, dataset, &[], Some("sato")));
     published.map_err(|refusal| refusal.kind)
 }
 

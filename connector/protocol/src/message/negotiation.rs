@@ -11,6 +11,12 @@ use crate::path::BaseUrl;
 /// The extra member of a ContractRequestMessage by which a consumer declares its purpose. Ours, beside DSP.
 pub const PURPOSE: &str = "urn:sekisho:v1:purpose";
 
+/// The member of a ContractAgreementMessage that lists clauses which the provider cannot honour.
+pub const NOT_HONOURED: &str = "urn:sekisho:v1:notHonoured";
+
+/// The most clauses that are listed there.
+pub const NOT_HONOURED_MAX: usize = 100;
+
 /// A consumer asks for an agreement.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ContractRequestMessage {
@@ -72,6 +78,8 @@ pub struct ContractAgreementMessage {
     pub pids: Pids,
     /// What is agreed.
     pub agreement: Agreement,
+    /// The clauses of it that the provider says it cannot honour ([`NOT_HONOURED`]): they deny what they concern.
+    pub not_honoured: Vec<String>,
 }
 
 /// A consumer has verified the agreement.
@@ -201,12 +209,17 @@ impl Wire for ContractAgreementMessage {
 
     fn read(node: &Node<'_>) -> Result<Self, WireError> {
         let agreement = Agreement::read(&node.required("agreement")?)?;
-        Ok(Self { pids: node.pids()?, agreement })
+        let mut not_honoured = node.list(NOT_HONOURED, |item| item.text().map(str::to_owned))?;
+        not_honoured.truncate(NOT_HONOURED_MAX);
+        Ok(Self { pids: node.pids()?, agreement, not_honoured })
     }
 
     fn write(&self, members: &mut Members) {
         put_pids(members, &self.pids);
         members.insert("agreement".to_owned(), self.agreement.document().clone());
+        if !self.not_honoured.is_empty() {
+            members.insert(NOT_HONOURED.to_owned(), self.not_honoured.clone().into());
+        }
     }
 }
 

@@ -34,8 +34,10 @@ pub(super) fn rollback(
 ) -> Result<(), Failure> {
     let facts = desk.facts(&[("set", Some(hash.to_owned()))])?.ok_or_else(away)?;
     // An earlier set is judged by the groups of now, as the daemon will.
-    let new =
-        facts.set.regrouped(&desk.registry()?.groups()).map_err(|found| refused(&found, output))?;
+    let new = facts
+        .set
+        .regrouped(&desk.registry()?.groups(), desk.paths.unhonoured)
+        .map_err(|found| refused(&found, output))?;
     let body = json!({ "set": facts.hash, "reason": reason });
     put_in_force(desk, &new, "/v1/policies/rollback", &body, yes, output, now)
 }

@@ -33,7 +33,8 @@ pub(super) fn run(
         names.push(name);
     }
     let purposes = policies::purposes(&desk.paths.purposes)?;
-    let rules = RuleSet::compile(&sources, &registry.groups(), &purposes)
+    let unhonoured = desk.paths.unhonoured;
+    let rules = RuleSet::compile_with(&sources, &registry.groups(), &purposes, unhonoured)
         .map_err(|found| refused(&found, output))?;
     let known = desk.facts(&[])?.map(|facts| facts.into_site().datasets);
     let options = Options { now, knows_datasets: known.is_some() };

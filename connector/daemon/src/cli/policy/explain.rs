@@ -56,7 +56,10 @@ fn described(answer: &Answer) -> Value {
     let reason = match &answer.verdict {
         Verdict::Permit { .. } => None,
         Verdict::Deny { ground, .. } => Some(ground.to_string()),
-        Verdict::NotOffered { .. } => Some("not offered".to_owned()),
+        Verdict::NotOffered { barred, .. } => Some(match barred.first() {
+            Some((policy, reason)) => format!("not offered: policy `{policy}` is {reason}"),
+            None => "not offered".to_owned(),
+        }),
         Verdict::Suspended => Some("suspended".to_owned()),
         Verdict::Withdrawn => Some("withdrawn".to_owned()),
     };

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::super::client::path;
 use super::super::failure::Failure;
-use super::super::output::{Output, cell, rows, table};
+use super::super::output::{Output, rows, table};
 use super::Desk;
 
 pub(super) fn list(desk: &Desk, output: Output) -> Result<(), Failure> {
@@ -47,9 +47,6 @@ pub(super) fn history(desk: &Desk, limit: Option<usize>, output: Output) -> Resu
         let mut text = table(&["SINCE", "SET", "BY", "THROUGH", "WHY"], &listed);
         if answer.get("filed") == Some(&json!(false)) {
             text.push_str("\nThe policy files have changes that are not in force: `sekisho policy diff` shows them.");
-        }
-        if answer.get("whole") == Some(&json!(false)) {
-            text.push_str(&format!("\nThe journal is long; {} was not looked at.", cell(Some(&json!("what is older")))));
         }
         text
     });

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use jiff::Timestamp;
+use policy::classify::{Class, classify};
 use policy::explain::terms;
 use policy::odrl::{self, Policy};
 use serde::Deserialize;
@@ -49,6 +50,7 @@ pub(in super::super) fn run(
     let policy = Policy::from_json(&kept.terms)
         .map_err(|error| unreadable(format!("cannot be read: {error}")))?;
     let found = terms(&policy, kept.created, now, arguments.lang);
+    let clauses = classify(&policy);
     let text = found.text(arguments.lang);
     let instant = |at: Option<Timestamp>| at.map(|at| at.to_string());
     let result = json!({
@@ -69,6 +71,10 @@ pub(in super::super) fn run(
         "duties": found.duties.iter().map(|due| json!({
             "actions": due.actions, "by": instant(due.by), "over": due.is_over,
             "before_use": due.is_condition, "text": due.text,
+        })).collect::<Vec<_>>(),
+        "clauses": clauses.iter().map(|clause| json!({
+            "place": clause.place, "clause": clause.clause,
+            "class": clause.class.to_string(), "note": clause.note,
         })).collect::<Vec<_>>(),
         "text": text,
     });
@@ -93,6 +99,11 @@ pub(in super::super) fn run(
             lines.push(format!("  The agreement ended at {when}: {}", printable(why)));
         }
         lines.extend(text.lines().map(printable));
+        let unhonoured = clauses.iter().filter(|clause| clause.class == Class::Refused);
+        lines.extend(unhonoured.map(|clause| {
+            let (place, text) = (&clause.place, printable(&clause.clause));
+            format!("  Not honoured by this connector, {place}: {text} ({})", clause.note)
+        }));
         lines.push(
             "The evidence itself was not verified: `sekisho provenance verify` does that."
                 .to_owned(),

@@ -113,14 +113,14 @@ async fn preview(call: Call, batch: Batch) -> Result<Json<BatchAudience>, ApiErr
     let node = call.node();
     let rules = rules(node).await?;
     batch.check(node, &rules)?;
-    let now = node.clock.now();
     let mut seen: BTreeMap<String, u64> = BTreeMap::new();
     for publication in &batch.datasets {
         tokio::fs::metadata(&publication.path).await.map_err(|error| {
             let text = format!("`{}` cannot be read: {error}", publication.path.display());
             of(publication, ApiError::invalid(text))
         })?;
-        let seers = visible_to(node, &rules, &publication.dataset(&publication.imagined(), now));
+        let dataset = publication.imagined(node).await.map_err(|error| of(publication, error))?;
+        let seers = visible_to(node, &rules, &dataset).await?;
         let names = seers.iter().map(|seer| seer.partner.as_str());
         for name in names.collect::<std::collections::BTreeSet<_>>() {
             *seen.entry(name.to_owned()).or_default() += 1;
@@ -134,6 +134,9 @@ async fn publish(call: Call, batch: Batch) -> Result<Lines<BatchProgress>, ApiEr
     let (node, person) = (call.node(), call.person());
     let rules = rules(node).await?;
     batch.check(node, &rules)?;
+    for publication in &batch.datasets {
+        publication.imagined(node).await.map_err(|error| of(publication, error))?;
+    }
     let node = Arc::clone(node);
     Ok(answer::stream(move |events| work(node, batch, person, events)))
 }
@@ -176,12 +179,11 @@ async fn work(
     drop(reading);
     let now = node.clock.now();
     let measured = |one: &Publication| read.get(&(one.path.clone(), one.in_place));
-    let datasets: Vec<_> = batch
-        .datasets
-        .iter()
-        .filter_map(|one| Some(one.dataset(&Measured::of(measured(one)?), now)))
-        .collect();
-    let keys = datasets.iter().map(|dataset| Key::Dataset(dataset.id.clone())).collect();
+    let datasets = (batch.datasets.iter())
+        .filter_map(|one| Some((one, Measured::of(measured(one)?))))
+        .map(|(one, measured)| Ok((one.dataset(&measured, now), one.received(&node)?)))
+        .collect::<Result<Vec<_>, ApiError>>()?;
+    let keys = datasets.iter().map(|(dataset, _)| Key::Dataset(dataset.id.clone())).collect();
     let fresh = node.fresh();
     let published = node
         .decide_with(keys, move |view| {

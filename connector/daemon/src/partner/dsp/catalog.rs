@@ -55,11 +55,11 @@ pub(super) async fn page(node: &Arc<Node>, request: Request<Incoming>, peer: &Pe
             .map_err(|error| failed(invalid(node, &error.to_string()), shape.clone()))?,
     };
     let (fresh, asking) = (node.fresh(), peer.clone());
-    let reader = node
+    let mut reader = node
         .decide(move |view| catalog::admit(view, &fresh, &asking))
         .await
         .map_err(|trouble| boxed(trouble, &shape))?;
-    let page = Page::read(node, &reader, &filter, start)
+    let page = Page::read(node, &mut reader, &filter, start)
         .await
         .map_err(|error| boxed(error.into(), &shape))?;
     let links = page.links().into_iter().map(|(relation, start)| {
@@ -122,7 +122,7 @@ struct Page {
 impl Page {
     async fn read(
         node: &Node,
-        reader: &catalog::Reader,
+        reader: &mut catalog::Reader,
         filter: &Filter,
         start: Start,
     ) -> Result<Self, engine::StoreError> {
@@ -136,6 +136,19 @@ impl Page {
             page.more_from = selected.more_from;
             let found = selected.datasets.len();
             looked_at += found;
+            let derived: Vec<_> = selected
+                .datasets
+                .iter()
+                .filter(|found| !found.derived_from.is_empty())
+                .cloned()
+                .collect();
+            if !derived.is_empty() {
+                let ended = move |view: &dyn engine::View| {
+                    let datasets = derived.iter().map(AsRef::as_ref);
+                    engine::derived::lapsed(view, datasets).map(engine::Decision::answer)
+                };
+                reader.lapsed.extend(node.commit(ended).await?);
+            }
             for (number, dataset) in selected.datasets.into_iter().enumerate() {
                 if filter.admits(&dataset)
                     && let Some(entry) = reader.entry(&node.context, &dataset)

@@ -58,6 +58,7 @@ pub(in crate::tests) fn dataset(id: &str, version: &str) -> Dataset {
         published: Timestamp::UNIX_EPOCH,
         withdrawn: None,
         damaged: None,
+        derived_from: Vec::new(),
     }
 }
 

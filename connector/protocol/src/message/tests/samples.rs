@@ -92,7 +92,7 @@ pub(super) fn agreement_terms() -> AgreementTerms {
 
 pub(super) fn contract_agreement() -> ContractAgreementMessage {
     let agreement = Agreement::new(&agreement_terms(), &policy()).unwrap();
-    ContractAgreementMessage { pids: pids(), agreement }
+    ContractAgreementMessage { pids: pids(), agreement, not_honoured: Vec::new() }
 }
 
 pub(super) fn verification() -> ContractAgreementVerificationMessage {
