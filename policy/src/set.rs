@@ -265,7 +265,8 @@ impl RuleSet {
     /// The policy that an ODRL file of the set gives an identifier (`uid`, `@id`), as `nextPolicy` names it.
     #[must_use]
     pub fn by_uid(&self, uid: &str) -> Option<&Arc<CompiledPolicy>> {
-        self.inner.policies.values().find(|policy| {
+        let mut policies = self.inner.policies.values().filter(|_| !uid.is_empty());
+        policies.find(|policy| {
             is_odrl(&policy.file)
                 && read_odrl(self.text(&policy.file)).is_some_and(|odrl| odrl.uid == uid)
         })

@@ -5,6 +5,7 @@ mod bargain;
 mod data;
 mod dead_letters;
 mod deadlines;
+mod derived;
 mod duties;
 mod exchange;
 mod keys;

@@ -20,7 +20,7 @@ use http::{HeaderMap, HeaderValue, Uri, header};
 use jiff::Timestamp;
 use journal::log::{Body, Frame, LABEL_BYTES_MAX, Mark, Record};
 use journal::tlog::{Checkpoint, Hash, verify_checkpoint, verify_consistency, verify_inclusion};
-use policy::file::Words;
+use policy::file::{Unhonoured, Words};
 use policy::odrl::Policy;
 use policy::set::Purposes;
 use protocol::error::{CatalogError, ContractNegotiationError, PeerRefusal, TransferError};
@@ -207,7 +207,12 @@ fn odrl(bytes: &[u8]) {
 fn policy_file(bytes: &[u8]) {
     let groups = BTreeMap::from([("partners".to_owned(), BTreeSet::new())]);
     let (purposes, parents) = (Purposes::default(), BTreeMap::new());
-    let words = Words { groups: &groups, purposes: &purposes, parents: &parents };
+    let words = Words {
+        groups: &groups,
+        purposes: &purposes,
+        parents: &parents,
+        unhonoured: Unhonoured::Refused,
+    };
     for name in ["fuzzed.toml", "fuzzed.jsonld"] {
         match policy::file::read(name, bytes, &words) {
             Ok(file) => returns_as_odrl(&file.terms),

@@ -13,6 +13,7 @@ mod duties;
 mod events;
 mod evidence;
 mod exchange;
+mod explained;
 mod hostile;
 mod hostile_requests;
 mod hostile_wire;

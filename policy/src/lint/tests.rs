@@ -327,9 +327,13 @@ fn what_is_written_for_administrators_to_learn_from_has_no_finding() {
     let mut site = site(&listed);
     let published = |id: &str, tags: &[&str], policies: &[&str]| Dataset {
         id: id.to_owned(),
-        tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+        facts: crate::evaluate::Facts {
+            collections: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+            ..crate::evaluate::Facts::unpublished()
+        },
         policies: policies.iter().map(|name| (*name).to_owned()).collect(),
         is_available: true,
+        bounds: Vec::new(),
     };
     site.datasets.extend([
         published("cfp-part-b", &[], &["demo-cfp"]),

@@ -209,3 +209,69 @@ fn a_clause_that_cannot_be_honoured_is_refused_at_its_place() {
     let found = RuleSet::compile(&[source], &Groups::new(), &Purposes::default()).unwrap_err();
     assert_eq!((found.len(), found[0].line, found[0].column), (1, 6, 25), "{}", found[0]);
 }
+
+#[test]
+fn a_clause_that_cannot_be_honoured_is_refused_or_denies_what_it_concerns() {
+    let unknown = json!([{ "leftOperand": "payAmount", "operator": "gteq", "rightOperand": "5", "unit": "EUR" }]);
+    let strange =
+        json!([{ "leftOperand": "urn:example:mood", "operator": "eq", "rightOperand": "good" }]);
+    // What the policy says besides, and whether the data may then be used, and printed.
+    let table = [
+        (json!({}), true, true),
+        (
+            json!({ "permission": [{ "action": "read" }, { "action": "print", "constraint": unknown }] }),
+            true,
+            false,
+        ),
+        (json!({ "permission": [{ "action": "use", "constraint": unknown }] }), false, false),
+        (json!({ "permission": [{ "action": "use", "constraint": strange }] }), false, false),
+        (json!({ "prohibition": [{ "action": "print", "constraint": strange }] }), true, false),
+        (json!({ "prohibition": [{ "action": "sell", "constraint": unknown }] }), true, true),
+        (json!({ "prohibition": [{ "action": "use", "constraint": unknown }] }), false, false),
+        (json!({ "obligation": [{ "action": "urn:example:dance" }] }), false, false),
+    ];
+    for (more, read, print) in table {
+        let mut policy = json!({ "permission": [{ "action": "use" }], "conflict": "prohibit" });
+        for (name, member) in more.as_object().unwrap() {
+            policy[name] = member.clone();
+        }
+        let sources = [source("p.json", policy.to_string().into_bytes())];
+        let strict = RuleSet::compile(&sources, &groups(), &Purposes::default());
+        assert_eq!(strict.is_ok(), more == json!({}), "{more}");
+        let set =
+            RuleSet::compile_with(&sources, &groups(), &Purposes::default(), Unhonoured::Named)
+                .unwrap();
+        let stored = serde_json::to_value(&set).unwrap();
+        let again: RuleSet = serde_json::from_value(stored).unwrap();
+        assert_eq!(again.hash(), set.hash());
+        if let Ok(strict) = strict {
+            assert_ne!(strict.hash(), set.hash(), "the mode belongs to the set");
+        }
+        for set in [set, again] {
+            let policy = set.policy("p").unwrap();
+            let named = policy.clauses.iter().any(|clause| clause.class == Class::Refused);
+            assert_eq!(named, more != json!({}), "{more}: it is named");
+            for (action, expected) in [("read", read), ("print", print)] {
+                let subject = subject("did:web:a.example", BTreeSet::new());
+                let now = "2026-01-01T00:00:00Z".parse().unwrap();
+                let world = crate::evaluate::World::new(now, &subject, set.purposes());
+                let request = crate::evaluate::Request {
+                    action,
+                    target: "urn:d",
+                    purposes: &[],
+                    phase: crate::evaluate::Phase::Data,
+                };
+                let found = crate::evaluate::evaluate(&policy.template, &request, &world);
+                assert_eq!(found.is_permit(), expected, "{more}: {action}: {:?}", found.ground);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_policy_is_found_by_the_identifier_of_its_file() {
+    let policy = json!({ "@id": "urn:example:next", "permission": [{ "action": "use" }] });
+    let set = compile(&[source("next.jsonld", policy.to_string().into_bytes())]);
+    assert_eq!(set.by_uid("urn:example:next").map(|found| found.name.as_str()), Some("next"));
+    assert!(set.by_uid("").is_none() && set.by_uid("urn:example:other").is_none());
+}

@@ -19,7 +19,7 @@ use crate::{Decider, Entity, Key, Kind, RecordKind, RefusalKind, duties};
 use policy::evaluate::Phase;
 
 /// A pair whose offer has these members besides a permission to use.
-fn pair_with(more: &Value) -> (World, World) {
+pub(super) fn pair_with(more: &Value) -> (World, World) {
     let (consumer, mut provider) = pair("");
     let mut offer = json!({
         "@id": "urn:example:terms",
