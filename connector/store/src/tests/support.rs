@@ -113,6 +113,7 @@ pub(super) fn dataset(number: u64, title: &str) -> Entity {
         published: Timestamp::UNIX_EPOCH,
         withdrawn: None,
         damaged: None,
+        derived_from: Vec::new(),
     }
     .into()
 }

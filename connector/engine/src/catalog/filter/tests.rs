@@ -24,6 +24,7 @@ fn dataset() -> Dataset {
         published: jiff::Timestamp::UNIX_EPOCH,
         withdrawn: None,
         damaged: None,
+        derived_from: Vec::new(),
     }
 }
 
