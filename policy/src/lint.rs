@@ -402,8 +402,9 @@ impl Look<'_> {
             return;
         }
         let is_published = |id: &str| self.site.datasets.iter().any(|dataset| dataset.id == id);
-        let is_tag =
-            |tag: &String| self.site.datasets.iter().any(|dataset| dataset.facts.collections.contains(tag));
+        let is_tag = |tag: &String| {
+            self.site.datasets.iter().any(|dataset| dataset.facts.collections.contains(tag))
+        };
         // The target of an ODRL file is a dataset or a tag.
         let is_either = |id: &String| self.policy.tags.contains(id) && is_tag(id);
         let missing: Vec<&String> = (self.policy.datasets.iter())

@@ -45,7 +45,9 @@ impl Look<'_> {
         !(policy.datasets.is_empty() && policy.tags.is_empty())
             && policy.datasets.is_subset(&restriction.datasets)
             && policy.tags.is_subset(&restriction.tags)
-            && by_name.into_iter().all(|dataset| restriction.is_about(&dataset.id, &dataset.facts.collections))
+            && by_name
+                .into_iter()
+                .all(|dataset| restriction.is_about(&dataset.id, &dataset.facts.collections))
     }
 
     /// Whether a prohibition holds wherever a permission does.
