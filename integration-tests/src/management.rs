@@ -1,6 +1,7 @@
 //! The management API as a program uses it: HTTP over the site's Unix socket.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
@@ -11,17 +12,31 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::UnixStream;
+use tokio::sync::Semaphore;
 
 use crate::site::Site;
 use crate::wait::PATIENCE;
 
 const MAX_BYTES: usize = 64 * 1024 * 1024;
 
-/// A client of one site's daemon. Each request has a connection of its own.
+/// A client of one site's daemon. Each request has a connection of its own, unless it keeps them.
 #[derive(Debug, Clone)]
 pub struct Management {
     socket: PathBuf,
+    kept: Option<Arc<Kept>>,
 }
+
+/// Connections that are used again.
+#[derive(Debug)]
+struct Kept {
+    idle: Mutex<Vec<Sender>>,
+    /// Fewer than the daemon takes: the stream of events and the command line need theirs.
+    places: Semaphore,
+}
+
+const KEPT_MAX: usize = 32;
+
+type Sender = http1::SendRequest<Full<Bytes>>;
 
 /// An event of the daemon's stream.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,7 +64,15 @@ impl Management {
 
     /// A client of the daemon behind a socket.
     pub fn at(socket: &Path) -> Self {
-        Self { socket: socket.to_owned() }
+        Self { socket: socket.to_owned(), kept: None }
+    }
+
+    /// The same client, which uses a connection again, as a program does that has much to ask.
+    #[must_use]
+    pub fn keeping(mut self) -> Self {
+        let places = Semaphore::new(KEPT_MAX);
+        self.kept = Some(Arc::new(Kept { idle: Mutex::default(), places }));
+        self
     }
 
     /// Asks for a document.
@@ -88,7 +111,8 @@ impl Management {
     pub async fn events(&self, query: &str) -> Result<Events> {
         let request =
             Request::get(format!("/v1/events{query}")).header("accept", "text/event-stream");
-        let response = self.send(request.header("host", "sekisho").body(Full::default())?).await?;
+        let request = request.header("host", "sekisho").body(Full::default())?;
+        let (_, response) = self.send(request).await?;
         let status = response.status();
         ensure!(status.is_success(), "GET /v1/events{query} was answered with {status}");
         Ok(Events { body: response.into_body(), unread: Vec::new() })
@@ -107,11 +131,20 @@ impl Management {
             .header("content-type", "application/json")
             .body(Full::new(body))?;
         let exchange = async {
-            let response = self.send(request).await?;
+            let _place = match &self.kept {
+                Some(kept) => Some(kept.places.acquire().await?),
+                None => None,
+            };
+            let (mut sender, response) = self.send(request).await?;
             let status = response.status();
             #[expect(clippy::disallowed_methods, reason = "the body is limited here")]
             let body = Limited::new(response.into_body(), MAX_BYTES).collect().await;
             let body = body.map_err(|error| anyhow::anyhow!("{error}"))?.to_bytes();
+            if let Some(kept) = &self.kept
+                && sender.ready().await.is_ok()
+            {
+                kept.idle.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
+            }
             let shown = || format!("not JSON: {}", String::from_utf8_lossy(&body));
             let answer = if body.is_empty() {
                 Value::Null
@@ -125,13 +158,26 @@ impl Management {
             .with_context(|| format!("the daemon did not answer {path}"))?
     }
 
-    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>> {
+    async fn send(&self, request: Request<Full<Bytes>>) -> Result<(Sender, Response<Incoming>)> {
+        let kept = self.kept.as_ref().and_then(|kept| {
+            let mut idle = kept.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            idle.pop_if(|sender| sender.is_ready())
+        });
+        let mut sender = match kept {
+            Some(sender) => sender,
+            None => self.connect().await?,
+        };
+        let response = sender.send_request(request).await?;
+        Ok((sender, response))
+    }
+
+    async fn connect(&self) -> Result<Sender> {
         let stream = UnixStream::connect(&self.socket)
             .await
             .with_context(|| format!("`{}` cannot be opened", self.socket.display()))?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
-        Ok(sender.send_request(request).await?)
+        Ok(sender)
     }
 }
 

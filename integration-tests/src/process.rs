@@ -170,6 +170,14 @@ impl Daemon {
     pub fn peak_bytes(&self) -> Result<u64> {
         Ok(kilobytes(self.id(), "VmHWM:")? * 1024)
     }
+
+    /// The processor time that it has taken, of the kernel on its behalf as well.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn processor_time(&self) -> Result<Duration> {
+        processor_time(self.id())
+    }
 }
 
 impl Drop for Daemon {
@@ -204,6 +212,21 @@ pub fn get(address: SocketAddr, path: &str) -> Result<(u16, String)> {
     let status = text.split(' ').nth(1).and_then(|status| status.parse().ok());
     let body = text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
     Ok((status.context("the answer has no status")?, body.unwrap_or_default()))
+}
+
+/// The processor time that a process has taken, of the kernel on its behalf as well.
+///
+/// # Errors
+/// When it is gone.
+pub fn processor_time(id: u32) -> Result<Duration> {
+    let mut text = String::new();
+    File::open(format!("/proc/{id}/stat"))?.read_to_string(&mut text)?;
+    // The program's name, in parentheses, may hold anything; the times are the 14th and 15th field (proc(5)).
+    let (_, fields) = text.rsplit_once(") ").context("no fields in `stat`")?;
+    let times = fields.split(' ').skip(11).take(2);
+    let ticks = times.map(str::parse::<u64>).sum::<Result<u64, _>>()?;
+    let each = rustix::param::clock_ticks_per_second();
+    Ok(Duration::from_nanos(ticks.saturating_mul(1_000_000_000 / each.max(1))))
 }
 
 fn kilobytes(id: u32, name: &str) -> Result<u64> {

@@ -120,7 +120,7 @@ fn try_import(
         let key = Key::Held(participant.clone(), agreement.dataset.clone());
         let mut held = context::held(view, participant, &agreement.dataset)?
             .unwrap_or(Held { v: 1, agreements: Vec::new() });
-        held.agreements.push((agreement.id.clone(), agreement.purpose.clone()));
+        held.add(agreement.id.clone(), agreement.purpose.clone());
         record = record.put(key, held);
     }
     record = record.put(Key::Negotiation(behind.pid.clone()), behind);

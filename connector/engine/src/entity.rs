@@ -618,8 +618,25 @@ pub struct PeerProcess {
 pub struct Held {
     /// The version of this shape.
     pub v: u16,
-    /// Agreement and declared purpose.
+    /// Agreement and declared purpose; for each purpose the newest [`Held::MOST`].
     pub agreements: Vec<(AgreementId, Option<String>)>,
+}
+
+impl Held {
+    /// The most agreements that are remembered for one purpose. A pull looks for the newest that stands; the agreements
+    /// themselves stay whatever is forgotten here. Without a limit each new one would be written with all before it.
+    pub const MOST: usize = 16;
+
+    /// Remembers one more agreement.
+    pub(crate) fn add(&mut self, id: AgreementId, purpose: Option<String>) {
+        let alike = |(_, other): &(AgreementId, Option<String>)| *other == purpose;
+        if self.agreements.iter().filter(|held| alike(held)).count() >= Self::MOST
+            && let Some(oldest) = self.agreements.iter().position(alike)
+        {
+            self.agreements.remove(oldest);
+        }
+        self.agreements.push((id, purpose));
+    }
 }
 
 /// How often a partner used an offer of a dataset.

@@ -72,7 +72,7 @@ impl Default for DialLimits {
             max_header_count: 64,
             pace: Pace::default(),
             keep: Duration::from_secs(20),
-            max_kept_connections: 4,
+            max_kept_connections: 32,
         }
     }
 }

@@ -156,7 +156,8 @@ impl Drop for SocketFile {
 /// What `sockaddr_un` takes on Linux, without its final zero byte.
 const LONGEST_PATH: usize = 107;
 
-const BACKLOG: u32 = 64;
+/// How many connections wait for a place; further ones are refused by the kernel.
+const BACKLOG: u32 = 1024;
 
 /// How long somebody who may still listen has to take our connection.
 const ANSWER_TIME: Duration = Duration::from_secs(2);

@@ -405,7 +405,7 @@ pub(super) fn finalized(
     let duties = duties::arising(view, &agreement)?;
     let mut held = context::held(view, &negotiation.participant, &negotiation.dataset)?
         .unwrap_or(Held { v: 1, agreements: Vec::new() });
-    held.agreements.push((id.clone(), agreement.purpose.clone()));
+    held.add(id.clone(), agreement.purpose.clone());
     let mut record = RecordDraft::new(
         LogId::Relation(negotiation.participant.clone()),
         RecordKind::AgreementHeld,

@@ -12,6 +12,7 @@ use integration_tests::command::{self, Running};
 use integration_tests::connector::{Connector, Transfer};
 use integration_tests::files;
 use integration_tests::ports;
+use integration_tests::process::processor_time;
 use integration_tests::scene::Scene;
 use integration_tests::site::Site;
 use integration_tests::wait;
@@ -19,7 +20,7 @@ use jiff::Timestamp;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::Extent;
-use crate::figures::{Figures, mebibytes, percentile};
+use crate::figures::{Figures, mebibytes, milliseconds, percentile};
 use crate::node::pair;
 
 const CIPHER: &str = "TLS_AES_128_GCM_SHA256";
@@ -49,11 +50,12 @@ pub(crate) fn beside_nginx(figures: &mut Figures, extent: Extent) -> Result<()> 
     let scene = Scene::new()?;
     let source = scene.file("source.bin");
     files::write(&source, extent.downloaded, "bench")?;
-    let stage = Stage::new(&scene, &source)?;
+    let mut stage = Stage::new(&scene, &source)?;
     let nginx = Nginx::start(&scene, &stage)?;
     // Once each, so that both read from memory.
     stage.served()?;
     nginx.served(&stage)?;
+    let before = (processor_time(stage.provider.daemon()?.id())?, nginx.processor_time()?);
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..extent.downloads {
         ours.push(stage.served()?.0);
@@ -61,6 +63,13 @@ pub(crate) fn beside_nginx(figures: &mut Figures, extent: Extent) -> Result<()> 
     }
     let peer = ("nginx", percentile(&mut theirs, 0.5));
     figures.beside("download", percentile(&mut ours, 0.5), "MiB/s", peer);
+    // On a machine that does other things as well this says more than the rate does.
+    let after = (processor_time(stage.provider.daemon()?.id())?, nginx.processor_time()?);
+    let mebibytes = mebibytes(extent.downloaded) * f64::from(u32::try_from(extent.downloads)?);
+    let each =
+        |from: Duration, to: Duration| milliseconds(to.saturating_sub(from)) * 1024.0 / mebibytes;
+    let peer = ("nginx", each(before.1, after.1));
+    figures.beside("processor time of a downloaded GiB", each(before.0, after.0), "ms", peer);
     Ok(())
 }
 
@@ -181,6 +190,13 @@ impl Nginx {
             std::fs::read_to_string(directory.join("error.log")).unwrap_or_default()
         })?;
         Ok(started)
+    }
+
+    /// The processor time of its workers.
+    fn processor_time(&self) -> Result<Duration> {
+        let id = self.process.as_ref().context("nginx was stopped")?.id();
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
+        children.split_whitespace().map(|child| processor_time(child.parse()?)).sum()
     }
 
     fn served(&self, stage: &Stage) -> Result<(f64, u64)> {

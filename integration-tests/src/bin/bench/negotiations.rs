@@ -33,14 +33,18 @@ enum Ending {
 /// the consumer. Four messages over mutual TLS each, and every state durable before it is told.
 pub(crate) fn at_once(figures: &mut Figures, extent: Extent) -> Result<()> {
     let scene = Scene::new()?;
-    let (provider, consumer) = pair(&scene)?;
+    let (mut provider, mut consumer) = pair(&scene)?;
     publish_many(&provider, &scene.file("one.txt"), 1)?;
-    let management = Management::of(&consumer);
+    let management = Management::of(&consumer).keeping();
     let runtime = Runtime::new()?;
     let terms = runtime.block_on(offered(&management))?;
     for at_once in AT_ONCE {
         let count = extent.negotiations_at_once * if at_once == 1 { 1 } else { 4 };
+        let (one, other) = (provider.daemon()?, consumer.daemon()?);
+        let spent = || anyhow::Ok(one.processor_time()? + other.processor_time()?);
+        let before = spent()?;
         let (rate, mut times) = runtime.block_on(negotiate(&management, &terms, count, at_once))?;
+        let each = spent()?.saturating_sub(before) / u32::try_from(count)?;
         let name = format!("negotiations, {at_once} at once");
         if at_once == 16 {
             figures.beside(name, rate, "/s", ("EDC 0.13, tuned", EDC_RATE));
@@ -51,6 +55,8 @@ pub(crate) fn at_once(figures: &mut Figures, extent: Extent) -> Result<()> {
             let name = format!("negotiation, {title}, {at_once} at once");
             figures.add(name, percentile(&mut times, part), "ms");
         }
+        let name = format!("processor time of a negotiation, both nodes, {at_once} at once");
+        figures.add(name, milliseconds(each), "ms");
     }
     Ok(())
 }
@@ -61,7 +67,11 @@ pub(crate) fn open_processes(figures: &mut Figures, extent: Extent) -> Result<()
     let most = (2 * extent.open_processes).to_string();
     let plan = |name: &str| {
         let plan = scene.plan(name);
-        plan.setting("processes", "max_open_negotiations_per_partner_count", &most)
+        plan.setting("processes", "max_open_negotiations_per_partner_count", &most).setting(
+            "outbound",
+            "max_waiting_messages_per_partner_count",
+            &most,
+        )
     };
     let (mut provider, mut consumer) = (plan("b").make()?, plan("a").make()?);
     provider.start()?;
@@ -70,7 +80,7 @@ pub(crate) fn open_processes(figures: &mut Figures, extent: Extent) -> Result<()
     let manual = format!("{OPEN}[offer]\nhandling = \"manual\"\n");
     provider.activate(&[("open", &manual)])?;
     publish_many(&provider, &scene.file("one.txt"), 1)?;
-    let management = Management::of(&consumer);
+    let management = Management::of(&consumer).keeping();
     let runtime = Runtime::new()?;
     let terms = runtime.block_on(offered(&management))?;
     let before = provider.daemon()?.resident_bytes()?;
