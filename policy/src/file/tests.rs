@@ -500,7 +500,12 @@ proptest! {
     #[test]
     fn restrictions_are_read_or_refused_at_a_place(text in nearly_toml()) {
         let (groups, purposes, parents) = Default::default();
-        let words = Words { groups: &groups, purposes: &purposes, parents: &parents };
+        let words = Words {
+                groups: &groups,
+                purposes: &purposes,
+                parents: &parents,
+                unhonoured: Unhonoured::Refused,
+            };
         match read_restrictions(text.as_bytes(), &words) {
             Ok(read) => for restriction in read.list {
                 let written = restriction.terms.to_json();

@@ -4,7 +4,7 @@
 use super::*;
 use crate::evaluate::{Phase, Request, Subject, World, decide, duties, evaluate};
 use crate::explain::Language;
-use crate::file::Words;
+use crate::file::{Unhonoured, Words};
 use crate::set::{Groups, Purposes};
 use crate::{cases, classify, explain, file, terms};
 use std::collections::BTreeMap;
@@ -128,7 +128,12 @@ fn files_that_are_too_deep_are_errors_with_a_place() {
         let (groups, purposes, parents) =
             (groups.clone(), purposes.clone(), BTreeMap::clone(&parents));
         let thread = std::thread::Builder::new().stack_size(STACK).spawn(move || {
-            let words = Words { groups: &groups, purposes: &purposes, parents: &parents };
+            let words = Words {
+                groups: &groups,
+                purposes: &purposes,
+                parents: &parents,
+                unhonoured: Unhonoured::Refused,
+            };
             file::read(name, text.as_bytes(), &words).map_err(|mut found| found.remove(0))
         });
         thread.unwrap().join().unwrap()
