@@ -12,7 +12,9 @@ pub const ODRL: &str = "http://www.w3.org/ns/odrl/2/";
 /// as they are.
 #[must_use]
 pub fn short(name: &str) -> &str {
-    name.strip_prefix(ODRL).or_else(|| name.strip_prefix("odrl:")).unwrap_or(name)
+    let local = name.strip_prefix(ODRL).or_else(|| name.strip_prefix("odrl:"));
+    // What has a prefix still is no term of ODRL; shortened, it could become one when it is written and read again.
+    local.filter(|local| !local.contains(':')).unwrap_or(name)
 }
 
 /// The name of an action given in any of its spellings, those of the profiles included.
