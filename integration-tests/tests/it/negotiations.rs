@@ -122,7 +122,7 @@ fn what_nobody_decided_while_the_node_was_away_is_denied_when_it_is_back() -> Re
         reaches(&customer, &text(&begun, "/id")?, "FINALIZED")?;
         // A transfer under it waits for a decision, and so does another negotiation.
         let pull = customer.begin(&["pull", "b", "one", "-o", word(&scene.file("got.txt"))?])?;
-        let transfer = wait::until("the transfer", LIMIT, || {
+        let transfer = wait::until("the transfer", PATIENCE, || {
             let list = supplier.ask(&["approvals", "list"])?;
             Ok(list.pointer("/approvals/0").filter(|one| one["kind"] == "transfer").cloned())
         })?;
