@@ -1,6 +1,6 @@
 //! Requests that are well formed one by one, and meant to use up memory, disk or patience.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use integration_tests::line::Line;
 use integration_tests::management::Management;
 use integration_tests::scene::Scene;
 use integration_tests::site::Site;
-use integration_tests::wait;
+use integration_tests::wait::{self, PATIENCE};
 use serde_json::{Value, json};
 
 use crate::hostile::Stage;
@@ -261,7 +261,7 @@ fn whoever_asks_for_catalogs_and_takes_none_is_held_to_his_places() -> Result<()
         }
         let path = format!("{BASE}/catalog/request");
         let message: Value = serde_json::from_str(&body)?;
-        wait::until("the places are taken", Duration::from_secs(10), || {
+        wait::until("the places are taken", PATIENCE, || {
             Ok((stage.hostile.peer.post(&path, &message)?.status == 429).then_some(()))
         })?;
         stage.trade()?;
@@ -269,7 +269,7 @@ fn whoever_asks_for_catalogs_and_takes_none_is_held_to_his_places() -> Result<()
         for mut frames in held {
             frames.read_to_close()?;
         }
-        wait::until("the places are given back", Duration::from_secs(10), || {
+        wait::until("the places are given back", PATIENCE, || {
             Ok((stage.hostile.peer.post(&path, &message)?.status == 200).then_some(()))
         })?;
         stage.unharmed()

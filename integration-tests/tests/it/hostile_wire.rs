@@ -15,7 +15,7 @@ use integration_tests::http2::{
 use integration_tests::line::{self, Line};
 use integration_tests::peer::{Peer, Version};
 use integration_tests::scene::Scene;
-use integration_tests::wait;
+use integration_tests::wait::{self, PATIENCE};
 
 use crate::hostile::Stage;
 
@@ -70,7 +70,7 @@ fn a_slow_or_broken_handshake_is_cut_off() -> Result<()> {
         // Nobody without a certificate gets anything, whatever is asked.
         let nobody = Peer::new(None, to)?;
         assert!(nobody.get(VERSION, &[]).is_err());
-        wait::until("the honest one gets in", Duration::from_secs(20), || {
+        wait::until("the honest one gets in", PATIENCE, || {
             Ok(stage.honest.peer.get(VERSION, &[]).ok())
         })?;
         drop(held);

@@ -10,7 +10,7 @@ use integration_tests::process::sekisho;
 use integration_tests::proxy::{Faults, Proxy};
 use integration_tests::scene::Scene;
 use integration_tests::site::{COMMAND_LIMIT, Site};
-use integration_tests::wait;
+use integration_tests::wait::{self, PATIENCE};
 use serde_json::Value;
 
 use crate::evidence::{Witnessed as _, copy_directory, verified};
@@ -56,7 +56,7 @@ impl Disaster {
 
     fn underway(&self) -> Result<()> {
         let enough = self.proxy.passed() + SIZE / 16;
-        wait::until("a part of the file passed", Duration::from_secs(30), || {
+        wait::until("a part of the file passed", PATIENCE, || {
             Ok((self.proxy.passed() >= enough).then_some(()))
         })
     }
@@ -70,7 +70,7 @@ impl Disaster {
     /// Loses what happened since the backup, finds that out, and opens a new epoch.
     fn restore(&mut self, scene: &Scene) -> Result<()> {
         let held = self.customer.witness("b")?["size"].as_u64();
-        wait::until("more is signed than the backup has", Duration::from_secs(30), || {
+        wait::until("more is signed than the backup has", PATIENCE, || {
             self.trade(scene, "lost")?;
             Ok((self.customer.witness("b")?["size"].as_u64() > held).then_some(()))
         })?;
@@ -79,7 +79,7 @@ impl Disaster {
         std::fs::remove_dir_all(&data)?;
         copy_directory(&scene.file("backup"), &data)?;
         self.supplier.start()?;
-        wait::until("it finds out", Duration::from_secs(30), || {
+        wait::until("it finds out", PATIENCE, || {
             let status = self.supplier.ask(&["status"])?;
             Ok(status["behind"].as_array().filter(|found| !found.is_empty()).map(|_| ()))
         })?;
@@ -139,7 +139,7 @@ fn a_transfer_that_the_backup_knows_goes_on_after_a_new_epoch() -> Result<()> {
         running.wait(COMMAND_LIMIT)?.expect(0)?;
         assert_eq!(files::sha256(&target)?, files::sha256(&scene.file("source.bin"))?);
         ensure!(disaster.proxy.passed() - since < SIZE, "it began from the start again");
-        wait::until("both sides have completed it", Duration::from_secs(20), || {
+        wait::until("both sides have completed it", PATIENCE, || {
             let states = [&disaster.supplier, &disaster.customer].map(Disaster::states);
             let [supplier, customer] = states;
             let are_over = |states: &[Value]| states == ["COMPLETED"];
@@ -177,7 +177,7 @@ fn a_transfer_that_the_backup_does_not_know_ends_with_a_reason_after_a_new_epoch
         ensure!(!message.is_empty(), "no reason: {last}");
         assert!(!target.exists());
         // The side that knows of it has ended it; the other never heard of it.
-        wait::until("it has ended", Duration::from_secs(20), || {
+        wait::until("it has ended", PATIENCE, || {
             let states = Disaster::states(&disaster.customer)?;
             let is_over = |state: &Value| *state == "TERMINATED" || *state == "COMPLETED";
             Ok((states.len() == 1 && states.iter().all(is_over)).then_some(()))
