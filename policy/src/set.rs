@@ -294,6 +294,18 @@ impl RuleSet {
         found
     }
 
+    /// The policies that a subject may see and that permit an action, of whatever datasets; in no order, and some more than
+    /// once. It looks only at those that name the subject, one of its groups, or everyone, and no further than it is asked.
+    /// Which of them hold now is for evaluation to say.
+    pub fn visible_to(
+        &self,
+        subject: &Subject,
+        action: &str,
+    ) -> impl Iterator<Item = &Arc<CompiledPolicy>> {
+        let found = self.inner.index.of(subject);
+        found.filter(move |policy| index::permits(policy, action) && policy.is_visible_to(subject))
+    }
+
     /// What the site prohibits whatever its policies and agreements permit.
     #[must_use]
     pub fn restrictions(&self) -> &Restrictions {

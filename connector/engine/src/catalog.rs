@@ -1,9 +1,8 @@
 //! What a partner sees of our catalog.
 
 mod filter;
+mod page;
 mod selection;
-
-use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use protocol::id::{CatalogId, DatasetId, ParticipantId, ServiceId};
@@ -17,6 +16,7 @@ use crate::transfer::FORMATS;
 use crate::{Decision, Need, View, judge};
 
 pub use filter::{Filter, FilterError};
+pub use page::{Extent, Page};
 pub use selection::{Selected, Selection, Selector, Start};
 
 /// What is needed to build a partner's catalog from the datasets of the store.
@@ -72,21 +72,6 @@ pub fn dataset(
 impl Reader {
     fn new(partner: Partner, rules: std::sync::Arc<Rules>, now: Timestamp) -> Self {
         Self { partner, rules, now, lapsed: Lapsed::new() }
-    }
-
-    /// What is looked at for a page: the datasets that a policy with this partner in its audience offers, and of those what
-    /// the filter wants as far as an index knows it.
-    pub fn selection(&self, filter: &Filter, start: Start, limit: usize) -> Selection {
-        let subject = judge::subject(&self.partner);
-        let mut offered = BTreeSet::new();
-        for policy in self.rules.set.policies().filter(|policy| policy.is_visible_to(&subject)) {
-            let ids = policy.datasets.iter().filter_map(|id| DatasetId::new(id).ok());
-            offered.extend(ids.map(Selector::Id));
-            offered.extend(policy.tags.iter().cloned().map(Selector::Tag));
-            offered.insert(Selector::Policy(policy.name.clone()));
-        }
-        let all_of = std::iter::once(offered).chain(filter.selectors()).collect();
-        Selection { all_of, start, limit }
     }
 
     /// The catalog entry of a dataset; `None` where the partner may see no offer of it.

@@ -151,6 +151,12 @@ impl Sequencer {
         } else {
             self.tidyings = self.tidyings.saturating_sub(1);
             self.forget();
+            if self.tidyings == 0 {
+                // The next start reads what came since the last snapshot. After much at once, such as a long list of datasets,
+                // silence is the time to spare it most of that.
+                let bytes = self.parts.limits.snapshot_bytes.max(self.snapshot_interval() / 4);
+                self.snapshot_beyond(self.parts.journal.mark().end, bytes);
+            }
         }
         None
     }
@@ -272,17 +278,21 @@ impl Sequencer {
             self.parts.notifier.publish(group.written, last);
             self.unproven = true;
             self.tidyings = TIDYINGS;
-            let grown = receipt.mark.end.saturating_sub(self.parts.snapshot_end);
-            if grown >= self.snapshot_interval() {
-                self.parts.snapshot_end = receipt.mark.end;
-                self.parts.keeper.snapshot();
-            }
+            self.snapshot_beyond(receipt.mark.end, self.snapshot_interval());
         }
         for Waiting { transaction, positions, permit } in group.waiting {
             transaction.finish(Outcome::Durable { positions, permit });
         }
         if self.parts.clock.since_boot().saturating_sub(self.forgot) >= FORGET_AFTER {
             self.forget();
+        }
+    }
+
+    /// Asks for a snapshot when the journal, which ends here, grew by a number of bytes since the last one.
+    fn snapshot_beyond(&mut self, end: u64, bytes: u64) {
+        if end.saturating_sub(self.parts.snapshot_end) >= bytes {
+            self.parts.snapshot_end = end;
+            self.parts.keeper.snapshot();
         }
     }
 

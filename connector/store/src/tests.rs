@@ -3,6 +3,7 @@
 mod evidence;
 mod faults;
 mod model;
+mod pages;
 mod permits;
 mod restart;
 mod select;

@@ -1,5 +1,5 @@
-//! Finds the policies that concern a request without looking at the others: by dataset or tag, then by partner or group,
-//! then by action.
+//! Finds the policies that concern a request without looking at the others: by partner or group, for a dataset by it or its
+//! tags first, then by action.
 
 use super::CompiledPolicy;
 use crate::evaluate::Subject;
@@ -10,6 +10,7 @@ use std::sync::Arc;
 /// Policies by what they are about and for whom.
 #[derive(Debug, Default)]
 pub(super) struct Index {
+    all: ByParty,
     datasets: HashMap<String, ByParty>,
     tags: HashMap<String, ByParty>,
 }
@@ -26,6 +27,7 @@ impl Index {
     pub(super) fn new(policies: &BTreeMap<String, Arc<CompiledPolicy>>) -> Self {
         let mut index = Self::default();
         for policy in policies.values() {
+            index.all.add(policy);
             for dataset in &policy.datasets {
                 index.datasets.entry(dataset.clone()).or_default().add(policy);
             }
@@ -48,15 +50,24 @@ impl Index {
         let named = self.datasets.get(dataset);
         let tagged = tags.into_iter().filter_map(|tag| self.tags.get(tag));
         for by_party in named.into_iter().chain(tagged) {
-            let partner = by_party.partners.get(&subject.participant);
-            let groups = subject.groups.iter().filter_map(|group| by_party.groups.get(group));
-            let lists = std::iter::once(&by_party.anyone).chain(partner).chain(groups);
-            found.extend(lists.flatten().filter(|policy| permits(policy, action)));
+            found.extend(by_party.of(subject).filter(|policy| permits(policy, action)));
         }
+    }
+
+    /// Those that may be visible to a subject, of whatever datasets. One can come more than once.
+    pub(super) fn of(&self, subject: &Subject) -> impl Iterator<Item = &Arc<CompiledPolicy>> {
+        self.all.of(subject)
     }
 }
 
 impl ByParty {
+    /// Those that name the subject, one of its groups, or everyone.
+    fn of(&self, subject: &Subject) -> impl Iterator<Item = &Arc<CompiledPolicy>> {
+        let partner = self.partners.get(&subject.participant);
+        let groups = subject.groups.iter().filter_map(|group| self.groups.get(group));
+        std::iter::once(&self.anyone).chain(partner).chain(groups).flatten()
+    }
+
     fn add(&mut self, policy: &Arc<CompiledPolicy>) {
         let audience = &policy.audience;
         if audience.anyone_registered {

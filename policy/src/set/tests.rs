@@ -1,6 +1,7 @@
 //! Sets: what rules, who sees it, and that it comes back the same.
 
 use super::*;
+use proptest::prelude::*;
 use serde_json::json;
 
 fn policy_text(who: &str, what: &str, count: u32) -> Vec<u8> {
@@ -57,11 +58,44 @@ fn only_the_audience_sees_an_offer() {
     let set = compile(&three());
     let customer = subject("did:web:a.example", set.groups_of("did:web:a.example"));
     let stranger = subject("did:web:c.example", set.groups_of("did:web:c.example"));
-    let visible = |subject: &Subject| -> Vec<&str> {
-        set.policies().filter(|p| p.is_visible_to(subject)).map(|p| p.name.as_str()).collect()
+    let visible = |subject: &Subject, action: &str| -> BTreeSet<String> {
+        set.visible_to(subject, action).map(|policy| policy.name.clone()).collect()
     };
-    assert_eq!(visible(&customer), ["named", "plain", "tagged"]);
-    assert_eq!(visible(&stranger), ["plain"]);
+    let all = ["named", "plain", "tagged"].map(str::to_owned);
+    assert_eq!(visible(&customer, "use"), BTreeSet::from(all));
+    assert_eq!(visible(&stranger, "use"), BTreeSet::from(["plain".to_owned()]));
+    assert!(visible(&customer, "sell").is_empty());
+}
+
+proptest! {
+    /// What the index finds for a subject is what asking every policy finds.
+    #[test]
+    fn the_index_of_audiences_leaves_out_and_adds_nothing(
+        audiences in prop::collection::vec((any::<bool>(), 0_u8..8, 0_u8..8, 0_u8..8, 0_u8..8), 1..12),
+        (participant, member_of) in (0_usize..3, 0_u8..8),
+    ) {
+        let list = |bits: u8, what: &str| {
+            let members = (0..3).filter(|bit| bits & (1 << bit) != 0);
+            members.map(|bit| format!("\"{what}{bit}\"")).collect::<Vec<_>>().join(", ")
+        };
+        // A policy for nobody is refused.
+        let audiences = audiences.iter().filter(|(anyone, partners, groups, ..)| *anyone || partners | groups != 0);
+        let sources: Vec<_> = audiences.enumerate().map(|(number, (anyone, partners, groups, no_partner, no_group))| {
+            let who = format!(
+                "anyone-registered = {anyone}\npartners = [{}]\ngroups = [{}]\nexcept-partners = [{}]\nexcept-groups = [{}]",
+                list(*partners, "did:web:p"), list(*groups, "g"), list(*no_partner, "did:web:p"), list(*no_group, "g"),
+            );
+            source(&format!("p{number}.toml"), policy_text(&who, "", 1))
+        }).collect();
+        let groups = (0..3).map(|bit| (format!("g{bit}"), BTreeSet::new())).collect();
+        let set = RuleSet::compile(&sources, &groups, &Purposes::default()).unwrap();
+        let member_of = (0..3).filter(|bit| member_of & (1 << bit) != 0).map(|bit| format!("g{bit}"));
+        let subject = subject(&format!("did:web:p{participant}"), member_of.collect());
+        let names = |policy: &Arc<CompiledPolicy>| policy.name.clone();
+        let asked = set.policies().filter(|policy| policy.is_visible_to(&subject));
+        let asked: BTreeSet<_> = asked.map(names).collect();
+        prop_assert_eq!(set.visible_to(&subject, "use").map(names).collect::<BTreeSet<_>>(), asked);
+    }
 }
 
 #[test]

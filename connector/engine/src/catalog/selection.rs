@@ -18,6 +18,8 @@ pub enum Selector {
     Policy(String),
     /// Those of a media type.
     MediaType(String),
+    /// All that are offered.
+    Any,
 }
 
 impl Selector {
@@ -35,6 +37,7 @@ impl Selector {
     pub fn finds(&self, dataset: &Dataset) -> bool {
         match self {
             Self::Id(id) => dataset.id == *id && dataset.is_available(),
+            Self::Any => dataset.is_available(),
             other => Self::of(dataset).contains(other),
         }
     }
@@ -50,6 +53,13 @@ pub enum Start {
     After(DatasetId),
     /// Those before an id, the greatest first.
     Before(DatasetId),
+}
+
+impl Start {
+    /// Whether it leads to the lesser ids.
+    pub fn is_backwards(&self) -> bool {
+        matches!(self, Self::Before(_))
+    }
 }
 
 /// Datasets to be found.

@@ -21,7 +21,7 @@ type Id = Vec<u8>;
 
 /// Finds datasets. It blocks on the disk.
 pub(super) fn select(database: &sled::Db, selection: &Selection) -> Result<Selected, IndexError> {
-    let backwards = matches!(selection.start, Start::Before(_));
+    let backwards = selection.start.is_backwards();
     let mut passed = match &selection.start {
         Start::First => None,
         Start::After(id) | Start::Before(id) => Some(id.as_str().as_bytes().to_vec()),

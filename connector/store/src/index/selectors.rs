@@ -19,10 +19,12 @@ const ENTRY: u8 = 0xF0;
 /// The bytes of a selector's hash that a key has.
 const HASH_BYTES: usize = 16;
 
-/// What the keys of a selector's entries begin with; `None` for an id, under which the dataset itself is.
+/// What the keys of a selector's entries begin with; `None` for an id, under which the dataset itself is. For all datasets
+/// their own keys are the entries.
 pub(super) fn prefix(selector: &Selector) -> Option<Vec<u8>> {
     let (kind, text) = match selector {
         Selector::Id(_) => return None,
+        Selector::Any => return Some(vec![Kind::Dataset as u8]),
         Selector::Tag(tag) => (b't', tag),
         Selector::Policy(policy) => (b'p', policy),
         Selector::MediaType(media_type) => (b'm', media_type),

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::Result;
 use engine::entity::Usage;
 use engine::{
-    Category, Context, Decision, Entity, Key, LogId, RecordDraft, RecordKind, Store as _,
+    Category, Context, Decision, Entity, Key, LogId, RecordDraft, RecordKind, Store as _, View,
 };
 use integration_tests::scene::Scene;
 use jiff::SignedDuration;
@@ -20,6 +20,10 @@ use crate::node::ready_after;
 
 /// Commits under way at the same time.
 const AT_ONCE: [usize; 2] = [1, 64];
+
+/// Records of one commit of the long journal, and how many such commits are under way at the same time.
+const BULK: u64 = 1_000;
+const BULK_AT_ONCE: u64 = 4;
 
 /// Commits in a second, one after the other and many at once.
 pub(crate) fn rates(figures: &mut Figures, extent: Extent) -> Result<()> {
@@ -41,7 +45,10 @@ pub(crate) fn long_journal(figures: &mut Figures, extent: Extent) -> Result<()> 
     let scene = Scene::new()?;
     let mut site = scene.site("b")?;
     site.stop()?;
-    commit_many(&site.path("data"), extent.journal_records, 256)?;
+    let started = Instant::now();
+    fill(&site.path("data"), extent.journal_records)?;
+    let rate = f64::from(u32::try_from(extent.journal_records)?) / started.elapsed().as_secs_f64();
+    figures.add(format!("records in commits of {BULK}"), rate, "/s");
     // The first start takes the records in; the later ones are what an operator meets.
     site.start()?;
     let first = milliseconds(site.daemon()?.ready_after());
@@ -54,6 +61,39 @@ pub(crate) fn long_journal(figures: &mut Figures, extent: Extent) -> Result<()> 
     let crashed = milliseconds(site.daemon()?.ready_after());
     figures.add(format!("start to ready, {count} records, after kill -9"), crashed, "ms");
     Ok(())
+}
+
+/// Fills the journal with commits of many records, several at once: what lies there is what a site makes in years.
+fn fill(data: &Path, records: u64) -> Result<()> {
+    let runtime = Runtime::new()?;
+    runtime.block_on(async {
+        let (store, _) =
+            FileStore::open(data, Options::default(), Environment::system(context()?))?;
+        let commits = records.div_ceil(BULK);
+        let workers = (0..BULK_AT_ONCE).map(|worker| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let dataset = format!("dataset-{worker}").parse()?;
+                let partner = "urn:example:partner".parse()?;
+                let key = Arc::new(Key::Usage(partner, "urn:example:offer".parse()?, dataset));
+                for commit in (worker..commits).step_by(usize::try_from(BULK_AT_ONCE)?) {
+                    let first = commit.saturating_mul(BULK);
+                    let uses = first..records.min(first.saturating_add(BULK));
+                    let key = Arc::clone(&key);
+                    let decide = move |_: &dyn View| {
+                        let granted = uses.clone().map(|uses| used(&key, uses));
+                        Ok(Decision::commit(granted.collect(), ()))
+                    };
+                    store.transact(Vec::new(), decide).await?;
+                }
+                anyhow::Ok(())
+            })
+        });
+        for worker in workers.collect::<Vec<_>>() {
+            worker.await??;
+        }
+        Ok(store.close().await?)
+    })
 }
 
 /// Commits in a second, and how long each took in milliseconds.
@@ -86,17 +126,17 @@ async fn commit(store: FileStore, worker: usize, count: u64) -> Result<Vec<f64>>
         let started = Instant::now();
         let key = Arc::clone(&key);
         store
-            .transact(Vec::new(), move |_| {
-                let usage = Usage { v: 1, uses, latest: None };
-                let record =
-                    RecordDraft::new(LogId::Site, RecordKind::TransferGranted, Category::Service)
-                        .put(key.as_ref().clone(), Entity::from(usage));
-                Ok(Decision::commit(vec![record], ()))
-            })
+            .transact(Vec::new(), move |_| Ok(Decision::commit(vec![used(&key, uses)], ())))
             .await?;
         times.push(milliseconds(started.elapsed()));
     }
     Ok(times)
+}
+
+fn used(key: &Key, uses: u64) -> RecordDraft {
+    let usage = Usage { v: 1, uses, latest: None };
+    RecordDraft::new(LogId::Site, RecordKind::TransferGranted, Category::Service)
+        .put(key.clone(), Entity::from(usage))
 }
 
 fn context() -> Result<Context> {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use engine::Peer;
-use engine::catalog::{self, Filter, Start};
+use engine::catalog::{self, Extent, Filter, Page, Selected, Start};
+use engine::derived::Lapsed;
 use engine::refusal::{Refusal, RefusalKind};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
@@ -59,9 +60,18 @@ pub(super) async fn page(node: &Arc<Node>, request: Request<Incoming>, peer: &Pe
         .decide(move |view| catalog::admit(view, &fresh, &asking))
         .await
         .map_err(|trouble| boxed(trouble, &shape))?;
-    let page = Page::read(node, &mut reader, &filter, start)
-        .await
-        .map_err(|error| boxed(error.into(), &shape))?;
+    let extent = Extent {
+        datasets: node.config.catalog.max_page_datasets_count,
+        bytes: PAGE_BYTES,
+        looked_at: LOOKED_AT,
+    };
+    let mut page = Page::new(&mut reader, &node.context, &filter, start, extent);
+    while let Some(wanted) = page.wanted() {
+        let unread = |error: engine::StoreError| boxed(error.into(), &shape);
+        let selected = node.store.select(wanted.clone()).await.map_err(unread)?;
+        let lapsed = lapsed(node, &selected).await.map_err(unread)?;
+        page.take(selected, lapsed);
+    }
     let links = page.links().into_iter().map(|(relation, start)| {
         let cursor = Cursor::seal(&site.token_key, &peer.participant, &filter, &start);
         let endpoint = &node.context.dsp_endpoint;
@@ -69,7 +79,7 @@ pub(super) async fn page(node: &Arc<Node>, request: Request<Incoming>, peer: &Pe
     });
     let links = links.collect::<Vec<_>>().join(", ");
     let groups = &node.config.catalog.nested_by_tags;
-    let entries = page.entries.into_iter().map(|(dataset, entry)| {
+    let entries = page.into_entries().into_iter().map(|(dataset, entry)| {
         let group = groups.iter().find(|tag| dataset.tags.contains(*tag)).map(String::as_str);
         (group, entry)
     });
@@ -111,84 +121,16 @@ fn encoded(bytes: Vec<u8>, takes_gzip: bool) -> Response<Body> {
     response
 }
 
-/// A part of the catalog, in the order of ids.
-struct Page {
-    start: Start,
-    entries: Vec<(Arc<engine::entity::Dataset>, message::Dataset)>,
-    /// The id up to which was looked, where there may be more beyond it.
-    more_from: Option<DatasetId>,
-}
-
-impl Page {
-    async fn read(
-        node: &Node,
-        reader: &mut catalog::Reader,
-        filter: &Filter,
-        start: Start,
-    ) -> Result<Self, engine::StoreError> {
-        let limit = node.config.catalog.max_page_datasets_count;
-        let is_backwards = matches!(start, Start::Before(_));
-        let mut page = Self { start: start.clone(), entries: Vec::new(), more_from: None };
-        let mut selection = reader.selection(filter, start, limit);
-        let (mut looked_at, mut bytes) = (0, 0);
-        loop {
-            let selected = node.store.select(selection.clone()).await?;
-            page.more_from = selected.more_from;
-            let found = selected.datasets.len();
-            looked_at += found;
-            let derived: Vec<_> = selected
-                .datasets
-                .iter()
-                .filter(|found| !found.derived_from.is_empty())
-                .cloned()
-                .collect();
-            if !derived.is_empty() {
-                let ended = move |view: &dyn engine::View| {
-                    let datasets = derived.iter().map(AsRef::as_ref);
-                    engine::derived::lapsed(view, datasets).map(engine::Decision::answer)
-                };
-                reader.lapsed.extend(node.commit(ended).await?);
-            }
-            for (number, dataset) in selected.datasets.into_iter().enumerate() {
-                if filter.admits(&dataset)
-                    && let Some(entry) = reader.entry(&node.context, &dataset)
-                {
-                    bytes += message::to_bytes(&entry, None).len();
-                    page.entries.push((Arc::clone(&dataset), entry));
-                }
-                let is_full = page.entries.len() >= limit || bytes >= PAGE_BYTES;
-                if is_full && number + 1 < found {
-                    page.more_from = Some(dataset.id.clone());
-                    break;
-                }
-            }
-            let is_full = page.entries.len() >= limit || bytes >= PAGE_BYTES;
-            let Some(id) = page.more_from.clone() else { break };
-            if is_full || looked_at >= LOOKED_AT {
-                break;
-            }
-            selection.start = if is_backwards { Start::Before(id) } else { Start::After(id) };
-        }
-        if is_backwards {
-            page.entries.reverse();
-        }
-        Ok(page)
+/// The agreements that ended, among those on which found datasets depend.
+async fn lapsed(node: &Node, selected: &Selected) -> Result<Lapsed, engine::StoreError> {
+    let derived = selected.datasets.iter().filter(|found| !found.derived_from.is_empty());
+    let derived: Vec<_> = derived.cloned().collect();
+    if derived.is_empty() {
+        return Ok(Lapsed::new());
     }
-
-    /// Where the pages beside this one begin (RFC 8288; the relations are those that DSP 2025-1 names).
-    fn links(&self) -> Vec<(&'static str, Start)> {
-        let first = self.entries.first().map(|(dataset, _)| dataset.id.clone());
-        let last = self.entries.last().map(|(dataset, _)| dataset.id.clone());
-        let (next, previous) = match &self.start {
-            Start::First => (self.more_from.clone().map(Start::After), None),
-            Start::After(_) => (self.more_from.clone().map(Start::After), first.map(Start::Before)),
-            // Behind a page that was reached backwards there is the one from which it was.
-            Start::Before(_) => (
-                Some(last.map_or(Start::First, Start::After)),
-                self.more_from.clone().map(Start::Before),
-            ),
-        };
-        let next = next.map(|start| ("next", start));
-        next.into_iter().chain(previous.map(|start| ("previous", start))).collect()
-    }
+    let ended = move |view: &dyn engine::View| {
+        let datasets = derived.iter().map(AsRef::as_ref);
+        engine::derived::lapsed(view, datasets).map(engine::Decision::answer)
+    };
+    node.commit(ended).await
 }
