@@ -21,6 +21,9 @@ use crate::hostile::Stage;
 
 const VERSION: &str = "/.well-known/dspace-version";
 
+/// A name, the settings that are sent first, and the frames.
+type Flood<'a> = (&'a str, Vec<(u16, u32)>, Vec<u8>);
+
 /// A stage whose supplier is not patient.
 fn impatient(scene: &Scene) -> Result<Stage> {
     let plan = scene
@@ -104,7 +107,7 @@ fn floods_of_http2_frames_are_bounded() -> Result<()> {
             fields.extend(block(&[("authorization", &transfer.address.authorization)]));
             fields
         };
-        let floods: Vec<(&str, Vec<(u16, u32)>, Vec<u8>)> = vec![
+        let floods: Vec<Flood> = vec![
             ("nothing", vec![], vec![]),
             (
                 "rapid reset",

@@ -37,6 +37,9 @@ const OTHERS: [(&str, &str, &str); 3] =
 /// The lists that applications have, but for that of partners.
 const LISTS: [&str; 5] = ["negotiations", "agreements", "transfers", "pulls", "duties"];
 
+/// A request: its method, path and body.
+type Asked = (Method, String, Value);
+
 /// A customer with one exchange that a key is for and three that it is not for.
 struct Scoped {
     customer: Site,
@@ -251,7 +254,7 @@ fn what_a_key_is_not_for_is_answered_as_what_does_not_exist() -> Result<()> {
             }
         };
         let agreement = scoped.own["agreements"].first().context("an agreement")?.clone();
-        let named: [&dyn Fn(&str) -> (Method, String, Value); 6] = [
+        let named: [&dyn Fn(&str) -> Asked; 6] = [
             &begin("/v1/catalog", json!({})),
             &begin("/v1/pulls", json!({ "dataset": "one", "purpose": "audit", "wait_seconds": 1 })),
             &begin(

@@ -54,20 +54,38 @@ fn bags<T>(
     form: impl Fn(&T) -> Value,
     clause: impl Fn(&T) -> String,
 ) -> Result<(), Difference> {
-    let text = |rule: &T| canonical(&form(rule));
+    let texts = |rule: &T| apart(form(rule)).iter().map(canonical).collect::<Vec<_>>();
     let mut left: BTreeMap<String, usize> = BTreeMap::new();
-    for rule in requested {
-        *left.entry(text(rule)).or_default() += 1;
+    for text in requested.iter().flat_map(texts) {
+        *left.entry(text).or_default() += 1;
     }
     for rule in offered {
-        match left.get_mut(&text(rule)) {
-            Some(number) if *number > 0 => *number -= 1,
-            _ => return Err(Difference::Missing { kind, clause: clause(rule) }),
+        for text in texts(rule) {
+            match left.get_mut(&text) {
+                Some(number) if *number > 0 => *number -= 1,
+                _ => return Err(Difference::Missing { kind, clause: clause(rule) }),
+            }
         }
     }
-    match requested.iter().find(|rule| left.get(&text(rule)).is_some_and(|number| *number > 0)) {
+    let is_left = |text: &String| left.get(text).is_some_and(|number| *number > 0);
+    match requested.iter().find(|rule| texts(rule).iter().any(is_left)) {
         Some(rule) => Err(Difference::Added { kind, clause: clause(rule) }),
         None => Ok(()),
+    }
+}
+
+/// A rule with several actions is short for as many rules (IM 2.7.1), and messages carry those.
+fn apart(form: Value) -> Vec<Value> {
+    match form["actions"].as_array() {
+        Some(actions) if actions.len() > 1 => {
+            let one = |action: &Value| {
+                let mut form = form.clone();
+                form["actions"] = json!([action]);
+                form
+            };
+            actions.iter().map(one).collect()
+        }
+        _ => vec![form],
     }
 }
 
@@ -78,7 +96,7 @@ fn rule(rule: &Rule) -> Value {
         "assigner": rule.assigner.as_ref().map(party),
         "assignee": rule.assignee.as_ref().map(party),
         "constraints": set(&rule.constraints, constraint),
-        "duties": set(&rule.duties, duty),
+        "duties": set_apart(&rule.duties),
         "unknown": set(&rule.not_understood, |part| json!([part.member, part.source])),
     })
 }
@@ -90,7 +108,7 @@ fn duty(item: &Duty) -> Value {
         "assigner": item.assigner.as_ref().map(party),
         "assignee": item.assignee.as_ref().map(party),
         "constraints": set(&item.constraints, constraint),
-        "consequences": set(&item.consequences, duty),
+        "consequences": set_apart(&item.consequences),
         "unknown": set(&item.not_understood, |part| json!([part.member, part.source])),
     })
 }
@@ -161,6 +179,12 @@ pub(super) fn same_party(one: &Option<Party>, other: &Option<Party>) -> bool {
 
 fn set<T>(items: &[T], form: impl Fn(&T) -> Value) -> Value {
     let mut forms: Vec<Value> = items.iter().map(form).collect();
+    forms.sort_by_cached_key(canonical);
+    Value::Array(forms)
+}
+
+fn set_apart(duties: &[Duty]) -> Value {
+    let mut forms: Vec<Value> = duties.iter().map(duty).flat_map(apart).collect();
     forms.sort_by_cached_key(canonical);
     Value::Array(forms)
 }

@@ -106,7 +106,7 @@ pub fn next(agreed: &Policy) -> Result<Next, Kept> {
                 continue;
             }
             let (nexts, duties): (Vec<&Duty>, Vec<&Duty>) =
-                rule.duties.iter().partition(|duty| is_next_policy(duty));
+                rule.duties.iter().partition(is_next_policy);
             if nexts.is_empty() {
                 let duties = duties.into_iter().map(for_others).collect();
                 own.push(Rule { duties, ..for_use(rule, action) });
@@ -118,7 +118,7 @@ pub fn next(agreed: &Policy) -> Result<Next, Kept> {
         return Err(forbidden.map_or(Kept::NotPermitted, |clause| Kept::Prohibited { clause }));
     }
     let (nexts, obligations): (Vec<&Duty>, Vec<&Duty>) =
-        agreed.obligations.iter().partition(|duty| is_next_policy(duty));
+        agreed.obligations.iter().partition(is_next_policy);
     let own = (!own.is_empty()).then(|| Policy {
         permissions: own,
         prohibitions: (agreed.prohibitions.iter())

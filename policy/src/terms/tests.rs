@@ -48,6 +48,30 @@ fn the_same_terms_in_another_form_are_the_same() {
 }
 
 #[test]
+fn a_rule_with_several_actions_is_short_for_as_many_rules() {
+    let short = json!({
+        "permission": [{
+            "action": ["use", "distribute"],
+            "duty": [{ "action": ["inform", "log"] }],
+        }],
+        "obligation": [{ "action": ["delete", "archive"] }],
+    });
+    let duties = json!([{ "action": "log" }, { "action": "inform" }]);
+    let mut long = json!({
+        "permission": [
+            { "action": "distribute", "duty": duties },
+            { "action": "use", "duty": duties },
+        ],
+        "obligation": [{ "action": "archive" }, { "action": "delete" }],
+    });
+    assert_eq!(same_terms(&short, &long), Ok(()));
+    assert_eq!(same_terms(&long, &short), Ok(()));
+    long["obligation"].as_array_mut().unwrap().pop();
+    assert!(matches!(same_terms(&short, &long), Err(Difference::Missing { .. })));
+    assert!(matches!(same_terms(&long, &short), Err(Difference::Added { .. })));
+}
+
+#[test]
 fn every_change_of_meaning_is_a_difference() {
     let table: [(&str, Value); 10] = [
         ("/permission/0/constraint/2/rightOperand", json!("11")),

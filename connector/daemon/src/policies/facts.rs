@@ -108,6 +108,7 @@ pub struct BoundFacts {
     /// Why nothing may be offered any more.
     pub lapsed: Option<String>,
     /// ODRL policies: an offer has to be as strict as one of each of these lists.
+    #[schemars(with = "Vec<Vec<crate::management::shape::OdrlPolicy>>")]
     pub all_of: Vec<Vec<serde_json::Value>>,
 }
 

@@ -128,7 +128,7 @@ fn evidence_of_another_agreement_or_of_one_that_ended_is_refused() {
         Received { provider: CONSUMER.parse().unwrap(), ..evidence.clone() },
     ];
     for other in others {
-        let refusal = publish(&mut world, &[other.clone()]).unwrap_err();
+        let refusal = publish(&mut world, std::slice::from_ref(&other)).unwrap_err();
         assert_eq!(refusal.kind, RefusalKind::NotFound, "{other:?}");
     }
     let ended = Some((world.now, "the project is over".to_owned()));

@@ -257,14 +257,9 @@ fn a_late_duty_with_a_consequence_is_made_good_by_both() {
 #[test]
 fn each_kind_of_duty_is_tracked_to_its_end() {
     let within = json!({ "leftOperand": "elapsedTime", "operator": "lteq", "rightOperand": "P1D" });
-    let refined = json!({
-        "rdf:value": { "@id": "inform" },
-        "refinement": [{ "leftOperand": "recipient", "operator": "eq", "rightOperand": "urn:example:authority" }],
-    });
     let table = [
         (json!("log"), true),
         (json!("inform"), true),
-        (refined, false),
         (json!("delete"), false),
         (json!("attribute"), false),
         (json!("compensate"), false),

@@ -326,10 +326,15 @@ fn check_target(node: &Node<'_>, expected: &str) -> Result<(), WireError> {
 /// A rule with several actions is short for several rules (ODRL IM 2.7.1); the schema has one action each.
 fn rules_to_send(rule: &Node<'_>, target: Option<&str>) -> Result<Vec<Value>, WireError> {
     let mut members = rule.members()?.clone();
-    if let Some(own) = rule.optional("target")? {
-        // A rule that names a target is about something else, unless it repeats the dataset.
-        check_target(&own, target.unwrap_or_default())?;
-        members.shift_remove("target");
+    match rule.optional("target")? {
+        // The duty's target is a policy (ODRL vocabulary, `nextPolicy`), so it says something of its own.
+        Some(own) if is_next_policy(rule)? => put(&mut members, "target", own.id_text()?),
+        // Any other rule that names a target is about something else, unless it repeats the dataset.
+        Some(own) => {
+            check_target(&own, target.unwrap_or_default())?;
+            members.shift_remove("target");
+        }
+        None => {}
     }
     replace_list(&mut members, rule, "constraint", |constraint| {
         Ok(vec![constraint_to_send(constraint)?])
@@ -347,6 +352,13 @@ fn rules_to_send(rule: &Node<'_>, target: Option<&str>) -> Result<Vec<Value>, Wi
         })
         .collect::<Result<_, WireError>>()?;
     if rules.is_empty() { Err(actions.refuse(WireFault::Empty)) } else { Ok(rules) }
+}
+
+/// Whether a rule is a duty that names the policy under which others may be given the data.
+fn is_next_policy(rule: &Node<'_>) -> Result<bool, WireError> {
+    let actions: Vec<String> =
+        rule.list("action", |action| Ok(action_to_send(action)?.to_owned()))?;
+    Ok(!actions.is_empty() && actions.iter().all(|action| action == "nextPolicy"))
 }
 
 /// An action is a plain string on the wire, so one with a refinement would lose it.

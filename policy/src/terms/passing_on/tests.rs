@@ -39,7 +39,7 @@ fn only_a_permission_that_names_it_lets_data_be_passed_on() {
             json!({ "permission": distribute, "prohibition": [{ "action": "distribute" }], "conflict": "perm" }),
             Ok(()),
         ),
-        (json!({ "permission": distribute, "prohibition": [{ "action": "sell" }] }), Ok(())),
+        (json!({ "permission": distribute, "prohibition": [{ "action": "print" }] }), Ok(())),
     ];
     for (agreed, expected) in table {
         assert_eq!(next(&read(&agreed)).map(drop), expected, "{agreed}");
@@ -56,7 +56,7 @@ fn the_bound_is_what_is_named_or_the_terms_themselves() {
                 { "action": "use" },
                 { "action": "distribute", "constraint": constraint, "duty": duty },
             ],
-            "prohibition": [{ "action": "sell" }],
+            "prohibition": [{ "action": "print" }],
             "obligation": [{ "action": "delete", "constraint": [condition("elapsedTime lteq P30D")] }],
         }))
     };
@@ -73,8 +73,8 @@ fn the_bound_is_what_is_named_or_the_terms_themselves() {
     assert_eq!(overall.own.map(|own| own.obligations.len()), Some(0));
 
     let bound = next(&agreed(json!([]))).unwrap().own.unwrap();
-    let offer = |purpose: &str, days: &str, sell: bool| {
-        let prohibition = if sell { json!([]) } else { json!([{ "action": "sell" }]) };
+    let offer = |purpose: &str, days: &str, print: bool| {
+        let prohibition = if print { json!([]) } else { json!([{ "action": "print" }]) };
         read(&json!({
             "permission": [{ "action": "use", "constraint": [condition(purpose)] }],
             "prohibition": prohibition,
@@ -92,9 +92,9 @@ fn the_bound_is_what_is_named_or_the_terms_themselves() {
     for (weaker, why) in [
         (offer("purpose eq sales", "elapsedTime lteq P7D", false), "sales"),
         (offer("purpose eq audit", "elapsedTime lteq P60D", false), "delete"),
-        (offer("purpose eq audit", "elapsedTime lteq P7D", true), "sell"),
+        (offer("purpose eq audit", "elapsedTime lteq P7D", true), "print"),
     ] {
-        let found = judged(&weaker).unwrap();
+        let found = judged(&weaker).unwrap_or_else(|| panic!("{why} is not found"));
         assert!(found.contains(why), "{found}");
     }
     let strict = offer("purpose eq audit", "elapsedTime lteq P7D", false);
@@ -111,5 +111,5 @@ fn the_bound_is_what_is_named_or_the_terms_themselves() {
     let either = [bounded(vec![vec![bound.clone(), loose.clone()]], None)];
     assert_eq!(barred(&strict, &either, &Purposes::default()), None);
     let both = [bounded(vec![vec![bound], vec![loose]], None)];
-    assert_eq!(barred(&strict, &both, &Purposes::default()).is_some(), true);
+    assert!(barred(&strict, &both, &Purposes::default()).is_some());
 }
