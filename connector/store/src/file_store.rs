@@ -19,8 +19,10 @@ use crate::index::Index;
 use crate::keeper::Keeper;
 use crate::notify::{Changes, Notifier};
 use crate::permits::Ending;
+use crate::record::decode_body;
 use crate::sequencer::Message;
 use crate::state::{Loaded, StoredKey};
+use crate::texts::Texts;
 use crate::transaction::{Answer, Asked};
 use crate::trees::SharedTrees;
 
@@ -42,6 +44,7 @@ pub(crate) struct Inner {
     pub(crate) notifier: Arc<Notifier>,
     pub(crate) reader: Arc<dyn FrameReader>,
     pub(crate) keeper: Keeper,
+    pub(crate) texts: Arc<Texts>,
     pub(crate) threads: Mutex<Option<Threads>>,
 }
 
@@ -212,7 +215,11 @@ impl FileStore {
     /// # Errors
     /// When no record is there or it cannot be read.
     pub async fn body(&self, position: Position) -> Result<Option<Body>, StoreError> {
-        Ok(self.record_at(position).await?.body)
+        let kept = self.inner.texts.take(position);
+        match kept.as_deref().and_then(decode_body) {
+            Some(body) => Ok(Some(body)),
+            None => Ok(self.record_at(position).await?.body),
+        }
     }
 
     /// Resolves when cold entities can be read. Nothing needs to wait for it but tools that want everything.
@@ -252,8 +259,14 @@ impl FileStore {
         D: FnMut(&dyn View) -> Result<Decision<R>, Need> + Send + 'static,
     {
         let mut decide = decide;
-        let mut wanted: BTreeSet<Key> = BTreeSet::new();
+        let cold = keys.iter().filter(|key| Entity::may_be_cold(key.kind()));
+        let mut wanted: BTreeSet<Key> = cold.cloned().collect();
         let mut loaded = Loaded::default();
+        // What is known to be needed is read at once, not only when the sequencer asks for it. What is read here and what it
+        // has in memory are told apart as ever: memory is newer.
+        if !wanted.is_empty() && self.inner.index.is_ready() {
+            loaded = self.load(&wanted).await.unwrap_or_default();
+        }
         for _ in 0..ROUNDS_MAX {
             let place = Arc::clone(&self.inner.places).acquire_owned().await;
             let (answer, receiver) = oneshot::channel();
@@ -278,13 +291,16 @@ impl FileStore {
             }
             // Everything is read anew: what was read before may be what is out of date.
             self.inner.index.wait().await?;
-            let index = Arc::clone(&self.inner.index);
-            let keys = wanted.clone();
-            loaded = blocking(move || index.load(keys.into_iter())).await??;
+            loaded = self.load(&wanted).await?;
         }
         Err(StoreError::Rejected {
             reason: format!("it asked for entities more than {ROUNDS_MAX} times"),
         })
+    }
+
+    async fn load(&self, keys: &BTreeSet<Key>) -> Result<Loaded, StoreError> {
+        let (index, keys) = (Arc::clone(&self.inner.index), keys.clone());
+        blocking(move || index.load(keys.into_iter())).await?
     }
 
     async fn recheck(&self, transfer: Option<Pid>) -> Result<usize, StoreError> {

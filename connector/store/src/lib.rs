@@ -19,6 +19,7 @@ mod record;
 mod sequencer;
 mod snapshot;
 mod state;
+mod texts;
 mod transaction;
 mod trees;
 

@@ -23,6 +23,7 @@ use crate::record::{StoredRecord, announcement};
 use crate::sequencer::{Limits, Message, Parts, Sequencer};
 use crate::snapshot::{self, Fold, Folded, Header, SnapshotError, SnapshotReader};
 use crate::state::{State, Stored};
+use crate::texts::Texts;
 use crate::transaction::internal;
 use crate::trees::{Leaf, Trees};
 
@@ -458,6 +459,7 @@ fn start_threads(
     let notifier = Arc::new(Notifier::new(last));
     let (queue, messages) = mpsc::channel();
     let (keeper, requests) = Keeper::new();
+    let texts = Arc::new(Texts::default());
     let settings = Settings {
         directory: directory.path().join("index"),
         trusted: directory.survived,
@@ -492,6 +494,7 @@ fn start_threads(
             trees: Arc::clone(&trees),
             notifier: Arc::clone(&notifier),
             keeper: keeper.clone(),
+            texts: Arc::clone(&texts),
             queue: queue.clone(),
             limits: Limits {
                 snapshot_bytes: options.snapshot_bytes,
@@ -513,6 +516,7 @@ fn start_threads(
         notifier,
         reader,
         keeper,
+        texts,
         threads: Mutex::new(Some(Threads { deciding, applying, snapshots, directory })),
     };
     Ok((FileStore::from_inner(inner), report))

@@ -24,6 +24,7 @@ use crate::keeper::Keeper;
 use crate::notify::Notifier;
 use crate::permits::{PermitId, Registry};
 use crate::state::State;
+use crate::texts::Texts;
 use crate::transaction::{Outcome, Transaction};
 use crate::trees::{Leaf, SharedTrees};
 
@@ -68,6 +69,7 @@ pub(crate) struct Parts {
     pub(crate) trees: SharedTrees,
     pub(crate) notifier: Arc<Notifier>,
     pub(crate) keeper: Keeper,
+    pub(crate) texts: Arc<Texts>,
     pub(crate) queue: mpsc::Sender<Message>,
     pub(crate) limits: Limits,
     /// Where the newest snapshot ends in the journal.
@@ -274,6 +276,12 @@ impl Sequencer {
                     (log, Leaf { hash: *hash, position: place(number) })
                 });
             self.parts.trees.append(leaves);
+            let mut owed = group.owed.iter().peekable();
+            let bodies = group.records.into_iter().enumerate().filter_map(|(number, record)| {
+                owed.next_if(|owed| **owed == number)?;
+                Some((place(number), record.body?))
+            });
+            self.parts.texts.keep(bodies);
             self.parts.index.apply(group.cold, receipt.mark.end);
             self.parts.notifier.publish(group.written, last);
             self.unproven = true;

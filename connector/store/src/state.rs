@@ -58,11 +58,26 @@ pub(crate) struct State {
     // an older value of a hot entity; nobody sees it, and a removal reaches the index too.
     hot: BTreeMap<StoredKey, Stored>,
     recent: BTreeMap<StoredKey, Recent>,
+    /// How many of the processes in `hot` are open, by what the keys of their partner's processes begin with.
+    open: HashMap<Vec<u8>, Open>,
     undo: Vec<Undo>,
     /// Effects of frames before this offset may be gone from `recent`: what was read from the index before it had them is out of date.
     forgotten: u64,
     /// What the next tidying may forget.
     forget_next: u64,
+}
+
+/// How many processes that a partner began are open.
+#[derive(Debug, Default)]
+struct Open {
+    negotiations: usize,
+    transfers: usize,
+}
+
+impl Open {
+    fn of(&mut self, transfers: bool) -> &mut usize {
+        if transfers { &mut self.transfers } else { &mut self.negotiations }
+    }
 }
 
 enum Found<'a> {
@@ -74,7 +89,28 @@ enum Found<'a> {
 impl State {
     /// The state in which a start begins: hot entities of a snapshot.
     pub(crate) fn insert_hot(&mut self, key: StoredKey, stored: Stored) {
-        self.hot.insert(key, stored);
+        self.put_hot(&key, Some(stored));
+    }
+
+    /// Puts an entity into memory, or takes it out, and gives back what was there.
+    fn put_hot(&mut self, key: &StoredKey, stored: Option<Stored>) -> Option<Stored> {
+        let opened = stored.as_ref().and_then(open_process);
+        let before = match stored {
+            Some(stored) => self.hot.insert(key.clone(), stored),
+            None => self.hot.remove(key),
+        };
+        let closed = before.as_ref().and_then(open_process);
+        if opened != closed {
+            let open = self.open.entry(of_partner(key).to_vec()).or_default();
+            if let Some(transfer) = opened {
+                *open.of(transfer) += 1;
+            }
+            if let Some(transfer) = closed {
+                let count = open.of(transfer);
+                *count = count.saturating_sub(1);
+            }
+        }
+        before
     }
 
     /// Applies a write and says what it does to the index, if anything.
@@ -84,9 +120,9 @@ impl State {
         let stored = write.entity.map(|entity| Stored { entity: Arc::new(entity), version });
         let hot = match &stored {
             Some(stored) if !may_be_cold || stored.entity.is_hot() => {
-                self.hot.insert(key.clone(), stored.clone())
+                self.put_hot(&key, Some(stored.clone()))
             }
-            _ => self.hot.remove(&key),
+            _ => self.put_hot(&key, None),
         };
         let in_memory = stored.as_ref().is_some_and(|stored| stored.entity.is_hot());
         if !may_be_cold || in_memory {
@@ -105,9 +141,9 @@ impl State {
         let key = write.key.encode();
         match write.entity {
             Some(entity) if entity.is_hot() => {
-                self.hot.insert(key, Stored { entity: Arc::new(entity), version })
+                self.put_hot(&key, Some(Stored { entity: Arc::new(entity), version }))
             }
-            _ => self.hot.remove(&key),
+            _ => self.put_hot(&key, None),
         };
     }
 
@@ -119,8 +155,11 @@ impl State {
     /// Takes back everything that was applied since the last [`State::keep`].
     pub(crate) fn take_back(&mut self) {
         while let Some(Undo { key, hot, recent }) = self.undo.pop() {
-            put_back(&mut self.hot, key.clone(), hot);
-            put_back(&mut self.recent, key, recent);
+            self.put_hot(&key, hot);
+            match recent {
+                Some(recent) => self.recent.insert(key, recent),
+                None => self.recent.remove(&key),
+            };
         }
     }
 
@@ -263,24 +302,23 @@ impl View for Present<'_> {
     }
 
     fn open_processes(&self, participant: &ParticipantId, transfers: bool) -> usize {
-        let from = Key::peer_processes(participant);
-        self.state
-            .hot
-            .range(from.clone()..)
-            .take_while(|(key, _)| key.starts_with(&from))
-            .filter(|(_, stored)| {
-                matches!(stored.entity.as_ref(), Entity::PeerProcess(process)
-                    if process.transfer == transfers && !process.closed)
-            })
-            .count()
+        let open = self.state.open.get(&Key::peer_processes(participant));
+        open.map_or(0, |open| if transfers { open.transfers } else { open.negotiations })
     }
 }
 
-fn put_back<V>(map: &mut BTreeMap<StoredKey, V>, key: StoredKey, value: Option<V>) {
-    match value {
-        Some(value) => map.insert(key, value),
-        None => map.remove(&key),
-    };
+/// Whether an entity is an open process that a partner began, and then whether it is a transfer.
+fn open_process(stored: &Stored) -> Option<bool> {
+    match stored.entity.as_ref() {
+        Entity::PeerProcess(process) if !process.closed => Some(process.transfer),
+        _ => None,
+    }
+}
+
+/// What the stored key of a partner's process begins with, [`Key::peer_processes`]: all before the process id.
+fn of_partner(key: &StoredKey) -> &[u8] {
+    let end = key.iter().rposition(|byte| *byte == 0);
+    end.and_then(|end| key.get(..=end)).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use engine::entity::{Digests, Location};
+use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
 
 use super::files::{StorageError, open_unfollowed, read_full};
 use super::tree::{self, Tree, TreeError};
@@ -127,14 +129,33 @@ impl Reader {
         let interrupted = || ReadError::Storage(StorageError::interrupted(&self.object.path));
         let turn =
             Arc::clone(&self.object.reads).acquire_owned().await.map_err(|_| interrupted())?;
+        self.read_in_turn(group, turn).await.unwrap_or_else(|_| Err(interrupted()))
+    }
+
+    /// Begins to read a group, for who will want it soon; as [`Reader::read_group`].
+    pub fn begin_group(&self, group: u64) -> JoinHandle<Result<Bytes, ReadError>> {
+        // Where no other read has to be waited for, no task stands between the thread that reads and the one that sends:
+        // handing over between threads is what a download costs most.
+        match Arc::clone(&self.object.reads).try_acquire_owned() {
+            Ok(turn) => self.read_in_turn(group, turn),
+            Err(_) => {
+                let reader = self.clone();
+                tokio::spawn(async move { reader.read_group(group).await })
+            }
+        }
+    }
+
+    fn read_in_turn(
+        &self,
+        group: u64,
+        turn: OwnedSemaphorePermit,
+    ) -> JoinHandle<Result<Bytes, ReadError>> {
         let (object, verifies) = (Arc::clone(&self.object), self.verifies);
         tokio::task::spawn_blocking(move || {
             let read = object.read(group, verifies);
             drop(turn);
             read
         })
-        .await
-        .unwrap_or_else(|_| Err(interrupted()))
     }
 }
 
@@ -142,12 +163,18 @@ impl Object {
     fn read(&self, group: u64, verifies: bool) -> Result<Bytes, ReadError> {
         let past_end = || ReadError::PastEnd { path: self.path.clone(), group };
         let (offset, length) = self.tree.extent(group).ok_or_else(past_end)?;
-        let mut buffer = vec![0; length];
-        let count = read_full(&self.file, &mut buffer, offset)
-            .map_err(StorageError::at("read", &self.path))?;
-        if count < length {
-            return Err(self.damaged(group, "it is shorter"));
+        // Memory that is written over at once is not cleared before.
+        let mut buffer = Vec::with_capacity(length);
+        while buffer.len() < length {
+            let place = offset + buffer.len() as u64;
+            match rustix::io::pread(&self.file, spare_capacity(&mut buffer), place) {
+                Ok(0) => return Err(self.damaged(group, "it is shorter")),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(StorageError::at("read", &self.path)(error.into()).into()),
+            }
         }
+        // The memory may hold more than was asked for.
+        buffer.truncate(length);
         if verifies && !self.tree.holds(group, &buffer) {
             return Err(self.damaged(group, "its bytes have changed"));
         }

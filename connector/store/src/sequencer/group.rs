@@ -3,7 +3,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use engine::permit::{EndReason, Permit, cut, recheck};
-use engine::{Fresh, Key, Need, Position, RecordDraft, RecordKind, StoreError, TreeId, View};
+use engine::{
+    Fresh, Key, Kind, Need, Position, RecordDraft, RecordKind, StoreError, TreeId, View, Write,
+};
 use jiff::Timestamp;
 use journal::log::Record;
 use journal::tlog::{Hash, leaf_hash};
@@ -32,6 +34,8 @@ pub(super) struct Group {
     /// The directory that is full.
     pub(super) place: String,
     pub(super) records: Vec<Record>,
+    /// Which of the records owe a message: their bodies are its text.
+    pub(super) owed: Vec<usize>,
     pub(super) leaves: Vec<(TreeId, Hash)>,
     pub(super) written: Vec<Key>,
     pub(super) cold: Vec<ColdWrite>,
@@ -56,6 +60,7 @@ impl Sequencer {
             essential: true,
             place: String::new(),
             records: Vec::new(),
+            owed: Vec::new(),
             leaves: Vec::new(),
             written: Vec::new(),
             cold: Vec::new(),
@@ -175,6 +180,10 @@ impl Sequencer {
         for (draft, (mut record, hash)) in drafts.into_iter().zip(encoded) {
             let number = u32::try_from(group.records.len()).unwrap_or(u32::MAX);
             let position = Position { frame: group.frame, record: number };
+            let owes = |write: &Write| write.key.kind() == Kind::Outbox && write.entity.is_some();
+            if draft.writes.iter().any(owes) {
+                group.owed.push(group.records.len());
+            }
             for write in draft.writes {
                 group.written.push(write.key.clone());
                 group.cold.extend(self.parts.state.apply(write, position));

@@ -1,8 +1,9 @@
 use std::sync::Arc;
 
-use engine::entity::{Pull, PullStep};
+use engine::entity::{PeerProcess, Pull, PullStep};
 use engine::{Entity, Key, Kind, Position, View as _, Write};
 use jiff::Timestamp;
+use protocol::id::ParticipantId;
 
 use super::{Loaded, Present, State, Stored};
 
@@ -118,6 +119,35 @@ fn taking_back_restores_what_was_before_the_group() {
     assert!(version(&state, &none, "c").is_err());
     let range = state.range(Kind::Pull, None, 10);
     assert_eq!(range.entries.len(), 2);
+}
+
+#[test]
+fn open_processes_are_counted_by_partner_through_every_change() {
+    let partner: ParticipantId = "partner".parse().unwrap();
+    let process = |name: &str, transfer: bool, closed: bool| Write {
+        key: Key::PeerProcess(partner.clone(), name.parse().unwrap()),
+        entity: Some(PeerProcess { v: 1, pid: name.parse().unwrap(), transfer, closed }.into()),
+    };
+    let counts = |state: &State, partner: &ParticipantId| {
+        let (loaded, now) = (Loaded::default(), Timestamp::UNIX_EPOCH);
+        let view = Present { state, loaded: &loaded, now };
+        (view.open_processes(partner, false), view.open_processes(partner, true))
+    };
+    let mut state = State::default();
+    state.replay(process("a", false, false), at(1));
+    state.apply(process("b", false, false), at(2));
+    state.apply(process("c", true, false), at(2));
+    state.apply(process("c", true, false), at(2));
+    assert_eq!(counts(&state, &partner), (2, 1));
+    assert_eq!(counts(&state, &"partner2".parse().unwrap()), (0, 0));
+    state.keep();
+    state.apply(process("a", false, true), at(3));
+    state.apply(process("c", true, true), at(3));
+    assert_eq!(counts(&state, &partner), (1, 0));
+    state.take_back();
+    assert_eq!(counts(&state, &partner), (2, 1));
+    state.replay(process("b", false, true), at(4));
+    assert_eq!(counts(&state, &partner), (1, 1));
 }
 
 #[test]

@@ -95,9 +95,8 @@ impl Stream {
     /// Begins to read the group that holds an offset, where it is still wanted.
     fn read_ahead(&mut self, offset: u64) {
         if offset < self.left.end {
-            let reader = self.source.reader.clone();
-            let read = async move { reader.read_group(offset / GROUP_SIZE as u64).await };
-            self.ahead = Some(AbortOnDropHandle::new(tokio::spawn(read)));
+            let read = self.source.reader.begin_group(offset / GROUP_SIZE as u64);
+            self.ahead = Some(AbortOnDropHandle::new(read));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use engine::{Peer, negotiation};
+use engine::{Key, Peer, negotiation};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use protocol::id::Pid;
@@ -27,8 +27,12 @@ pub(super) async fn negotiation_request(
     let inbound = inbound(&incoming, false);
     let (context, fresh, asking) = (Arc::clone(&node.context), node.fresh(), peer.clone());
     let asked = incoming.message;
+    let needed = vec![
+        Key::PeerProcess(peer.participant.clone(), asked.consumer_pid.clone()),
+        Key::Dataset(asked.offer.target().clone()),
+    ];
     let status = node
-        .decide(move |view| {
+        .decide_with(needed, move |view| {
             negotiation::receive_request(view, &context, &fresh, &asking, &asked, &inbound)
         })
         .await
@@ -94,8 +98,12 @@ pub(super) async fn negotiating(
     let shape = Shape::Negotiation(Some(pids.clone()));
     let (context, fresh, asking) = (Arc::clone(&node.context), node.fresh(), peer.clone());
     let finalized = matches!(message, negotiation::Message::Finalized);
+    let needed = match &message {
+        negotiation::Message::Agreement(agreed) => vec![Key::Agreement(agreed.id().clone())],
+        _ => Vec::new(),
+    };
     let pid = pid.clone();
-    node.decide(move |view| {
+    node.decide_with(needed, move |view| {
         negotiation::receive(view, &context, &fresh, &asking, &pid, &pids, &message, &inbound)
     })
     .await
