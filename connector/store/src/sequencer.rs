@@ -336,6 +336,7 @@ impl Sequencer {
         self.forgot = self.parts.clock.since_boot();
         let permits = &self.permits;
         self.parts.state.forget(self.parts.index.applied(), |key| permits.is_ground(key));
+        self.parts.texts.forget();
     }
 }
 

@@ -68,7 +68,7 @@ pub(crate) struct State {
 }
 
 /// How many processes that a partner began are open.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 struct Open {
     negotiations: usize,
     transfers: usize,
@@ -101,13 +101,17 @@ impl State {
         };
         let closed = before.as_ref().and_then(open_process);
         if opened != closed {
-            let open = self.open.entry(of_partner(key).to_vec()).or_default();
+            let partner = of_partner(key);
+            let open = self.open.entry(partner.to_vec()).or_default();
             if let Some(transfer) = opened {
                 *open.of(transfer) += 1;
             }
             if let Some(transfer) = closed {
                 let count = open.of(transfer);
                 *count = count.saturating_sub(1);
+            }
+            if *open == Open::default() {
+                self.open.remove(partner);
             }
         }
         before

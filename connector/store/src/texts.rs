@@ -1,7 +1,7 @@
 //! The bodies of messages that were just committed, for the worker that sends them at once.
 //!
 //! They are bytes that are durable already. Who finds none here reads the journal: after a start, for a message that is sent
-//! again, and when more wait than are kept.
+//! again or that waited for some seconds, and when more wait than are kept.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -11,7 +11,7 @@ use engine::Position;
 /// How many bytes of bodies are kept; the oldest go first.
 const BYTES_MAX: usize = 4 << 20;
 
-/// Encoded bodies by the position of their record, each until it is taken.
+/// Encoded bodies by the position of their record, each until it is taken or was kept for a while.
 #[derive(Debug, Default)]
 pub(crate) struct Texts(Mutex<Kept>);
 
@@ -19,6 +19,8 @@ pub(crate) struct Texts(Mutex<Kept>);
 struct Kept {
     bodies: BTreeMap<Position, Vec<u8>>,
     bytes: usize,
+    /// The last position that was there at the last tidying: what is up to it goes with the next.
+    forget_next: Option<Position>,
 }
 
 impl Texts {
@@ -27,7 +29,9 @@ impl Texts {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for (position, body) in bodies {
             kept.bytes += body.len();
-            kept.bodies.insert(position, body);
+            if let Some(before) = kept.bodies.insert(position, body) {
+                kept.bytes = kept.bytes.saturating_sub(before.len());
+            }
         }
         while kept.bytes > BYTES_MAX {
             let Some((_, body)) = kept.bodies.pop_first() else { break };
@@ -41,6 +45,18 @@ impl Texts {
         let body = kept.bodies.remove(&position)?;
         kept.bytes = kept.bytes.saturating_sub(body.len());
         Some(body)
+    }
+
+    /// Forgets what was there at the call before this one and was not taken since: of messages that were withdrawn, or whose
+    /// partner is away.
+    pub(crate) fn forget(&self) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = kept.bodies.last_key_value().map(|(position, _)| *position);
+        let Some(limit) = std::mem::replace(&mut kept.forget_next, last) else { return };
+        while let Some(oldest) = kept.bodies.first_entry().filter(|oldest| *oldest.key() <= limit) {
+            let body = oldest.remove();
+            kept.bytes = kept.bytes.saturating_sub(body.len());
+        }
     }
 }
 
@@ -64,5 +80,25 @@ mod tests {
         assert_eq!(texts.take(at(1)), None, "it was the oldest");
         assert_eq!(texts.take(at(3)), Some(half));
         assert_eq!(texts.take(at(4)), Some(vec![2]));
+        texts.keep([(at(5), vec![0; BYTES_MAX + 1])].into_iter());
+        assert_eq!(texts.take(at(5)), None, "it is more than is kept");
+        assert_eq!(texts.0.lock().unwrap().bytes, 0);
+    }
+
+    #[test]
+    fn what_nobody_takes_is_forgotten_with_the_second_tidying() {
+        let texts = Texts::default();
+        texts.keep([(at(1), vec![1]), (at(2), vec![2])].into_iter());
+        texts.forget();
+        texts.keep([(at(3), vec![3])].into_iter());
+        assert_eq!(texts.take(at(1)), Some(vec![1]));
+        texts.forget();
+        assert_eq!(texts.take(at(2)), None);
+        assert_eq!(texts.take(at(3)), Some(vec![3]), "it came later");
+        texts.keep([(at(4), vec![4])].into_iter());
+        texts.forget();
+        texts.forget();
+        assert!(texts.0.lock().unwrap().bodies.is_empty());
+        assert_eq!(texts.0.lock().unwrap().bytes, 0);
     }
 }

@@ -126,13 +126,18 @@ impl Reader {
     /// # Errors
     /// [`ReadError`]: the bytes are not those that were published, or cannot be read.
     pub async fn read_group(&self, group: u64) -> Result<Bytes, ReadError> {
-        let interrupted = || ReadError::Storage(StorageError::interrupted(&self.object.path));
-        let turn =
-            Arc::clone(&self.object.reads).acquire_owned().await.map_err(|_| interrupted())?;
-        self.read_in_turn(group, turn).await.unwrap_or_else(|_| Err(interrupted()))
+        let turn = Arc::clone(&self.object.reads).acquire_owned().await;
+        let turn = turn.map_err(|_| self.interrupted())?;
+        self.read_in_turn(group, turn).await.unwrap_or_else(|_| Err(self.interrupted()))
     }
 
-    /// Begins to read a group, for who will want it soon; as [`Reader::read_group`].
+    /// The answer of a read that came to no end.
+    pub fn interrupted(&self) -> ReadError {
+        ReadError::Storage(StorageError::interrupted(&self.object.path))
+    }
+
+    /// Begins to read a group, for who will want it soon; as [`Reader::read_group`]. Where the task gives no answer, that is
+    /// [`Reader::interrupted`].
     pub fn begin_group(&self, group: u64) -> JoinHandle<Result<Bytes, ReadError>> {
         // Where no other read has to be waited for, no task stands between the thread that reads and the one that sends:
         // handing over between threads is what a download costs most.

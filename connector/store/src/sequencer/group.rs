@@ -181,7 +181,7 @@ impl Sequencer {
             let number = u32::try_from(group.records.len()).unwrap_or(u32::MAX);
             let position = Position { frame: group.frame, record: number };
             let owes = |write: &Write| write.key.kind() == Kind::Outbox && write.entity.is_some();
-            if draft.writes.iter().any(owes) {
+            if draft.body.message.is_some() && draft.writes.iter().any(owes) {
                 group.owed.push(group.records.len());
             }
             for write in draft.writes {

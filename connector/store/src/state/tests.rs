@@ -148,6 +148,16 @@ fn open_processes_are_counted_by_partner_through_every_change() {
     assert_eq!(counts(&state, &partner), (2, 1));
     state.replay(process("b", false, true), at(4));
     assert_eq!(counts(&state, &partner), (1, 1));
+    state.apply(process("b", false, false), at(5));
+    state.apply(Write { key: process("a", false, false).key, entity: None }, at(5));
+    state.apply(process("c", false, false), at(5));
+    assert_eq!(counts(&state, &partner), (2, 0), "what was a transfer may be a negotiation");
+    state.take_back();
+    assert_eq!(counts(&state, &partner), (1, 1));
+    state.apply(process("a", false, true), at(6));
+    state.apply(process("c", true, true), at(6));
+    assert_eq!(counts(&state, &partner), (0, 0));
+    assert!(state.open.is_empty(), "a partner without open processes costs nothing");
 }
 
 #[test]

@@ -105,8 +105,7 @@ impl Stream {
         let Some(ahead) = &mut self.ahead else { return Poll::Ready(Ok(())) };
         let Poll::Ready(read) = ahead.poll_unpin(context) else { return Poll::Pending };
         self.ahead = None;
-        // A read that was aborted or panicked gives no bytes, and so ends the stream below.
-        let mut group = read.unwrap_or_else(|_| Ok(Bytes::new()))?;
+        let mut group = read.unwrap_or_else(|_| Err(self.source.reader.interrupted()))?;
         let begin = self.left.start - self.left.start % GROUP_SIZE as u64;
         let skip = usize::try_from(self.left.start - begin).unwrap_or(usize::MAX);
         let wanted = usize::try_from(self.left.end - begin).unwrap_or(usize::MAX);
