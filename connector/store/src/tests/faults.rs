@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use engine::{Decision, Key, Store as _, StoreError};
+use engine::entity::{Outbox, Subject};
+use engine::{Committed, Decision, Key, Position, Store as _, StoreError};
 use journal::files::{FileLayer, OsFiles};
 
 use super::support::{Site, count, draft, put, read, token, usage_key};
@@ -104,6 +105,63 @@ async fn a_group_that_cannot_be_written_did_not_happen() {
     store.close().await.unwrap();
     let store = open(&site, &disk);
     assert_eq!(count(&store).await.unwrap().reply, 3);
+    store.close().await.unwrap();
+}
+
+/// Commits a record with a text that owes nothing, and one that owes a message with this text.
+async fn owe(store: &FileStore, text: &'static str) -> Result<Committed<()>, StoreError> {
+    let key = || Key::Outbox("urn:example:partner".parse().unwrap(), "p".parse().unwrap(), 1);
+    store
+        .transact(Vec::new(), move |view| {
+            let owed = Outbox {
+                v: 1,
+                subject: Subject::Negotiation,
+                message: "urn:uuid:m".parse().unwrap(),
+                url: "https://b.example/".to_owned(),
+                token: None,
+                terminates: false,
+                queued: view.now(),
+                deadline: view.now(),
+            };
+            let received = draft().message("received".into());
+            Ok(Decision::commit(vec![received, draft().message(text.into()).put(key(), owed)], ()))
+        })
+        .await
+}
+
+/// Which of these records had their text in memory; it is taken.
+fn kept(store: &FileStore, positions: &[Position]) -> Vec<bool> {
+    positions.iter().map(|position| store.inner.texts.take(*position).is_some()).collect()
+}
+
+#[tokio::test]
+async fn the_text_of_a_message_is_what_was_committed_from_memory_and_from_the_journal() {
+    let site = Site::new();
+    let disk = Disk::default();
+    let store = open(&site, &disk);
+    disk.becomes(UNWRITABLE);
+    let failed = owe(&store, "failed").await;
+    assert!(matches!(failed, Err(StoreError::WriteFailed { .. })), "{failed:?}");
+    disk.becomes(SOUND);
+    let (first, second) = tokio::join!(owe(&store, "first"), owe(&store, "second"));
+    let mut owing = Vec::new();
+    for (committed, text) in [(first, "first"), (second, "second")] {
+        let positions = committed.unwrap().positions;
+        for _ in ["memory", "the journal"] {
+            let received = store.body(positions[0]).await.unwrap().unwrap().message;
+            assert_eq!(received, Some("received".into()));
+            let sent = store.body(positions[1]).await.unwrap().unwrap().message;
+            assert_eq!(sent, Some(text.into()));
+        }
+        owing.push(positions[1]);
+    }
+    assert_eq!(kept(&store, &owing), [false, false], "each was taken");
+    let third = owe(&store, "third").await.unwrap().positions;
+    assert_eq!(kept(&store, &third), [false, true], "what owes nothing is not kept");
+    store.close().await.unwrap();
+    let store = open(&site, &disk);
+    let sent = store.body(owing[1]).await.unwrap().unwrap().message;
+    assert_eq!(sent, Some("second".into()), "after a restart");
     store.close().await.unwrap();
 }
 
