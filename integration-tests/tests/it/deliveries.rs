@@ -176,7 +176,7 @@ fn a_refusal_is_final_when_patience_is_over_and_what_was_refused_is_kept() -> Re
         let end = of("ContractNegotiationTerminationMessage").context("the end")?;
         connector.answer(StatusCode::OK);
         supplier.ask(&["dead-letter", "retry", &text(end, "/id")?, "--reason", "perhaps now"])?;
-        assert_eq!(letters(&supplier, 1)?, std::slice::from_ref(&letter));
+        assert_eq!(letters(&supplier, 1)?, std::slice::from_ref(letter));
         Ok(())
     })
 }

@@ -76,11 +76,13 @@ fn bags<T>(
 
 /// A rule with several actions is short for as many rules (IM 2.7.1), and messages carry those.
 fn apart(form: Value) -> Vec<Value> {
-    match form["actions"].as_array() {
+    match form.get("actions").and_then(Value::as_array) {
         Some(actions) if actions.len() > 1 => {
             let one = |action: &Value| {
                 let mut form = form.clone();
-                form["actions"] = json!([action]);
+                if let Some(own) = form.get_mut("actions") {
+                    *own = json!([action]);
+                }
                 form
             };
             actions.iter().map(one).collect()
