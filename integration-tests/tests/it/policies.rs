@@ -1,7 +1,7 @@
 //! What policies refuse, and what a refused partner learns.
 
 use anyhow::Result;
-use integration_tests::connector::{Connector, urn};
+use integration_tests::connector::{Connector, text, urn};
 use integration_tests::peer::{Peer, Reply};
 use integration_tests::scene::Scene;
 use integration_tests::site::Site;
@@ -105,6 +105,48 @@ fn a_policy_that_is_not_understood_changes_nothing_and_is_named() -> Result<()> 
         pair.customer.ask(&["pull", "b", "one", "-o", word(&target)?])?;
         let checked = pair.supplier.run(&["policy", "check"])?.expect(64)?;
         assert!(checked.stdout.contains("moonPhase"), "{}", checked.stdout);
+        Ok(())
+    })
+}
+
+#[test]
+fn what_a_lenient_site_cannot_honour_is_named_to_all_and_grants_nothing() -> Result<()> {
+    Scene::play(|scene| {
+        let mut supplier = scene.plan("b").setting("policy", "strict", "false").make()?;
+        supplier.start()?;
+        let Pair { supplier, mut customer } = Pair::of(supplier, scene.site("a")?)?;
+        let paid =
+            crate::stage::OPEN.replace("[[permit]]", "[[permit]]\nwhen = [\"payAmount gteq 5\"]");
+        let partly =
+            format!("{paid}\n[[permit]]\nactions = [\"use\"]\nwhen = [\"purpose eq audit\"]\n");
+        supplier.activate(&[("paid", &paid), ("partly", &partly)])?;
+        supplier.publish(&note(scene, "one.txt", "one")?, "sold", "paid")?;
+        supplier.publish(&note(scene, "two.txt", "two")?, "both", "partly")?;
+        let checked = supplier.run(&["policy", "check"])?.expect(0)?;
+        assert!(checked.stdout.contains("payAmount"), "{}", checked.stdout);
+
+        // What rests on the clause is not granted; what the policy permits besides is.
+        let target = scene.file("got");
+        let pull = |dataset, code| {
+            let words = ["pull", "b", dataset, "-o", word(&target)?, "--purpose", "audit"];
+            customer.run(&words)?.expect(code)
+        };
+        let refused = pull("sold", 77)?;
+        assert!(!target.exists(), "{}", refused.stdout);
+        pull("both", 0)?;
+
+        // The site, the recipient, and whoever agrees are told.
+        let named = |value: &Value| value.to_string().contains("payAmount");
+        let agreements = supplier.ask(&["agreement", "list"])?;
+        let id = text(&agreements, "/items/0/id")?;
+        assert!(named(&supplier.ask(&["agreement", "show", &id])?["not_honoured"]));
+        assert!(named(&customer.ask(&["terms", word(&target)?])?));
+        customer.stop()?;
+        let connector = Connector::play(&customer, &supplier)?;
+        let request = connector.contract_request(&connector.offer("both")?, Some("audit"));
+        assert_eq!(connector.post("/negotiations/request", &request)?.status, 201);
+        let agreement = connector.expect("ContractAgreementMessage")?.body;
+        assert!(named(&agreement["urn:sekisho:v1:notHonoured"]), "{agreement}");
         Ok(())
     })
 }

@@ -10,6 +10,7 @@ use integration_tests::narration::line;
 use integration_tests::peer::Peer;
 use integration_tests::scene::Scene;
 use integration_tests::site::Site;
+use integration_tests::wait::{self, PATIENCE};
 use serde_json::{Value, json};
 
 use crate::Extent;
@@ -114,7 +115,12 @@ fn measure(
     let mut places = Vec::new();
     while links.len() < PAGES + WARM {
         links.push(path.clone());
-        let (reply, _) = peer.post_many(&[path], &question)?.pop().context("no answer")?;
+        // After a start the index may have to take in what was not yet in it.
+        let reply = wait::until("the index is whole", PATIENCE, || {
+            let asked = std::slice::from_ref(&path);
+            let (reply, _) = peer.post_many(asked, &question)?.pop().context("no answer")?;
+            Ok((reply.status != 503).then_some(reply))
+        })?;
         ensure!(reply.status == 200, "{reply:?}");
         let page: Value = reply.json()?;
         let shown = page.get("dataset").and_then(Value::as_array).map_or(0, Vec::len);

@@ -58,8 +58,8 @@ fn ordinary() -> Result<RuleSet> {
             purposes = Purposes::new(listed)?;
         }
         let Some(name) = file.strip_prefix("policies/") else { continue };
-        // One is there to be wrong, and cases are no policy.
-        if name != "wrong.toml" && !name.ends_with(".test.toml") {
+        // Two are there to be refused, and cases are no policy.
+        if !["wrong.toml", "paid.jsonld"].contains(&name) && !name.ends_with(".test.toml") {
             sources.push(Source { name: name.to_owned(), bytes: body.as_bytes().to_vec() });
         }
     }
@@ -68,7 +68,7 @@ fn ordinary() -> Result<RuleSet> {
     let groups = Groups::from([("customers".to_owned(), BTreeSet::from([PARTNER.to_owned()]))]);
     let set = RuleSet::compile(&sources, &groups, &purposes)
         .map_err(|findings| anyhow::anyhow!("the guide has {} findings", findings.len()))?;
-    ensure!(set.policies().count() == 5, "the guide and the demonstration have other policies");
+    ensure!(set.policies().count() >= 5, "the guide and the demonstration have fewer policies");
     Ok(set)
 }
 
