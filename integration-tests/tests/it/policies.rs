@@ -115,15 +115,15 @@ fn what_a_lenient_site_cannot_honour_is_named_to_all_and_grants_nothing() -> Res
         let mut supplier = scene.plan("b").setting("policy", "strict", "false").make()?;
         supplier.start()?;
         let Pair { supplier, mut customer } = Pair::of(supplier, scene.site("a")?)?;
-        let paid =
-            crate::stage::OPEN.replace("[[permit]]", "[[permit]]\nwhen = [\"payAmount gteq 5\"]");
+        let paid = crate::stage::OPEN
+            .replace("[[permit]]", "[[permit]]\nwhen = [\"meteredTime lteq PT1H\"]");
         let partly =
             format!("{paid}\n[[permit]]\nactions = [\"use\"]\nwhen = [\"purpose eq audit\"]\n");
         supplier.activate(&[("paid", &paid), ("partly", &partly)])?;
         supplier.publish(&note(scene, "one.txt", "one")?, "sold", "paid")?;
         supplier.publish(&note(scene, "two.txt", "two")?, "both", "partly")?;
         let checked = supplier.run(&["policy", "check"])?.expect(0)?;
-        assert!(checked.stdout.contains("payAmount"), "{}", checked.stdout);
+        assert!(checked.stdout.contains("meteredTime"), "{}", checked.stdout);
 
         // What rests on the clause is not granted; what the policy permits besides is.
         let target = scene.file("got");
@@ -136,9 +136,9 @@ fn what_a_lenient_site_cannot_honour_is_named_to_all_and_grants_nothing() -> Res
         pull("both", 0)?;
 
         // The site, the recipient, and whoever agrees are told.
-        let named = |value: &Value| value.to_string().contains("payAmount");
+        let named = |value: &Value| value.to_string().contains("meteredTime");
         let agreements = supplier.ask(&["agreement", "list"])?;
-        let id = text(&agreements, "/items/0/id")?;
+        let id = text(&agreements, "/agreements/0/id")?;
         assert!(named(&supplier.ask(&["agreement", "show", &id])?["not_honoured"]));
         assert!(named(&customer.ask(&["terms", word(&target)?])?));
         customer.stop()?;

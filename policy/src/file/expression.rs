@@ -235,7 +235,8 @@ fn example(left: LeftOperand) -> &'static str {
             }
             ValueType::Duration => "write a period, like P30D or PT12H",
             ValueType::Days => "write a whole number of days",
-            ValueType::Decimal | ValueType::Bytes | ValueType::Money => "write a number",
+            ValueType::Decimal | ValueType::Bytes => "write a number",
+            ValueType::Money => "write the policy as ODRL JSON-LD, where a condition has a `unit`",
             ValueType::Percent => "write a number from 0 to 100",
             ValueType::Version => "write a version, like 1.2",
             ValueType::Terms => "write names, like `[a, b]`",
