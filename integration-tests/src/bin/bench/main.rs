@@ -13,7 +13,7 @@ mod policy;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use integration_tests::narration::line;
 
 use figures::Figures;
@@ -121,15 +121,21 @@ fn main() -> ExitCode {
 
 fn measure(extent: Extent, wanted: &[String]) -> Result<()> {
     let mut figures = Figures::default();
+    let mut failed = Vec::new();
     for (name, part) in PARTS {
         if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
             line(format!("{name}…"));
-            part(&mut figures, extent)?;
+            // What the other parts measure is not lost with one of them.
+            if let Err(error) = part(&mut figures, extent) {
+                line(format!("{name} failed: {error:#}"));
+                failed.push(name);
+            }
         }
     }
     line(figures.table());
     let file = Path::new("target/bench.json");
     figures.write(file)?;
     line(format!("The same figures are in `{}`.", file.display()));
+    ensure!(failed.is_empty(), "these parts failed: {}", failed.join(", "));
     Ok(())
 }
