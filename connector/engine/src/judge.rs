@@ -38,6 +38,9 @@ pub struct Offered {
     pub handling: Handling,
 }
 
+/// By which data are delivered in whatever format.
+const SCHEME: &str = "https";
+
 /// The partner as policies see it.
 pub fn subject(partner: &Partner) -> Subject {
     Subject {
@@ -189,13 +192,15 @@ pub fn negotiable(
     restrict(&rules.set, &dataset.tags, &request, &world, evaluate(terms, &request, &world))
 }
 
-/// The facts of a use that policies count and time.
+/// A use as policies see it: they count and time it, and ask how the data are delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Uses {
+pub struct Uses<'a> {
     /// Uses granted before this one.
     pub earlier: u64,
     /// When the latest of them was granted.
     pub previous: Option<Timestamp>,
+    /// The DSP transfer format.
+    pub format: &'a str,
 }
 
 /// Judges a running agreement by its policy as agreed and, where the data are ours, the site's restrictions of now.
@@ -207,7 +212,7 @@ pub(crate) fn agreed(
     partner: &Partner,
     agreement: &Agreement,
     phase: Phase,
-    uses: Uses,
+    uses: Uses<'_>,
     now: Timestamp,
 ) -> Result<Evaluation, Stop> {
     let rules = rules_in_force(view)?;
@@ -224,7 +229,10 @@ pub(crate) fn agreed(
         // What a partner publishes is not ours to know.
         Side::Consumer => None,
     };
-    let facts = dataset.as_ref().map(facts).unwrap_or_default();
+    let facts = Facts {
+        delivery_channels: [uses.format, SCHEME].map(str::to_owned).into(),
+        ..dataset.as_ref().map(facts).unwrap_or_default()
+    };
     let performed = duties::performed(view, agreement)?;
     let world = World {
         earlier_uses: Some(uses.earlier),

@@ -75,6 +75,7 @@ fn failed(error: &ServeError) -> Failure {
     let exit = match error {
         ServeError::Reload(_) | ServeError::OtherOwner { .. } => Exit::Misuse,
         ServeError::Open(store::OpenError::Locked { .. }) | ServeError::Listen(_) => Exit::TryAgain,
+        ServeError::Open(store::OpenError::Files { .. }) => Exit::CannotWrite,
         ServeError::Open(_) => Exit::NotVerified,
         ServeError::Store(
             engine::StoreError::DiskFull { .. } | engine::StoreError::WriteFailed { .. },

@@ -58,6 +58,25 @@ fn a_push_is_requested_with_a_token_and_started_without_an_address() {
 }
 
 #[test]
+fn how_data_are_delivered_is_what_the_transfer_says() {
+    for (channel, push, granted) in [
+        ("HttpData-PUSH", true, true),
+        ("HttpData-PUSH", false, false),
+        ("HttpData-PULL", true, false),
+        ("HttpData-PULL", false, true),
+    ] {
+        let (mut consumer, mut provider) = pair(&format!("\"deliveryChannel eq {channel}\""));
+        let chosen = choice(&provider, None).unwrap();
+        begin_in(&mut consumer, "p", Some(&chosen), None, push).unwrap();
+        settle(&mut consumer, &mut provider);
+        advance(&mut consumer, "p");
+        settle(&mut consumer, &mut provider);
+        let transfers = provider.of_kind(Kind::Transfer);
+        assert_eq!(!transfers.is_empty(), granted, "{channel}, push: {push}");
+    }
+}
+
+#[test]
 fn a_push_to_where_we_may_not_dial_or_without_a_secret_is_refused() {
     let (mut consumer, mut provider, ..) = started();
     begin_in(&mut consumer, "q", None, None, true).unwrap();

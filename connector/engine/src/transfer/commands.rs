@@ -327,7 +327,8 @@ fn granted(
         return Err(fresh.not_found("the consumer's process id is not known"));
     };
     let pid = transfer.pid.clone();
-    let grantable = Grantable::find(view, fresh, pid, consumer_pid, partner, agreement)?;
+    let grantable =
+        Grantable::find(view, fresh, pid, consumer_pid, partner, agreement, &transfer.format)?;
     match prepared.filter(|prepared| grantable.is_prepared(prepared)) {
         None => Ok(Granted::Prepare(Box::new(grantable.facts))),
         Some(prepared) => grant(view, context, fresh, transfer, prepared, grantable.usage)

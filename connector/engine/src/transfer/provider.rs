@@ -104,7 +104,9 @@ fn try_receive_request(
     check_shape(fresh, &partner, request, target)?;
     let handling = handling::of(agreement.handling, &partner, None);
     let consumer_pid = request.consumer_pid.clone();
-    let grantable = Grantable::find(view, fresh, fresh.pid(), consumer_pid, partner, agreement)?;
+    let format = request.format.as_str();
+    let grantable =
+        Grantable::find(view, fresh, fresh.pid(), consumer_pid, partner, agreement, format)?;
     if handling == Handling::Auto
         && !prepared.is_some_and(|prepared| grantable.is_prepared(prepared))
     {
@@ -142,10 +144,11 @@ impl Grantable {
         consumer_pid: Pid,
         partner: Partner,
         agreement: Agreement,
+        format: &str,
     ) -> Result<Self, Stop> {
         let now = context::trusted_time(view, fresh)?;
         let dataset = available(view, fresh, &agreement)?;
-        let usage = judge_use(view, fresh, &partner, &agreement, now)?;
+        let usage = judge_use(view, fresh, &partner, &agreement, format, now)?;
         let facts = GrantFacts {
             transfer,
             consumer_pid,
@@ -267,12 +270,13 @@ fn judge_use(
     fresh: &Fresh,
     partner: &Partner,
     agreement: &Agreement,
+    format: &str,
     now: Timestamp,
 ) -> Result<Usage, Stop> {
     let usage = context::usage(view, &partner.participant, &agreement.offer, &agreement.dataset)?
         .unwrap_or(Usage { v: 1, uses: 0, latest: None });
     duties::no_block(view, fresh, agreement)?;
-    let uses = Uses { earlier: usage.uses, previous: usage.latest };
+    let uses = Uses { earlier: usage.uses, previous: usage.latest, format };
     let evaluation = judge::agreed(view, partner, agreement, Phase::Transfer, uses, now)?;
     judge::permit_or_refuse(fresh, &judge::name(agreement), &evaluation)?;
     Ok(usage)

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, OFlags, RenameFlags};
@@ -121,6 +121,13 @@ impl Part {
             .custom_flags(no_links)
             .open(&path)
             .map_err(failed)?;
+        let busy = || {
+            let text = format!("another command writes `{}`", path.display());
+            Failure::new(Exit::TryAgain, text).help("wait for it to end")
+        };
+        if file.try_lock().is_err() {
+            return Err(busy());
+        }
         let metadata = file.metadata().map_err(failed)?;
         if !metadata.is_file() {
             return Err(Failure::new(
@@ -128,9 +135,11 @@ impl Part {
                 format!("`{}` is not a regular file", path.display()),
             ));
         }
-        if file.try_lock().is_err() {
-            let text = format!("another command writes `{}`", path.display());
-            return Err(Failure::new(Exit::TryAgain, text).help("wait for it to end"));
+        // Whoever had the lock before may have renamed what was opened here to its target.
+        let is_there = fs::symlink_metadata(&path)
+            .is_ok_and(|there| (there.dev(), there.ino()) == (metadata.dev(), metadata.ino()));
+        if !is_there {
+            return Err(busy());
         }
         let mut part = Self {
             path,
