@@ -64,7 +64,7 @@ async fn half_a_request_ends_after_the_header_time_and_silence_after_the_idle_ti
 
 #[tokio::test]
 async fn silence_after_a_request_ends_too() {
-    let idle_timeout = Duration::from_millis(50);
+    let idle_timeout = Duration::from_millis(500);
     let pair = Pair::serve(ok, limits(HttpLimits { idle_timeout, ..HttpLimits::default() }));
     let answer = said(&pair, b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("ok"), "{answer}");
