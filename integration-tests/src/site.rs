@@ -17,6 +17,9 @@ use crate::wait::{self, PATIENCE};
 /// How long a command may take.
 pub const COMMAND_LIMIT: Duration = Duration::from_secs(120);
 
+/// The exit code of what may work later.
+const NOT_NOW: i32 = 75;
+
 /// The networks in which sites of one machine may dial each other.
 const LOOPBACK: &str = "127.0.0.0/8";
 
@@ -261,7 +264,14 @@ impl Site {
     /// # Errors
     /// When it fails.
     pub fn ask<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Result<Value> {
-        self.run(arguments)?.expect(0)?.last()
+        // A node that says "not now" while its index is made anew is asked again, as the exit code tells scripts.
+        wait::until("the node is able to answer", PATIENCE, || {
+            let outcome = self.run(arguments)?;
+            if outcome.code == Some(NOT_NOW) {
+                return Ok(None);
+            }
+            outcome.expect(0)?.last().map(Some)
+        })
     }
 
     /// The records of a kind in a log (`site`, or a partner's short name), in order; a thousand at most.
