@@ -7,6 +7,7 @@ use anyhow::Result;
 use tempfile::TempDir;
 
 use crate::process::tail;
+use crate::proxy::Proxy;
 use crate::site::{Plan, Site};
 
 /// A temporary directory with sites.
@@ -56,6 +57,18 @@ impl Scene {
         let mut site = self.plan(name).make()?;
         site.start()?;
         Ok(site)
+    }
+
+    /// A site that serves, which others reach only through a line that the test controls.
+    ///
+    /// # Errors
+    /// When it cannot be made or does not start.
+    pub fn site_behind_a_line(&self, name: &str) -> Result<(Site, Proxy)> {
+        let line = Proxy::new()?;
+        let mut site = self.plan(name).dialled_at(line.address()).make()?;
+        line.lead_to(site.address());
+        site.start()?;
+        Ok((site, line))
     }
 
     fn logs(&self) -> String {

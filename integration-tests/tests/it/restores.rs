@@ -1,10 +1,11 @@
 //! A provider's data are put back from a backup while a partner pulls, and its operator opens a new epoch (ADR 0014).
 
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use integration_tests::command;
+use integration_tests::command::{self, Running};
 use integration_tests::files;
 use integration_tests::process::sekisho;
 use integration_tests::proxy::{Faults, Proxy};
@@ -35,10 +36,7 @@ struct Disaster {
 
 impl Disaster {
     fn new(scene: &Scene) -> Result<Self> {
-        let proxy = Proxy::new()?;
-        let mut supplier = scene.plan("b").dialled_at(proxy.address()).make()?;
-        proxy.lead_to(supplier.address());
-        supplier.start()?;
+        let (supplier, proxy) = scene.site_behind_a_line("b")?;
         let Pair { supplier, customer } = Pair::of(supplier, scene.site("a")?)?;
         let source = scene.file("source.bin");
         files::write(&source, SIZE, "source")?;
@@ -52,6 +50,11 @@ impl Disaster {
         let target = scene.file(name);
         self.customer.run(&["pull", "b", "small", "-o", word(&target)?])?.expect(0)?;
         Ok(())
+    }
+
+    /// Begins to pull the large file.
+    fn begin(&self, target: &Path) -> Result<Running> {
+        self.customer.begin(&["pull", "b", "large", "-o", word(target)?, "--wait", "120"])
     }
 
     fn underway(&self) -> Result<()> {
@@ -121,15 +124,7 @@ fn a_transfer_that_the_backup_knows_goes_on_after_a_new_epoch() -> Result<()> {
         disaster.trade(scene, "before")?;
         disaster.proxy.set(SLOW);
         let target = scene.file("got.bin");
-        let running = disaster.customer.begin(&[
-            "pull",
-            "b",
-            "large",
-            "-o",
-            word(&target)?,
-            "--wait",
-            "120",
-        ])?;
+        let running = disaster.begin(&target)?;
         disaster.underway()?;
         disaster.back_up(scene)?;
         disaster.underway()?;
@@ -158,15 +153,7 @@ fn a_transfer_that_the_backup_does_not_know_ends_with_a_reason_after_a_new_epoch
         disaster.back_up(scene)?;
         disaster.proxy.set(SLOW);
         let target = scene.file("got.bin");
-        let running = disaster.customer.begin(&[
-            "pull",
-            "b",
-            "large",
-            "-o",
-            word(&target)?,
-            "--wait",
-            "120",
-        ])?;
+        let running = disaster.begin(&target)?;
         disaster.underway()?;
         disaster.restore(scene)?;
         disaster.proxy.set(Faults::default());

@@ -128,10 +128,7 @@ struct Behind {
 
 impl Behind {
     fn new(scene: &Scene) -> Result<Self> {
-        let proxy = Proxy::new()?;
-        let mut supplier = scene.plan("b").dialled_at(proxy.address()).make()?;
-        proxy.lead_to(supplier.address());
-        supplier.start()?;
+        let (supplier, proxy) = scene.site_behind_a_line("b")?;
         let Pair { supplier, customer } = Pair::of(supplier, scene.site("a")?)?;
         let source = scene.file("source.bin");
         files::write(&source, SIZE, "source")?;

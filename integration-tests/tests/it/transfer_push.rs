@@ -27,10 +27,7 @@ struct Behind {
 
 impl Behind {
     fn new(scene: &Scene) -> Result<Self> {
-        let proxy = Proxy::new()?;
-        let mut customer = scene.plan("a").dialled_at(proxy.address()).make()?;
-        proxy.lead_to(customer.address());
-        customer.start()?;
+        let (customer, proxy) = scene.site_behind_a_line("a")?;
         let Pair { supplier, customer } = Pair::of(scene.site("b")?, customer)?;
         let source = scene.file("source.bin");
         files::write(&source, SIZE, "source")?;

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use http::{Method, StatusCode};
 use integration_tests::connector::{CONTEXT, Connector, encode, text, urn};
 use integration_tests::files;
-use integration_tests::proxy::{Faults, Proxy};
+use integration_tests::proxy::Faults;
 use integration_tests::scene::Scene;
 use integration_tests::site::{COMMAND_LIMIT, Site};
 use integration_tests::wait::{self, PATIENCE};
@@ -207,10 +207,7 @@ pub(crate) fn in_state(site: &Site, id: &str, state: &str) -> Result<()> {
 fn a_pull_survives_suspensions_of_either_side_and_goes_on_where_it_was() -> Result<()> {
     const SIZE: u64 = 24 * 1024 * 1024;
     Scene::play(|scene| {
-        let proxy = Proxy::new()?;
-        let mut supplier = scene.plan("b").dialled_at(proxy.address()).make()?;
-        proxy.lead_to(supplier.address());
-        supplier.start()?;
+        let (supplier, proxy) = scene.site_behind_a_line("b")?;
         let Pair { supplier, customer } = Pair::of(supplier, scene.site("a")?)?;
         let source = scene.file("source.bin");
         files::write(&source, SIZE, "source")?;
