@@ -3,14 +3,15 @@
 //! A policy of any other profile is not processed (IM, profile conformance). A policy that breaks a rule of its own
 //! profile is not processed either: its author meant something else than it says.
 
-use crate::odrl::{Connective, Constraint, Duty, LeftOperand, Policy, Rule};
+use crate::odrl::{Asset, Connective, Constraint, Duty, LeftOperand, Party, Policy, Rule};
 use crate::vocabulary::Profile;
 use std::collections::BTreeSet;
 
 #[cfg(test)]
 mod tests;
 
-/// Profiles whose terms are all in [`crate::vocabulary`].
+/// Profiles whose terms are all in [`crate::vocabulary`]. A profile is known by its whole identifier: a version that is not
+/// listed may say something else under the same names.
 const KNOWN: [&str; 5] = [
     "http://www.w3.org/ns/odrl/2/core",
     "http://www.w3.org/ns/odrl/2/",
@@ -19,11 +20,12 @@ const KNOWN: [&str; 5] = [
     "https://w3id.org/idsa/code/",
 ];
 
-/// How identifiers of the Catena-X profile begin: `cx-policy:profile2405` and what came after.
+/// The versions of the Catena-X profile whose rules are below: `profile2405` as written in short and as the two JSON-LD
+/// contexts expand it, and the namespace of the profile of September 2025 (CX-0152 1.0).
 const CATENA_X: [&str; 4] = [
-    "cx-policy:profile",
-    "https://w3id.org/catenax/policy/profile",
-    "https://w3id.org/catenax/2025/9/policy/profile",
+    "cx-policy:profile2405",
+    "https://w3id.org/catenax/policy/profile2405",
+    "https://w3id.org/catenax/2025/9/policy/profile2405",
     "https://w3id.org/catenax/2025/9/policy/",
 ];
 
@@ -67,7 +69,7 @@ pub fn is_known(profile: &str) -> bool {
 }
 
 fn is_catena_x(profile: &str) -> bool {
-    CATENA_X.iter().any(|prefix| profile.starts_with(prefix))
+    CATENA_X.contains(&profile)
 }
 
 /// The first breach of a rule of the policy's profile. Operators are checked when a condition is read, and exclusions
@@ -79,15 +81,21 @@ pub fn breach(policy: &Policy) -> Option<Breach> {
     let mut found = None;
     let rules = policy.permissions.iter().map(|rule| (rule, Side::of(rule)));
     let rules = rules.chain(policy.prohibitions.iter().map(|rule| (rule, Side::Prohibition)));
+    let whole = if policy.permissions.iter().any(|rule| Side::of(rule) == Side::Access) {
+        Side::Access
+    } else {
+        Side::Usage
+    };
+    for constraint in scoped(policy.target.as_ref(), policy.assignee.as_ref()) {
+        look(constraint, whole, names_it, &mut used, &mut found);
+    }
     for (rule, side) in rules {
         for constraint in conditions(rule) {
             look(constraint, side, names_it, &mut used, &mut found);
         }
     }
-    for duty in &policy.obligations {
-        for constraint in &duty.constraints {
-            look(constraint, Side::Obligation, names_it, &mut used, &mut found);
-        }
+    for constraint in policy.obligations.iter().flat_map(asked) {
+        look(constraint, Side::Obligation, names_it, &mut used, &mut found);
     }
     let access = policy.permissions.iter().any(|rule| Side::of(rule) == Side::Access);
     let binds = !policy.prohibitions.is_empty() || !policy.obligations.is_empty();
@@ -126,9 +134,34 @@ impl Side {
     }
 }
 
+/// Every condition of a rule: its own, the refinements of what it names, and those of its duties or remedies.
 fn conditions(rule: &Rule) -> impl Iterator<Item = &Constraint> {
-    let duties = rule.duties.iter().flat_map(|duty: &Duty| &duty.constraints);
-    rule.constraints.iter().chain(duties)
+    let refinements = rule.actions.iter().flat_map(|action| &action.refinements);
+    let duties = rule.duties.iter().flat_map(asked);
+    let scope = scoped(rule.target.as_ref(), rule.assignee.as_ref());
+    rule.constraints.iter().chain(refinements).chain(scope).chain(duties)
+}
+
+/// The refinements of an asset and a party.
+fn scoped<'p>(
+    target: Option<&'p Asset>,
+    party: Option<&'p Party>,
+) -> impl Iterator<Item = &'p Constraint> {
+    let target = target.into_iter().flat_map(|target| &target.refinements);
+    target.chain(party.into_iter().flat_map(|party| &party.refinements))
+}
+
+/// Every condition of a duty and of its consequences, which nest no deeper than a policy may.
+fn asked(duty: &Duty) -> Vec<&Constraint> {
+    let mut found = Vec::new();
+    let mut pending = vec![duty];
+    while let Some(duty) = pending.pop() {
+        let refinements = duty.actions.iter().flat_map(|action| &action.refinements);
+        found.extend(duty.constraints.iter().chain(refinements));
+        found.extend(scoped(duty.target.as_ref(), duty.assignee.as_ref()));
+        pending.extend(duty.consequences.iter().rev());
+    }
+    found
 }
 
 /// Looks at a condition with all its operands: which operands of Catena-X it uses, and whether they may stand there.

@@ -191,11 +191,7 @@ fn holds(view: &dyn View, fresh: &Fresh, transfer: &Transfer) -> Result<Holds, S
     let Some(grant) = &transfer.grant else {
         return Err(fresh.not_found("nothing was granted"));
     };
-    let uses = Uses {
-        earlier: grant.use_number.saturating_sub(1),
-        previous: None,
-        format: &transfer.format,
-    };
+    let uses = Uses::in_progress(grant, &transfer.format);
     let evaluation = judge::agreed(view, &partner, &agreement, Phase::Data, uses, now)?;
     judge::permit_or_refuse(fresh, &judge::name(&agreement), &evaluation)?;
     Ok(Holds { agreement, until: evaluation.until })

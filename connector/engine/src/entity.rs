@@ -568,6 +568,12 @@ pub struct Grant {
     pub digests: Digests,
     /// Which use of the offer by this partner it is, from 1.
     pub use_number: u64,
+    /// When it was granted: then this use began, for `timeInterval`.
+    #[serde(default)]
+    pub granted: Option<Timestamp>,
+    /// When the use of the offer before this one was granted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_use: Option<Timestamp>,
     /// Generation of the access token; a new start after a suspension has a new one.
     pub generation: u32,
     /// SHA-256 of the access token, hexadecimal.

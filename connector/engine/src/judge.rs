@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use crate::context::{self, Fresh, Stop};
 use crate::derived::{self, Lapsed};
-use crate::entity::{Agreement, Dataset, Digests, Location, Partner, Rules, Side};
+use crate::entity::{Agreement, Dataset, Digests, Grant, Location, Partner, Rules, Side};
 use crate::refusal::RefusalKind;
 use crate::{Handling, Need, View, duties};
 
@@ -198,9 +198,24 @@ pub struct Uses<'a> {
     /// Uses granted before this one.
     pub earlier: u64,
     /// When the latest of them was granted.
-    pub previous: Option<Timestamp>,
+    pub previous: PreviousUse,
+    /// When this one was granted; `None` where it is asked for now.
+    pub began: Option<Timestamp>,
     /// The DSP transfer format.
     pub format: &'a str,
+}
+
+impl<'a> Uses<'a> {
+    /// The use in progress under a grant: the uses before it, and not itself once more.
+    pub fn in_progress(grant: &Grant, format: &'a str) -> Self {
+        let previous = match (grant.granted, grant.previous_use) {
+            (None, _) => PreviousUse::Unknown,
+            (Some(_), None) => PreviousUse::Never,
+            (Some(_), Some(at)) => PreviousUse::At(at),
+        };
+        let earlier = grant.use_number.saturating_sub(1);
+        Self { earlier, previous, began: grant.granted, format }
+    }
 }
 
 /// Judges a running agreement by its policy as agreed and, where the data are ours, the site's restrictions of now.
@@ -236,7 +251,8 @@ pub(crate) fn agreed(
     let performed = duties::performed(view, agreement)?;
     let world = World {
         earlier_uses: Some(uses.earlier),
-        previous_use: uses.previous.map_or(PreviousUse::Never, PreviousUse::At),
+        previous_use: uses.previous,
+        use_began: uses.began,
         agreed_at: Some(agreement.created),
         performed: &performed,
         facts: &facts,

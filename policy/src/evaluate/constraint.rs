@@ -409,8 +409,16 @@ impl<'a> Scope<'a> {
             (_, _, None) => return self.undecidable("the time of the agreement is not known"),
         };
         let operator = period(left, operator);
-        match after(anchor, span) {
-            Some(bound) => {
+        // The time between two uses is fixed once the second has begun; it does not grow while data flow.
+        let begun = self.world.use_began.filter(|_| left == LeftOperand::TimeInterval);
+        match (after(anchor, span), begun) {
+            (Some(bound), Some(begun)) => Finding {
+                status: decided(holds(operator, begun.cmp(&bound))),
+                found: self.text(|| {
+                    format!("counted from {anchor} that is {bound}; this use began at {begun}")
+                }),
+            },
+            (Some(bound), None) => {
                 let status = self.compare_now(operator, bound);
                 Finding {
                     status,
@@ -420,7 +428,7 @@ impl<'a> Scope<'a> {
                     }),
                 }
             }
-            None => self.undecidable("the period ends beyond the calendar"),
+            (None, _) => self.undecidable("the period ends beyond the calendar"),
         }
     }
 
@@ -483,16 +491,20 @@ impl<'a> Scope<'a> {
 
     fn recipient(&self, operator: Operator, terms: &[String]) -> Finding {
         let subject = self.world.subject;
-        let excludes = matches!(operator, Operator::Neq | Operator::IsNoneOf);
-        // In what forbids, and in what excludes, it is enough that somebody is said to be there.
-        let is = |term: &str| match excludes || self.kind == RuleKind::Prohibition {
-            true => subject.is_named(term),
-            false => subject.is_proven(term),
-        };
         // It belongs to its groups; it does not contain them.
-        let status = named(operator, terms, is, |term| !subject.groups.contains(term) && is(term));
+        let judge = |is: &dyn Fn(&str) -> bool| {
+            named(operator, terms, is, |term| !subject.groups.contains(term) && is(term))
+        };
+        // INVARIANT: what a member that is only declared would decide stays open, in whatever rule and under whatever
+        // operator and connective: it then neither grants nor takes a prohibition away.
+        let (with, without) =
+            (judge(&|term| subject.is_named(term)), judge(&|term| subject.is_proven(term)));
+        if with != without {
+            return self
+                .undecidable("who is named there is only declared by the partner, not proven");
+        }
         let found = self.text(|| format!("the recipient is `{}`", subject.participant));
-        Finding { status, found }
+        Finding { status: with, found }
     }
 
     fn later(&self, why: &str) -> Finding {

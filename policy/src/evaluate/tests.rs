@@ -19,6 +19,7 @@ struct Case {
     subject: Subject,
     earlier_uses: Option<u64>,
     previous_use: PreviousUse,
+    use_began: Option<Timestamp>,
     agreed_at: Option<Timestamp>,
     performed: Vec<Performed>,
     purposes: Purposes,
@@ -50,6 +51,7 @@ impl Case {
             },
             earlier_uses: Some(0),
             previous_use: PreviousUse::Never,
+            use_began: None,
             agreed_at: Some(at("2026-11-01T00:00:00Z")),
             performed: Vec::new(),
             purposes: Purposes::new(purposes).unwrap(),
@@ -76,6 +78,7 @@ impl Case {
             subject: &self.subject,
             earlier_uses: self.earlier_uses,
             previous_use: self.previous_use,
+            use_began: self.use_began,
             agreed_at: self.agreed_at,
             performed: &self.performed,
             purposes: &self.purposes,
@@ -291,6 +294,28 @@ fn an_interval_is_counted_from_the_use_before() {
     for (previous_use, expression, expected) in table {
         let case = Case { previous_use, ..Case::new() };
         assert_eq!(case.status(expression), expected, "{expression} after {previous_use:?}");
+    }
+}
+
+#[test]
+fn a_use_in_progress_is_timed_until_it_began() {
+    let (before, now) = ("2026-11-15T12:00:00Z", "2026-12-24T00:00:00Z");
+    let table = [
+        ("2026-11-22T11:59:59.999Z", "timeInterval lt P7D", YES),
+        ("2026-11-22T12:00:00Z", "timeInterval lt P7D", NO),
+        ("2026-11-22T12:00:00Z", "timeInterval lteq P7D", YES),
+        ("2026-11-22T12:00:00.001Z", "timeInterval lteq P7D", NO),
+        ("2026-11-22T11:59:59.999Z", "timeInterval gteq P7D", NO),
+        ("2026-11-22T12:00:00Z", "timeInterval eq P7D", YES),
+    ];
+    for (began, expression, expected) in table {
+        let case = Case {
+            previous_use: PreviousUse::At(at(before)),
+            use_began: Some(at(began)),
+            now: at(now),
+            ..Case::new()
+        };
+        assert_eq!(case.status(expression), expected, "{expression} begun at {began}");
     }
 }
 

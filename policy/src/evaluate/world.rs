@@ -19,6 +19,9 @@ pub struct World<'a> {
     pub earlier_uses: Option<u64>,
     /// The use before this one, for `timeInterval`.
     pub previous_use: PreviousUse,
+    /// When this use began, where it is in progress: what is timed between two uses is timed until then. `None` where it
+    /// would begin now.
+    pub use_began: Option<Timestamp>,
     /// When the agreement was made, for `elapsedTime` and `delayPeriod`.
     pub agreed_at: Option<Timestamp>,
     /// Actions done by the subject, in fulfilment of duties above all.
@@ -97,6 +100,7 @@ impl<'a> World<'a> {
             subject,
             earlier_uses: None,
             previous_use: PreviousUse::Unknown,
+            use_began: None,
             agreed_at: None,
             performed: &[],
             purposes,

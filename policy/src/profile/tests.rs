@@ -112,3 +112,84 @@ fn operands_exclude_each_other_whether_or_not_the_profile_is_named() {
         }
     }
 }
+
+#[test]
+fn a_condition_counts_wherever_it_stands() {
+    let foreign = json!([condition("industry")]);
+    let refined = |kind: &str| json!({ "@type": kind, "source": "urn:x", "refinement": foreign });
+    let deep = json!({ "action": "delete", "consequence": [{
+        "action": "inform", "consequence": [{ "action": [{
+            "rdf:value": { "@id": "odrl:compensate" }, "refinement": foreign,
+        }] }],
+    }] });
+    let table = [
+        (
+            "an action",
+            json!({ "permission": [{ "action": [{
+            "rdf:value": { "@id": "odrl:use" }, "refinement": foreign,
+        }] }] }),
+        ),
+        (
+            "a target",
+            json!({ "permission": [{
+            "action": "use", "target": refined("AssetCollection"),
+        }] }),
+        ),
+        (
+            "an assignee",
+            json!({ "permission": [{
+            "action": "use", "assignee": refined("PartyCollection"),
+        }] }),
+        ),
+        (
+            "the policy's target",
+            json!({
+                "target": refined("AssetCollection"), "permission": [{ "action": "use" }],
+            }),
+        ),
+        (
+            "a consequence of an obligation",
+            json!({
+                "permission": [{ "action": "use" }], "obligation": [deep],
+            }),
+        ),
+        (
+            "a consequence of a duty",
+            json!({
+                "permission": [{ "action": "use", "duty": [deep] }],
+            }),
+        ),
+        (
+            "a remedy",
+            json!({
+                "permission": [{ "action": "use" }],
+                "prohibition": [{ "action": "use", "remedy": [{
+                    "action": "delete", "constraint": foreign,
+                }] }],
+            }),
+        ),
+    ];
+    for (place, policy) in table {
+        let found = breach_of(policy);
+        assert!(found.as_ref().is_some_and(|text| text.contains("industry")), "{place}: {found:?}");
+    }
+}
+
+#[test]
+fn a_profile_is_known_by_its_whole_identifier() {
+    let table = [
+        ("cx-policy:profile2405", true),
+        ("https://w3id.org/catenax/policy/profile2405", true),
+        ("https://w3id.org/catenax/2025/9/policy/", true),
+        ("cx-policy:profile2705", false),
+        ("cx-policy:profile2405x", false),
+        ("https://w3id.org/catenax/2025/9/policy/other", false),
+        ("https://w3id.org/catenax/policy/profile", false),
+        ("http://www.w3.org/ns/odrl/2/core", true),
+        ("http://www.w3.org/ns/odrl/3/core", false),
+        ("", false),
+    ];
+    for (profile, known) in table {
+        assert_eq!(is_known(profile), known, "{profile}");
+    }
+}

@@ -209,10 +209,12 @@ fn atomic_implies(narrow: &Atomic, wide: &Atomic, purposes: &Purposes) -> bool {
     if narrow.left != wide.left || narrow.unit != wide.unit && !is_bytes(narrow.left) {
         return false;
     }
-    let spent = narrow.status >= wide.status;
+    // `status` counts as made already, so that `count OP n` of `s` is `count OP n - s` of what is counted from now on.
     let order = match (&narrow.right, &wide.right) {
         (RightOperand::Instant(one), RightOperand::Instant(other)) => one.cmp(other),
-        (RightOperand::Number(one), RightOperand::Number(other)) => one.cmp(other),
+        (RightOperand::Number(one), RightOperand::Number(other)) => {
+            remaining(*one, narrow.status).cmp(&remaining(*other, wide.status))
+        }
         (RightOperand::Decimal(one), RightOperand::Decimal(other)) => one.cmp(other),
         (RightOperand::Duration(one), RightOperand::Duration(other)) => {
             match fixed_order(one.0, other.0) {
@@ -225,7 +227,12 @@ fn atomic_implies(narrow: &Atomic, wide: &Atomic, purposes: &Purposes) -> bool {
         }
         _ => return false,
     };
-    spent && order_implies(narrow.meant(), wide.meant(), order)
+    order_implies(narrow.meant(), wide.meant(), order)
+}
+
+/// A bound less what was made of it already; below zero where more was made.
+fn remaining(bound: u64, made: u64) -> i128 {
+    i128::from(bound) - i128::from(made)
 }
 
 /// Whether a comparison with one bound implies one with another, by how the bounds stand to each other.

@@ -9,7 +9,7 @@ use super::world::*;
 use crate::context::Peer;
 use crate::data::{self, Admitted};
 use crate::entity::{
-    Agreement, ClockRefusal, Dataset, Failure, Partner, PartnerState, PullStep, Site,
+    Agreement, ClockRefusal, Dataset, Failure, Partner, PartnerState, PullStep, Site, Usage,
 };
 use crate::permit::{EndReason, Permit, cut, recheck};
 use crate::{Decision, Entity, Key, Kind, RecordKind, Refusal, RefusalKind, transfer};
@@ -360,4 +360,20 @@ fn a_cut_by_policy_reaches_the_pull_with_its_reason() {
     let before = provider.records.len();
     record_cut(&mut provider, &permit, &reason);
     assert_eq!(provider.kinds(before), [RecordKind::TransferCut]);
+}
+
+#[test]
+fn a_use_in_progress_is_not_judged_as_a_further_use() {
+    let (mut consumer, mut provider) = pair("\"timeInterval lt P7D\"");
+    let Some(Entity::Rules(rules)) = provider.get(&Key::Rules).cloned() else { panic!() };
+    let offer = rules.set.policies().next().unwrap().offer_id(DATASET).parse().unwrap();
+    let usage = Key::Usage(CONSUMER.parse().unwrap(), offer, dataset_id());
+    let before = provider.now.checked_sub(jiff::SignedDuration::from_hours(6 * 24)).unwrap();
+    provider.put(usage, Usage { v: 1, uses: 1, latest: Some(before) });
+    let (_, theirs) = started(&mut consumer, &mut provider, "p");
+    // Six days after the use before, this one began; that it lasts two days makes it no later.
+    provider.now = provider.now.checked_add(jiff::SignedDuration::from_hours(48)).unwrap();
+    let token = token_sha256(&theirs, 1);
+    let (_, permit) = admit(&mut provider, &consumer.peer(), &theirs, &token).unwrap();
+    assert_eq!(provider.look(|view| recheck(view, &permit)), None);
 }

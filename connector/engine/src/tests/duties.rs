@@ -111,7 +111,12 @@ fn grants(provider: &mut World) -> bool {
     let now = provider.now;
     provider.look(|view| {
         let partner = partner(CONSUMER);
-        let uses = Uses { earlier: 0, previous: None, format: crate::transfer::HTTP_PULL };
+        let uses = Uses {
+            earlier: 0,
+            previous: policy::evaluate::PreviousUse::Never,
+            began: None,
+            format: crate::transfer::HTTP_PULL,
+        };
         let judged = duties::no_block(view, &fresh, &agreement)
             .and_then(|()| judge::agreed(view, &partner, &agreement, Phase::Transfer, uses, now));
         match judged {

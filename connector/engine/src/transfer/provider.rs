@@ -1,7 +1,7 @@
 //! Granting a transfer.
 
 use jiff::Timestamp;
-use policy::evaluate::Phase;
+use policy::evaluate::{Phase, PreviousUse};
 use protocol::id::Pid;
 use protocol::message::{self, TransferRequestMessage, TransferStartMessage};
 use protocol::process::Role;
@@ -276,7 +276,8 @@ fn judge_use(
     let usage = context::usage(view, &partner.participant, &agreement.offer, &agreement.dataset)?
         .unwrap_or(Usage { v: 1, uses: 0, latest: None });
     duties::no_block(view, fresh, agreement)?;
-    let uses = Uses { earlier: usage.uses, previous: usage.latest, format };
+    let previous = usage.latest.map_or(PreviousUse::Never, PreviousUse::At);
+    let uses = Uses { earlier: usage.uses, previous, began: None, format };
     let evaluation = judge::agreed(view, partner, agreement, Phase::Transfer, uses, now)?;
     judge::permit_or_refuse(fresh, &judge::name(agreement), &evaluation)?;
     Ok(usage)
@@ -350,11 +351,14 @@ pub(super) fn grant(
     usage: Usage,
 ) -> Result<RecordDraft, Stop> {
     let GrantFacts { generation, agreement, dataset, .. } = &prepared.facts;
-    let usage = Usage { v: 1, uses: usage.uses.saturating_add(1), latest: Some(view.now()) };
+    let (previous_use, granted) = (usage.latest, Some(view.now()));
+    let usage = Usage { v: 1, uses: usage.uses.saturating_add(1), latest: granted };
     transfer.grant = Some(Grant {
         version: dataset.version.clone(),
         digests: dataset.digests.clone(),
         use_number: usage.uses,
+        granted,
+        previous_use,
         generation: *generation,
         token_sha256: prepared.token_sha256.clone(),
         provenance: prepared.provenance.clone(),

@@ -91,6 +91,8 @@ fn transfer() -> Entity {
             version: "1".to_owned(),
             digests: digests(),
             use_number: 1,
+            granted: None,
+            previous_use: None,
             generation: 1,
             token_sha256: "token".to_owned(),
             provenance: String::new(),

@@ -666,6 +666,46 @@ fn a_member_of_the_chain_that_is_only_declared_grants_nothing() {
     }
 }
 
+#[test]
+fn a_member_that_is_only_declared_leaves_every_condition_about_it_open() {
+    let member = "urn:person:1";
+    let named = |operator: &str, kind: &str| {
+        let condition = match operator {
+            "isAnyOf" | "isNoneOf" | "isAllOf" => json!({
+                "leftOperand": "recipient", "operator": operator, "rightOperand": [member],
+            }),
+            _ => constraint("recipient", operator, member),
+        };
+        match kind {
+            "permission" => permit(&[condition]),
+            _ => json!({
+                "conflict": "prohibit",
+                "permission": [{ "action": "use" }],
+                "prohibition": [{ "action": "use", "constraint": [condition] }],
+            }),
+        }
+    };
+    let operators = ["eq", "isA", "isPartOf", "hasPart", "isAnyOf", "isAllOf", "neq", "isNoneOf"];
+    for operator in operators {
+        let excludes = matches!(operator, "neq" | "isNoneOf");
+        for (proof, is_proven) in [(Proof::Connection, true), (Proof::Declared, false)] {
+            let mut case = Case::new();
+            case.subject.person = Some(Link { id: member.to_owned(), proof });
+            let grants = |kind| case.evaluate(&named(operator, kind)).is_permit();
+            assert_eq!(grants("permission"), is_proven && !excludes, "permit {operator} {proof:?}");
+            assert_eq!(grants("prohibition"), is_proven && excludes, "forbid {operator} {proof:?}");
+        }
+    }
+    // One of two that are proven and declared is not exactly one.
+    let mut case = Case::new();
+    case.subject.person = Some(Link { id: member.to_owned(), proof: Proof::Declared });
+    let own = case.subject.participant.clone();
+    let xone = json!({ "xone": [
+        constraint("recipient", "eq", &own), constraint("recipient", "eq", member),
+    ] });
+    assert!(!case.evaluate(&permit(&[xone])).is_permit());
+}
+
 proptest! {
     #[test]
     fn a_decision_is_the_same_with_and_without_words(

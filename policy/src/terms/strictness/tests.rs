@@ -113,3 +113,31 @@ proptest! {
         prop_assert_eq!(shown(&permit(&stricter), &parent), Ok(()));
     }
 }
+
+#[test]
+fn what_was_counted_before_is_taken_off_whatever_the_operator() {
+    // Operator, the child's bound and status, the parent's, whether the child is shown to be as strict.
+    let table = [
+        ("lteq", (10, 5), (10, 5), true),
+        ("lteq", (10, 4), (10, 5), false),
+        ("lteq", (5, 0), (10, 5), true),
+        ("lteq", (6, 0), (10, 5), false),
+        ("gteq", (2, 1), (2, 0), false),
+        ("gteq", (2, 0), (2, 1), true),
+        ("gt", (3, 1), (2, 0), true),
+        ("eq", (3, 1), (3, 0), false),
+        ("eq", (3, 1), (2, 0), true),
+        ("neq", (3, 1), (3, 0), false),
+        ("neq", (3, 1), (2, 0), true),
+    ];
+    for (operator, child, parent, expected) in table {
+        let policy = |(bound, status): (u64, u64)| {
+            json!({ "permission": [{ "action": "use", "constraint": [{
+                "leftOperand": "count", "operator": operator, "rightOperand": bound,
+                "status": status,
+            }] }] })
+        };
+        let found = shown(&policy(child), &policy(parent));
+        assert_eq!(found.is_ok(), expected, "{operator} {child:?} under {parent:?}: {found:?}");
+    }
+}
