@@ -35,6 +35,7 @@ pub(crate) mod shape;
 mod status;
 mod transfers;
 mod verify;
+mod versions;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -59,6 +60,7 @@ fn table() -> Vec<Route> {
     let modules = [
         status::routes(),
         partners::routes(),
+        versions::routes(),
         policies::routes(),
         datasets::routes(),
         catalog::routes(),

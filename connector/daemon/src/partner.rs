@@ -57,6 +57,37 @@ enum Route {
     Checkpoint,
 }
 
+impl Route {
+    /// The methods that it knows. A page of a catalog that a link names is read with GET.
+    fn methods(self) -> &'static [Method] {
+        match self {
+            Self::CatalogRequest => &[Method::GET, Method::POST],
+            Self::Version
+            | Self::Dataset
+            | Self::Negotiation
+            | Self::Transfer
+            | Self::Provenance => &[Method::GET],
+            Self::Data => &[Method::GET, Method::HEAD],
+            Self::Upload => &[Method::HEAD, Method::PUT],
+            Self::UploadProvenance => &[Method::PUT],
+            Self::NegotiationRequest
+            | Self::NegotiationOffers
+            | Self::CounterRequest
+            | Self::CounterOffer
+            | Self::Events
+            | Self::Agreement
+            | Self::Verification
+            | Self::NegotiationTermination
+            | Self::TransferRequest
+            | Self::TransferStart
+            | Self::TransferSuspension
+            | Self::TransferCompletion
+            | Self::TransferTermination
+            | Self::Checkpoint => &[Method::POST],
+        }
+    }
+}
+
 /// Answers partners.
 pub struct Partners {
     node: Arc<Node>,
@@ -132,31 +163,23 @@ impl Partners {
         let answered = async {
             match (route, segment) {
                 (_, Some(None)) => wire::bare(StatusCode::NOT_FOUND),
+                (route, _) if !route.methods().contains(&method) => {
+                    wire::not_allowed(route.methods())
+                }
                 (Route::Data, Some(Some(pid))) => {
                     data::serve(&self.node, request, &peer, &connection, &pid).await
                 }
-                (Route::Provenance, Some(Some(pid))) if method == Method::GET => {
+                (Route::Provenance, Some(Some(pid))) => {
                     data::provenance(&self.node, request, &peer, &pid).await
                 }
                 (Route::Upload, Some(Some(pid))) => {
                     upload::bytes(&self.node, request, &peer, &pid).await
                 }
-                (Route::UploadProvenance, Some(Some(pid))) if method == Method::PUT => {
+                (Route::UploadProvenance, Some(Some(pid))) => {
                     upload::provenance(&self.node, request, &peer, &pid).await
                 }
-                (Route::Checkpoint, None) if method == Method::POST => {
-                    checkpoint::exchange(&self.node, request, &peer).await
-                }
-                (Route::Version, None) if method == Method::GET => dsp::version(),
-                (
-                    Route::Data
-                    | Route::Provenance
-                    | Route::Upload
-                    | Route::UploadProvenance
-                    | Route::Checkpoint
-                    | Route::Version,
-                    _,
-                ) => wire::bare(StatusCode::METHOD_NOT_ALLOWED),
+                (Route::Checkpoint, _) => checkpoint::exchange(&self.node, request, &peer).await,
+                (Route::Version, _) => dsp::version(),
                 (route, segment) => {
                     dsp::answer(&self.node, route, request, &peer, segment.flatten().as_deref())
                         .await

@@ -12,7 +12,7 @@ use crate::wire;
 /// Answers a probe.
 pub fn answer(node: &Node, telemetry: &Telemetry, request: &Request<Incoming>) -> Response<Body> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
-        return wire::bare(StatusCode::METHOD_NOT_ALLOWED);
+        return wire::not_allowed(&[Method::GET, Method::HEAD]);
     }
     match request.uri().path() {
         "/health/live" => json_answer(StatusCode::OK, &json!({ "live": true })),

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use engine::StoreError;
 use engine::refusal::{Refusal, RefusalKind};
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Method, Response, StatusCode, header};
 use protocol::error::{CatalogError, ContractNegotiationError, TransferError};
 use protocol::id::Pid;
 use protocol::message::{self, Explanation, Message, Pids};
@@ -82,6 +82,17 @@ pub fn json(status: StatusCode, bytes: impl Into<Bytes>) -> Response<Body> {
 pub fn bare(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(crate::net::empty());
     *response.status_mut() = status;
+    response
+}
+
+/// The path does not know the method; these it knows (RFC 9110, 15.5.6).
+pub fn not_allowed(methods: &[Method]) -> Response<Body> {
+    let mut response = bare(StatusCode::METHOD_NOT_ALLOWED);
+    let names: Vec<&str> = methods.iter().map(Method::as_str).collect();
+    // Names of methods are tokens, which a field may have.
+    if let Ok(value) = HeaderValue::from_str(&names.join(", ")) {
+        response.headers_mut().insert(header::ALLOW, value);
+    }
     response
 }
 

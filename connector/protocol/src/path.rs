@@ -152,6 +152,9 @@ pub enum BaseUrlError {
 /// The longest base address, in bytes.
 pub const MAX_URL_BYTES: usize = 2048;
 
+/// How many segments a root's path has at most where it is looked for.
+const ROOT_SEGMENTS_MAX: usize = 6;
+
 /// The base address of a peer's endpoints: `https`, host, port and path, as `callbackAddress` carries it.
 ///
 /// Whether it may be dialled is for the partner's file to say. Written back as it was read; a trailing `/` makes no
@@ -226,6 +229,26 @@ impl BaseUrl {
     #[must_use]
     pub fn version(&self) -> Url {
         self.below(vec![".well-known", "dspace-version"])
+    }
+
+    /// Whether both are one address, a trailing `/` aside.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let bare = |base: &Self| base.url.as_str().trim_end_matches('/').to_owned();
+        bare(self) == bare(other)
+    }
+
+    /// Each address that may be the root of this base, from the origin down to the base itself.
+    #[must_use]
+    pub fn roots(&self) -> Vec<Self> {
+        let path: Vec<&str> = self.url.path().split('/').filter(|part| !part.is_empty()).collect();
+        let mut roots = Vec::new();
+        for count in 0..=path.len().min(ROOT_SEGMENTS_MAX) {
+            let mut url = self.url.clone();
+            url.set_path(&path.iter().take(count).copied().collect::<Vec<_>>().join("/"));
+            roots.push(Self { text: url.to_string(), url });
+        }
+        roots
     }
 
     fn below(&self, segments: Vec<&str>) -> Url {

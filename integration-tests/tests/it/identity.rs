@@ -9,7 +9,9 @@ use integration_tests::connector::Connector;
 use integration_tests::files;
 use integration_tests::peer::{Peer, Version};
 use integration_tests::scene::Scene;
+use integration_tests::villain::{Answer, Asked, Villain};
 use integration_tests::wait::{self, PATIENCE};
+use serde_json::json;
 
 use crate::stage::{Pair, note, word};
 
@@ -25,6 +27,62 @@ fn strangers_do_not_get_in_and_learn_nothing() -> Result<()> {
         assert!(Peer::new(None, supplier.address())?.get(VERSION, &[]).is_err());
         let named = Authority::unknown("evil")?.mint(customer.participant())?;
         assert!(Peer::new(Some(named), supplier.address())?.get(VERSION, &[]).is_err());
+        Ok(())
+    })
+}
+
+#[test]
+fn a_partner_is_checked_and_tells_what_it_serves() -> Result<()> {
+    Scene::play(|scene| {
+        let Pair { mut supplier, customer } = Pair::new(scene)?;
+        let checked = customer.ask(&["partner", "check", "b"])?;
+        assert_eq!(checked["participant"], supplier.participant());
+        assert_eq!(checked["versions"][0]["version"], "2025-1");
+        assert_eq!(checked["versions"][0]["ours"], true);
+        let text = customer.run(&["partner", "check", "b"])?.expect(0)?.stdout;
+        assert!(text.contains(supplier.participant()) && text.contains("2025-1"), "{text}");
+        customer.run(&["partner", "check", "nobody"])?.expect(66)?;
+
+        supplier.stop()?;
+        customer.run(&["partner", "check", "b"])?.expect(69)?;
+        let foreign = Authority::of_trial(&customer)?.mint(supplier.participant())?;
+        let imposter = Villain::serve(supplier.address(), &foreign, |_| Answer::closing(""))?;
+        customer.run(&["partner", "check", "b"])?.expect(78)?;
+        assert_eq!(imposter.requests(), 0, "nothing is asked of who is not the partner");
+        drop(imposter);
+
+        let versions = |path: &str, version: &str| {
+            json!({ "protocolVersions": [{ "version": version, "path": path, "binding": "HTTPS" }] })
+                .to_string()
+        };
+        // A connector whose root is not its origin, as EDC's is not.
+        let below = |path: &str, body: String| {
+            let path = format!("{path}{VERSION}");
+            move |asked: &Asked| {
+                let status = if asked.path == path { 200 } else { 404 };
+                let fields = [("content-type", "application/json")];
+                Answer::honest(status, &fields, body.as_bytes())
+            }
+        };
+        let credential = Credential::of_server(&supplier)?;
+        let villain = Villain::serve(
+            supplier.address(),
+            &credential,
+            below("/dsp", versions("/2025-1", "2025-1")),
+        )?;
+        let checked = customer.ask(&["partner", "check", "b"])?;
+        assert_eq!(checked["discovery"], format!("{}/dsp{VERSION}", supplier.origin()));
+        for (name, path, body) in [
+            ("at another address", "", versions("/api/dsp", "2025-1")),
+            ("another version", "", versions("/dsp/2025-1", "2024/1")),
+            ("no versions", "", json!({ "protocolVersions": [] }).to_string()),
+            ("not JSON", "", "<html>".to_owned()),
+            ("nothing there", "/elsewhere", versions("/dsp/2025-1", "2025-1")),
+        ] {
+            villain.answer(below(path, body));
+            let refused = customer.run(&["partner", "check", "b"])?;
+            assert_eq!(refused.code, Some(77), "{name}: {refused:?}");
+        }
         Ok(())
     })
 }

@@ -85,7 +85,7 @@ fn events_go_on_after_a_restart_exactly_where_the_reader_was() -> Result<()> {
 }
 
 /// Who may call what, beside administrators. A change here is a change of who may do what.
-const OTHERS: [(&str, &[&str]); 74] = [
+const OTHERS: [(&str, &[&str]); 75] = [
     ("agreements.end", POLICY),
     ("agreements.import", POLICY),
     ("agreements.list", READERS_AND_APPLICATIONS),
@@ -132,6 +132,7 @@ const OTHERS: [(&str, &[&str]); 74] = [
     ("negotiations.terminate", POLICY_AND_APPLICATIONS),
     ("negotiations.verify", POLICY_AND_APPLICATIONS),
     ("partners.add", NOBODY),
+    ("partners.check", NOBODY),
     ("partners.holdings", READERS),
     ("partners.list", READERS_AND_APPLICATIONS),
     ("partners.offboard", NOBODY),

@@ -194,7 +194,8 @@ fn documents_that_are_too_much_or_not_clear_are_refused() -> Result<()> {
                 Err(error) => assert_eq!(name, "too large", "{error:#}"),
             }
         }
-        assert_eq!(peer.send(Method::PUT, &path, &[], bytes::Bytes::new())?.status, 405);
+        let refused = peer.send(Method::PUT, &path, &[], bytes::Bytes::new())?;
+        assert_eq!((refused.status, &refused.headers["allow"]), (405, &"POST".parse()?));
         assert_eq!(peer.get("/no/such/path", &[])?.status, 404);
         // It is none the worse for it.
         played.connector.negotiate("one", None)?;

@@ -254,6 +254,12 @@ the card on its way could change everything in it.")]
         /// Its short name.
         name: String,
     },
+    /// Reach a partner: its name is resolved, its address dialled, its certificate proven, and it is asked which versions of
+    /// the protocol it serves.
+    Check {
+        /// Its short name or participant id.
+        name: String,
+    },
     /// Shut a partner out at once; running transfers are cut.
     Suspend(NamedReason),
     /// Let a suspended partner in again.

@@ -118,6 +118,12 @@ pub(super) async fn run(command: Partner, client: &Client, output: Output) -> Re
             output.result(&partner, fields);
             Ok(())
         }
+        Partner::Check { name } => {
+            let url = path(&["v1", "partners", &name, "check"], &[]);
+            let reached = client.post(&url, &json!({})).await?;
+            output.result(&reached, |reached| reached_text(&name, reached));
+            Ok(())
+        }
         Partner::Suspend(change) => {
             set_state(&change, "suspend", "is suspended; what ran with it is cut", client, output)
                 .await
@@ -195,7 +201,10 @@ async fn add(arguments: &PartnerAdd, client: &Client, output: Output) -> Result<
     }
     let answer = client.post("/v1/partners", &request).await?;
     output.result(&answer, |_| {
-        format!("The partner is registered as `{}`.", cell(preview.get("name")))
+        let name = cell(preview.get("name"));
+        format!(
+            "The partner is registered as `{name}`. Reach it with `sekisho partner check {name}`."
+        )
     });
     Ok(())
 }
@@ -269,6 +278,19 @@ async fn offboard(
         text + &done.get("holdings").map(holdings_text).unwrap_or_default()
     });
     Ok(())
+}
+
+/// Who was reached, and what it serves.
+fn reached_text(name: &str, reached: &Value) -> String {
+    let versions = table(
+        &["VERSION", "BINDING", "PATH", "OURS"],
+        &rows(reached.get("versions"), &["version", "binding", "path", "ours"]),
+    );
+    format!(
+        "`{name}` is reached at {} and has proven to be {}.\n\n{versions}",
+        cell(reached.get("dsp_endpoint")),
+        cell(reached.get("participant")),
+    )
 }
 
 /// What each side holds of the other's data.

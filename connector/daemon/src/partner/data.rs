@@ -7,7 +7,7 @@ use engine::data::{Admitted, admit};
 use engine::refusal::{Refusal, RefusalKind};
 use engine::{EndReason, Peer, Store as _};
 use futures_util::FutureExt as _;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use protocol::id::{ParticipantId, Pid};
 
@@ -31,9 +31,6 @@ pub(super) async fn serve(
     connection: &Arc<Connection>,
     pid: &str,
 ) -> Response<Body> {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return wire::bare(StatusCode::METHOD_NOT_ALLOWED);
-    }
     let Ok(pid) = Pid::new(pid) else { return wire::bare(StatusCode::NOT_FOUND) };
     let Some(token) = token_sha256(&request) else { return unauthorized() };
     let own = node

@@ -63,7 +63,7 @@ pub(super) async fn answer(
             Ok(pid) => post_to(node, route, request, peer, &pid).await,
             Err(_) => return wire::bare(StatusCode::NOT_FOUND),
         },
-        _ => return wire::bare(StatusCode::METHOD_NOT_ALLOWED),
+        _ => return wire::bare(StatusCode::NOT_FOUND),
     };
     match outcome {
         Ok(response) => response,
@@ -85,7 +85,7 @@ async fn get(node: &Arc<Node>, route: Route, peer: &Peer, segment: &str) -> Outc
         Route::Dataset => catalog::dataset(node, peer, segment).await,
         Route::Negotiation => negotiation_status(node, peer, segment).await,
         Route::Transfer => transfer_status(node, peer, segment).await,
-        _ => Ok(wire::bare(StatusCode::METHOD_NOT_ALLOWED)),
+        _ => Ok(wire::bare(StatusCode::NOT_FOUND)),
     }
 }
 
@@ -94,7 +94,7 @@ async fn post(node: &Arc<Node>, route: Route, request: Request<Incoming>, peer: 
         Route::NegotiationRequest => negotiation_request(node, request, peer).await,
         Route::NegotiationOffers => negotiation_offer(node, request, peer).await,
         Route::TransferRequest => transfer_request(node, request, peer).await,
-        _ => Ok(wire::bare(StatusCode::METHOD_NOT_ALLOWED)),
+        _ => Ok(wire::bare(StatusCode::NOT_FOUND)),
     }
 }
 
@@ -199,7 +199,7 @@ async fn post_to(
                 incoming.map(|ended| (ended.pids, Transferring::Termination(ended.explanation)));
             transferring(node, peer, pid, incoming).await
         }
-        _ => Ok(wire::bare(StatusCode::METHOD_NOT_ALLOWED)),
+        _ => Ok(wire::bare(StatusCode::NOT_FOUND)),
     }
 }
 

@@ -37,8 +37,7 @@ pub(super) async fn bytes(
     let Some(token) = token_sha256(&request) else { return unauthorized() };
     let outcome = match *request.method() {
         Method::HEAD => length(node, peer, &pid, &token).await,
-        Method::PUT => put(node, request, peer, &pid, &token).await,
-        _ => return wire::bare(StatusCode::METHOD_NOT_ALLOWED),
+        _ => put(node, request, peer, &pid, &token).await,
     };
     told(node, peer, outcome).await
 }

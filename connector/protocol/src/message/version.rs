@@ -73,14 +73,6 @@ impl VersionResponse {
         }
     }
 
-    /// The entry for DSP 2025-1 over HTTPS.
-    #[must_use]
-    pub fn dsp_2025_1(&self) -> Option<&ProtocolVersion> {
-        self.protocol_versions.iter().find(|entry| {
-            entry.version == PROTOCOL_VERSION && entry.binding.eq_ignore_ascii_case("HTTPS")
-        })
-    }
-
     /// The answer as JSON.
     #[must_use]
     pub fn to_json(&self) -> Value {
@@ -92,6 +84,12 @@ impl VersionResponse {
 }
 
 impl ProtocolVersion {
+    /// Whether it is DSP 2025-1 over HTTPS.
+    #[must_use]
+    pub fn is_dsp_2025_1(&self) -> bool {
+        self.version == PROTOCOL_VERSION && self.binding.eq_ignore_ascii_case("HTTPS")
+    }
+
     fn read(node: &Node<'_>) -> Result<Self, WireError> {
         Ok(Self {
             version: node.required("version")?.scalar()?,

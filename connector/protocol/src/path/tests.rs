@@ -137,6 +137,29 @@ fn refuses_addresses_to_which_no_path_can_be_added() {
     assert!(root.join("/dsp?x=1").is_err());
 }
 
+#[test]
+fn the_root_of_a_base_is_its_origin_or_a_part_of_its_path() {
+    let texts = |base: &str| -> Vec<String> {
+        BaseUrl::new(base).unwrap().roots().iter().map(|root| root.version().to_string()).collect()
+    };
+    let found = "/.well-known/dspace-version";
+    assert_eq!(
+        texts("https://peer.example:8443/api/dsp/"),
+        ["", "/api", "/api/dsp"].map(|path| format!("https://peer.example:8443{path}{found}"))
+    );
+    assert_eq!(texts("https://peer.example"), [format!("https://peer.example{found}")]);
+    let deep = BaseUrl::new(&format!("https://peer.example{}", "/x".repeat(900))).unwrap();
+    assert_eq!(deep.roots().len(), ROOT_SEGMENTS_MAX + 1);
+    for (root, path, base, same) in [
+        ("https://peer.example", "/dsp/2025-1", "https://peer.example/dsp/2025-1/", true),
+        ("https://peer.example/api/", "dsp", "https://peer.example/api/dsp", true),
+        ("https://peer.example/api", "dsp", "https://peer.example/dsp", false),
+    ] {
+        let joined = BaseUrl::new(root).unwrap().join(path).unwrap();
+        assert_eq!(joined.is_same(&BaseUrl::new(base).unwrap()), same, "{root} {path} {base}");
+    }
+}
+
 fn percent_decoded(text: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = text.bytes();

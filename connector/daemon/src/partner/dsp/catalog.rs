@@ -39,7 +39,7 @@ pub(super) async fn page(node: &Arc<Node>, request: Request<Incoming>, peer: &Pe
     let takes_gzip = gzip::is_taken(request.headers());
     let filter = if request.method() == Method::GET {
         if cursor.is_none() {
-            return Ok(wire::bare(StatusCode::METHOD_NOT_ALLOWED));
+            return Ok(wire::not_allowed(&[Method::POST]));
         }
         Filter::default()
     } else {

@@ -112,7 +112,10 @@ fn version_discovery() {
     let bytes = document.to_string().into_bytes();
     let read = VersionResponse::parse(&bytes, &Limits::default()).unwrap();
     assert_eq!(read, response);
-    assert_eq!(read.dsp_2025_1().unwrap().path, "/dsp");
+    assert_eq!(
+        read.protocol_versions.iter().find(|entry| entry.is_dsp_2025_1()).unwrap().path,
+        "/dsp"
+    );
     for bytes in [
         &b"{}"[..],
         br#"{"protocolVersions":[]}"#,
