@@ -210,7 +210,8 @@ struct Worker {
 /// What came of one attempt.
 enum Attempt {
     Acknowledged(Option<Pid>),
-    Again { reason: String, legal_refusal: bool },
+    /// It is tried again: for a bounded time where the partner refused it, as told here.
+    Again { reason: String, refused: Option<Failure> },
     Final(Failure),
 }
 
@@ -264,12 +265,11 @@ impl Worker {
             let Some(attempt) = self.attempt(&due).await else { return false };
             attempts = attempts.saturating_add(1);
             let attempt = match attempt {
-                Attempt::Again { legal_refusal: true, reason }
-                    if due.begins
-                        || first_refusal.get_or_insert_with(Instant::now).elapsed()
-                            > outbound.refusal_patience() =>
+                Attempt::Again { refused: Some(failure), .. }
+                    if first_refusal.get_or_insert_with(Instant::now).elapsed()
+                        > outbound.refusal_patience() =>
                 {
-                    Attempt::Final(failure("refused", &reason))
+                    Attempt::Final(failure)
                 }
                 attempt => attempt,
             };
@@ -328,7 +328,7 @@ impl Worker {
         };
         let body = match self.text(due).await {
             Ok(body) => body,
-            Err(reason) => return Some(Attempt::Again { reason, legal_refusal: false }),
+            Err(reason) => return Some(Attempt::Again { reason, refused: None }),
         };
         self.node.attempts.begin(&self.pid, due.number);
         let content_type = HeaderValue::from_static("application/json");
@@ -355,7 +355,7 @@ impl Worker {
             () = self.node.shutdown.stopping() => None,
             _ = changed.changed() => Some(Attempt::Again {
                 reason: "the partner is suspended".to_owned(),
-                legal_refusal: false,
+                refused: None,
             }),
             () = tokio::time::sleep(remaining) => Some(Attempt::Final(failure(
                 UNDELIVERED,
@@ -383,31 +383,46 @@ impl Worker {
             Ok(answer) => Attempt::Acknowledged(self.peer_pid(due, &answer)),
             Err(SendError::Status { answer, .. }) => {
                 let told = PeerRefusal::read(&answer.body, &self.node.json_limits());
-                let by_policy =
-                    told.explanation.code.as_deref().is_some_and(engine::process::is_policy);
                 let reason = match told.explanation.texts() {
                     texts if texts.is_empty() => format!("answered {}", answer.status),
                     texts => texts.join("; ").chars().take(REASON_CHARS).collect(),
                 };
                 if temporary(answer.status) {
-                    return Attempt::Again { reason, legal_refusal: false };
+                    return Attempt::Again { reason, refused: None };
                 }
-                if by_policy || due.begins {
-                    return Attempt::Final(Failure {
-                        code: told.explanation.code.unwrap_or_else(|| "refused".to_owned()),
-                        reason,
-                        reference: reference(&answer.body),
-                        by_policy,
-                    });
+                let code = told.explanation.code.unwrap_or_else(|| "refused".to_owned());
+                let decided = engine::process::is_decided(&code);
+                let refused = Failure {
+                    by_policy: engine::process::is_policy(&code),
+                    reference: reference(&answer.body).filter(|_| due.begins),
+                    reason: reason.clone(),
+                    code,
+                };
+                if decided || !self.may_be_early(due, answer.status) {
+                    return Attempt::Final(refused);
                 }
-                Attempt::Again { reason, legal_refusal: true }
+                Attempt::Again { reason, refused: Some(refused) }
             }
             Err(error) if error.is_transient() => {
-                Attempt::Again { reason: chain(&error), legal_refusal: false }
+                Attempt::Again { reason: chain(&error), refused: None }
             }
             // A certificate or an address can be put right before the deadline.
-            Err(error) => Attempt::Again { reason: chain(&error), legal_refusal: false },
+            Err(error) => Attempt::Again { reason: chain(&error), refused: None },
         }
+    }
+
+    /// Whether a message that we know to be legal may have been refused because the partner has not recorded yet what we sent
+    /// it, or answered, just before. A first message follows on nothing, but for a transfer request: the agreement which it names
+    /// may have been settled this moment.
+    fn may_be_early(&self, due: &Due, status: StatusCode) -> bool {
+        let early = [StatusCode::BAD_REQUEST, StatusCode::NOT_FOUND, StatusCode::CONFLICT];
+        let patience = self.node.config.outbound.refusal_patience();
+        let just_now = |settled| {
+            // Where the clock was put back since then, the time since the first refusal bounds it alone.
+            let ago = Duration::try_from(self.node.clock.now().duration_since(settled));
+            ago.unwrap_or(Duration::ZERO) <= patience
+        };
+        !due.begins || (early.contains(&status) && due.rests_on.is_some_and(just_now))
     }
 
     /// The partner's process id in its answer to a first message.

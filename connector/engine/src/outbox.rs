@@ -1,6 +1,7 @@
 //! What became of a message that we owed.
 
-use protocol::id::{ParticipantId, Pid};
+use jiff::Timestamp;
+use protocol::id::{AgreementId, ParticipantId, Pid};
 
 use crate::context::{self, Context, Fresh};
 use crate::dead_letters::{self, GivenUp};
@@ -76,8 +77,12 @@ pub struct Due {
     pub entity: Outbox,
     /// The record whose body is its text.
     pub text: Position,
-    /// Whether it begins its process: a refusal of it is final at once.
+    /// Whether it begins its process.
     pub begins: bool,
+    /// Where it begins a process that rests on what was settled with the partner just before, when that was: a transfer
+    /// request, and the end of the negotiation of its agreement. A refusal of any other first message is final at once, for
+    /// there is nothing that the partner may not have recorded yet.
+    pub rests_on: Option<Timestamp>,
     /// Whether the partner may be told anything at all now.
     pub partner_active: bool,
     /// Whether the clock is trusted: no deadline passes while it is not.
@@ -93,12 +98,14 @@ pub fn due(
     participant: &ParticipantId,
     pid: &Pid,
 ) -> Result<Decision<Option<Due>>, Need> {
-    let (first, begins) = if let Some(negotiation) = context::negotiation(view, pid)? {
-        (negotiation.outbox.first().copied(), negotiation.process.state().is_none())
+    let (first, begins, rests_on) = if let Some(negotiation) = context::negotiation(view, pid)? {
+        (negotiation.outbox.first().copied(), negotiation.process.state().is_none(), None)
     } else if let Some(transfer) = context::transfer(view, pid)? {
-        (transfer.outbox.first().copied(), transfer.process.state().is_none())
+        let begins = transfer.process.state().is_none();
+        let rests_on = if begins { settled(view, &transfer.agreement)? } else { None };
+        (transfer.outbox.first().copied(), begins, rests_on)
     } else {
-        (None, false)
+        (None, false, None)
     };
     let Some(number) = first else { return Ok(Decision::answer(None)) };
     let Some(entity) = context::outbox(view, participant, pid, number)? else {
@@ -109,5 +116,12 @@ pub fn due(
     let trusted_time = context::site(view)?.is_none_or(|site| site.clock_refused.is_none());
     let partner_active = context::partner(view, participant)?
         .is_some_and(|partner| partner.state != PartnerState::Suspended);
-    Ok(Decision::answer(Some(Due { number, entity, text, begins, partner_active, trusted_time })))
+    let due = Due { number, entity, text, begins, rests_on, partner_active, trusted_time };
+    Ok(Decision::answer(Some(due)))
+}
+
+/// When the negotiation that made an agreement came to its end. Nothing for one that was made elsewhere.
+fn settled(view: &dyn View, agreement: &AgreementId) -> Result<Option<Timestamp>, Need> {
+    let Some(agreement) = context::agreement(view, agreement)? else { return Ok(None) };
+    Ok(context::negotiation(view, &agreement.negotiation)?.map(|negotiation| negotiation.changed))
 }

@@ -6,8 +6,10 @@ use protocol::message::{Explanation, Pids};
 use protocol::process::{Machine, Process, Role};
 use serde_json::Value;
 
+use crate::agreements::ENDED_CODE;
 use crate::context::{Fresh, Peer, Stop};
 use crate::entity::{Accepted, Failure, Outbox, Subject};
+use crate::pull::NEW_VERSION_CODE;
 use crate::refusal::RefusalKind;
 use crate::{Account, Key};
 
@@ -231,4 +233,9 @@ pub const DUTY_CODE: &str = "duty-overdue";
 /// Whether a code says that a policy refused, by its conditions or by a duty.
 pub fn is_policy(code: &str) -> bool {
     matches!(code, POLICY_CODE | DUTY_CODE)
+}
+
+/// Whether a code says that a refusal is the partner's decision, which waiting does not change.
+pub fn is_decided(code: &str) -> bool {
+    is_policy(code) || matches!(code, ENDED_CODE | NEW_VERSION_CODE)
 }

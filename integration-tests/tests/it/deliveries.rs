@@ -1,17 +1,22 @@
 //! What becomes of messages that a partner does not take, or does not take yet.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use http::StatusCode;
+use integration_tests::authority::Credential;
 use integration_tests::connector::{Connector, text};
+use integration_tests::peer::Peer;
 use integration_tests::process::get;
 use integration_tests::scene::Scene;
-use integration_tests::site::Site;
-use integration_tests::wait;
+use integration_tests::site::{Site, befriend};
+use integration_tests::villain::{Answer, Asked, Villain};
+use integration_tests::{ports, wait};
 use serde_json::{Value, json};
 
-use crate::stage::{Pair, note};
+use crate::stage::{OPEN, Pair, note, word};
 
 const LIMIT: Duration = Duration::from_secs(30);
 /// Partners may use it when somebody says so.
@@ -177,6 +182,118 @@ fn a_refusal_is_final_when_patience_is_over_and_what_was_refused_is_kept() -> Re
         connector.answer(StatusCode::OK);
         supplier.ask(&["dead-letter", "retry", &text(end, "/id")?, "--reason", "perhaps now"])?;
         assert_eq!(letters(&supplier, 1)?, std::slice::from_ref(letter));
+        Ok(())
+    })
+}
+
+/// A customer, and a supplier that answers through somebody who refuses what the test wants refused.
+struct Refusing {
+    customer: Site,
+    _supplier: Site,
+    villain: Villain,
+    honest: Arc<dyn Fn(&Asked) -> Answer + Send + Sync>,
+}
+
+impl Refusing {
+    fn new(scene: &Scene) -> Result<Self> {
+        let mut supplier = scene.plan("b").dialled_at(ports::free()?).make()?;
+        supplier.start()?;
+        let mut customer = scene
+            .plan("a")
+            .setting("outbound", "refusal_patience_ms", "600000")
+            .setting("outbound", "retry_minimum_ms", "20")
+            .setting("outbound", "retry_maximum_ms", "100")
+            .make()?;
+        customer.start()?;
+        let node = Peer::of(&customer, &supplier)?;
+        let honest = Arc::new(move |asked: &Asked| {
+            Answer::of(&node, asked)
+                .unwrap_or_else(|error| Answer::honest(503, &[], error.to_string().as_bytes()))
+        });
+        let address = supplier.origin().trim_start_matches("https://").parse()?;
+        let credential = Credential::of_server(&supplier)?;
+        let villain = Villain::serve(address, &credential, {
+            let honest = Arc::clone(&honest);
+            move |asked| honest(asked)
+        })?;
+        befriend(&supplier, &customer)?;
+        supplier.activate(&[("open", OPEN)])?;
+        supplier.publish(&note(scene, "one.txt", "one")?, "one", "open")?;
+        Ok(Self { customer, _supplier: supplier, villain, honest })
+    }
+
+    /// From now on so many requests to a path are refused; how many came to it is counted.
+    fn refuse(&self, path: &'static str, times: usize, refusal: &Answer) -> Arc<AtomicUsize> {
+        let came = Arc::new(AtomicUsize::new(0));
+        let (counted, honest, refusal) =
+            (Arc::clone(&came), Arc::clone(&self.honest), refusal.clone());
+        self.villain.answer(move |asked: &Asked| {
+            if !asked.path.ends_with(path) {
+                return honest(asked);
+            }
+            let before = counted.fetch_add(1, Ordering::Relaxed);
+            if before < times { refusal.clone() } else { honest(asked) }
+        });
+        came
+    }
+}
+
+/// A refusal of a transfer request, with a code.
+fn transfer_error(code: &str) -> Answer {
+    let body = json!({
+        "@context": ["https://w3id.org/dspace/2025/1/context.jsonld"], "@type": "TransferError",
+        "consumerPid": "urn:x:c", "providerPid": "urn:x:p", "code": code, "reason": ["not now"],
+    });
+    Answer::honest(409, &[("content-type", "application/json")], body.to_string().as_bytes())
+}
+
+#[test]
+fn a_transfer_request_that_overtook_the_record_of_its_agreement_is_not_lost() -> Result<()> {
+    const NEVER: usize = usize::MAX;
+    Scene::play(|scene| {
+        let mut refusing = Refusing::new(scene)?;
+        let bare = Answer::honest(404, &[], b"");
+        // Nothing came before a contract request that the partner might not have recorded: it is asked once.
+        let came = refusing.refuse("/negotiations/request", NEVER, &bare);
+        let target = scene.file("got.txt");
+        let pull = ["pull", "b", "one", "-o", word(&target)?];
+        let refused = refusing.customer.run(&pull)?;
+        ensure!(refused.code != Some(0) && !target.exists(), "{refused:?}");
+        assert_eq!(came.load(Ordering::Relaxed), 1);
+        // What the partner decided is not asked again.
+        for code in ["policy", "agreement-ended"] {
+            let refused = refusing.refuse("/transfers/request", NEVER, &transfer_error(code));
+            let told = refusing.customer.run(&["pull", "b", "one", "-o", word(&target)?])?;
+            ensure!(told.code != Some(0) && !target.exists(), "{told:?}");
+            let letters = refusing.customer.ask(&["dead-letter", "list"])?;
+            let attempts = letters["dead-letters"].as_array().context("a list")?.iter();
+            ensure!(attempts.clone().all(|letter| letter["attempts"] == 1), "{code}: {letters}");
+            ensure!(refused.load(Ordering::Relaxed) > 0, "{code}: {told:?}");
+        }
+        // An agreement that is recorded as we ask.
+        for (number, answer) in [bare.clone(), transfer_error("not-yet")].into_iter().enumerate() {
+            let id = format!("later-{number}");
+            refusing.customer.stop()?;
+            refusing.customer.start()?;
+            let came = refusing.refuse("/transfers/request", 3, &answer);
+            let target = scene.file(&id);
+            refusing.customer.ask(&["pull", "b", "one", "-o", word(&target)?])?;
+            assert_eq!(std::fs::read_to_string(&target)?, "one");
+            assert_eq!(came.load(Ordering::Relaxed), 4, "three times too early");
+        }
+        // One that was settled long ago was recorded long ago.
+        refusing.customer.stop()?;
+        refusing.customer.set("outbound", "refusal_patience_ms", "1");
+        refusing.customer.start()?;
+        let came = refusing.refuse("request", NEVER, &bare);
+        let target = scene.file("never.txt");
+        let refused = refusing.customer.run(&["pull", "b", "one", "-o", word(&target)?])?;
+        ensure!(refused.code != Some(0) && !target.exists(), "{refused:?}");
+        assert_eq!(came.load(Ordering::Relaxed), 1);
+        let letters = refusing.customer.ask(&["dead-letter", "list"])?;
+        let last = letters.pointer("/dead-letters/2").context("the transfer request")?;
+        assert_eq!(last["message_type"], "TransferRequestMessage", "{letters}");
+        assert_eq!((&last["attempts"], &last["code"]), (&json!(1), &json!("refused")), "{last}");
         Ok(())
     })
 }

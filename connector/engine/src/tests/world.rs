@@ -549,7 +549,7 @@ pub(super) fn send(
             Ok(())
         }
         Err(refusal) => {
-            let is_final = due.begins || is_policy(refusal.kind);
+            let is_final = (due.begins && due.rests_on.is_none()) || is_policy(refusal.kind);
             if is_final {
                 from.refused(pid, due.number, &failure_of(&refusal));
             }
