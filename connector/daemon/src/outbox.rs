@@ -211,7 +211,10 @@ struct Worker {
 enum Attempt {
     Acknowledged(Option<Pid>),
     /// It is tried again: for a bounded time where the partner refused it, as told here.
-    Again { reason: String, refused: Option<Failure> },
+    Again {
+        reason: String,
+        refused: Option<Failure>,
+    },
     Final(Failure),
 }
 
