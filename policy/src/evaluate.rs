@@ -7,7 +7,8 @@
 //!   prohibits. A part outside of all permissions and prohibitions makes the whole policy deny.
 //! - A duty before a permission that is past its deadline leaves the permission inactive for good.
 //! - A purpose, region or subject counts as each of its wider terms, whatever the operator:
-//!   prohibiting a purpose prohibits all that is part of it.
+//!   prohibiting a purpose prohibits all that is part of it. Of a fact that is wider than what a condition names, such as
+//!   a country under `spatial neq` one of its regions, it is not known which part it is.
 //!
 //! A fact is judged in the phases where it exists. Before that, a constraint on it *applies later*:
 //! it neither refuses the catalog entry nor the negotiation, and it is judged before the first
@@ -379,8 +380,14 @@ pub fn duties(policy: &Policy, request: &Request<'_>, world: &World<'_>) -> Vec<
 /// Whether a policy may say anything about a request at all; what is not known may.
 fn is_about(policy: &Policy, request: &Request<'_>, world: &World<'_>) -> bool {
     let mut scope = constraint::Scope::new(request, world, None).silent();
-    let target = policy.target.as_ref().map_or(Status::Satisfied, |target| scope.asset(target));
-    let party = policy.assignee.as_ref().map_or(Status::Satisfied, |party| scope.party(party));
+    let target = policy
+        .target
+        .as_ref()
+        .map_or(Status::Satisfied, |target| scope.asset(RuleKind::Permission, target));
+    let party = policy
+        .assignee
+        .as_ref()
+        .map_or(Status::Satisfied, |party| scope.party(RuleKind::Permission, party));
     target != Status::Unsatisfied && party != Status::Unsatisfied
 }
 
@@ -397,7 +404,7 @@ pub(crate) fn judge_purpose(
     let subject = Subject::default();
     let world = World::new(Timestamp::UNIX_EPOCH, &subject, purposes);
     let mut scope = constraint::Scope::new(&request, &world, Some(purpose)).only_purpose().silent();
-    let reports = scope.all(constraints);
+    let reports = scope.all(RuleKind::Permission, constraints);
     constraint::conjunction(reports.iter().map(|report| report.status))
 }
 
@@ -434,11 +441,16 @@ fn unfit(policy: &Policy, request: &Request<'_>, world: &World<'_>) -> Option<Gr
         // What a policy that restricts is about may stay open: its prohibitions then stand.
         _ => world.behaviour == Behaviour::Open,
     };
-    if let Some(target) = policy.target.as_ref().filter(|target| !fits(scope.asset(target))) {
+    if let Some(target) =
+        policy.target.as_ref().filter(|target| !fits(scope.asset(RuleKind::Permission, target)))
+    {
         let (expected, found) = (target.id.clone(), request.target.to_owned());
         return Some(Ground::OtherTarget { expected, found });
     }
-    let assignee = policy.assignee.as_ref().filter(|assignee| !fits(scope.party(assignee)))?;
+    let assignee = policy
+        .assignee
+        .as_ref()
+        .filter(|assignee| !fits(scope.party(RuleKind::Permission, assignee)))?;
     Some(Ground::OtherAssignee {
         expected: assignee.id.clone(),
         found: world.subject.participant.clone(),

@@ -24,8 +24,6 @@ pub(super) struct Scope<'a> {
     only_purpose: bool,
     /// Write texts into the reports.
     explains: bool,
-    /// The kind of rule at hand: what the recipient agrees to comply with reads the other way round in a prohibition.
-    kind: RuleKind,
     until: Option<Timestamp>,
 }
 
@@ -41,15 +39,7 @@ impl<'a> Scope<'a> {
         world: &'a World<'a>,
         purpose: Option<&'a str>,
     ) -> Self {
-        Self {
-            request,
-            world,
-            purpose,
-            only_purpose: false,
-            explains: true,
-            kind: RuleKind::Permission,
-            until: None,
-        }
+        Self { request, world, purpose, only_purpose: false, explains: true, until: None }
     }
 
     /// An evaluation that leaves every fact but the purpose open.
@@ -60,11 +50,6 @@ impl<'a> Scope<'a> {
     /// An evaluation whose reports have no texts.
     pub(super) fn silent(self) -> Self {
         Self { explains: false, ..self }
-    }
-
-    /// What follows belongs to a rule of this kind.
-    pub(super) fn enter(&mut self, kind: RuleKind) {
-        self.kind = kind;
     }
 
     pub(super) fn until(&self) -> Option<Timestamp> {
@@ -82,36 +67,42 @@ impl<'a> Scope<'a> {
     }
 
     /// Whether the subject is the party. A member of its chain that is only declared makes it undecidable.
-    pub(super) fn party(&mut self, party: &Party) -> Status {
+    pub(super) fn party(&mut self, kind: RuleKind, party: &Party) -> Status {
         let subject = self.world.subject;
         if !subject.is_named(&party.id) {
             return Status::Unsatisfied;
         }
         let named = decided_or_open(subject.is_proven(&party.id));
-        let refinements = self.all(&party.refinements);
+        let refinements = self.all(kind, &party.refinements);
         conjunction(refinements.iter().map(|report| report.status).chain([named]))
     }
 
     /// Whether the dataset is the asset, or a member of the collection that it names.
-    pub(super) fn asset(&mut self, asset: &Asset) -> Status {
+    pub(super) fn asset(&mut self, kind: RuleKind, asset: &Asset) -> Status {
         if asset.id != self.request.target && !self.world.facts.collections.contains(&asset.id) {
             return Status::Unsatisfied;
         }
-        let refinements = self.all(&asset.refinements);
+        let refinements = self.all(kind, &asset.refinements);
         conjunction(refinements.iter().map(|report| report.status))
     }
 
-    pub(super) fn all(&mut self, constraints: &[Constraint]) -> Vec<ConstraintReport> {
-        constraints.iter().map(|constraint| self.judge(constraint)).collect()
+    /// Judges the conditions of a rule of a kind, or of a duty, which counts as a permission: what the recipient agrees to
+    /// comply with reads the other way round in a prohibition.
+    pub(super) fn all(
+        &mut self,
+        kind: RuleKind,
+        constraints: &[Constraint],
+    ) -> Vec<ConstraintReport> {
+        constraints.iter().map(|constraint| self.judge(kind, constraint)).collect()
     }
 
     /// Judges a constraint with all its operands, without recursion.
-    fn judge(&mut self, constraint: &Constraint) -> ConstraintReport {
+    fn judge(&mut self, kind: RuleKind, constraint: &Constraint) -> ConstraintReport {
         let mut open: Vec<(&Constraint, &Logical, Vec<ConstraintReport>)> = Vec::new();
         let mut current = constraint;
         loop {
             let finding = match current {
-                Constraint::Atomic(atomic) => self.atomic(atomic),
+                Constraint::Atomic(atomic) => self.atomic(kind, atomic),
                 Constraint::NotUnderstood(part) => Finding {
                     status: Status::NotUnderstood,
                     found: self.text(|| format!("the condition {}", part.reason)),
@@ -168,13 +159,13 @@ impl<'a> Scope<'a> {
         Finding { status, found }
     }
 
-    fn atomic(&mut self, atomic: &Atomic) -> Finding {
+    fn atomic(&mut self, kind: RuleKind, atomic: &Atomic) -> Finding {
         if self.only_purpose && !atomic.left.is_purpose() {
             return self.later("it is not about the purpose");
         }
         match (&atomic.right, atomic.left) {
-            (RightOperand::Reference(reference), _) => self.referenced(atomic, reference),
-            (_, LeftOperand::Other(operand)) => self.other(operand, atomic),
+            (RightOperand::Reference(reference), _) => self.referenced(kind, atomic, reference),
+            (_, LeftOperand::Other(operand)) => self.other(kind, operand, atomic),
             (RightOperand::Instant(bound), _) => self.instant(atomic.operator, *bound),
             (RightOperand::Number(limit), _) => self.count(atomic, *limit),
             (RightOperand::Duration(span), left) => self.duration(left, atomic.operator, span.0),
@@ -192,18 +183,18 @@ impl<'a> Scope<'a> {
     }
 
     /// A comparison with what an identifier stands for, where that is known.
-    fn referenced(&mut self, atomic: &Atomic, reference: &str) -> Finding {
+    fn referenced(&mut self, kind: RuleKind, atomic: &Atomic, reference: &str) -> Finding {
         let value = self.world.facts.references.get(reference);
         match value.map(|value| atomic.resolved(value)) {
             Some(Ok(resolved)) if !matches!(resolved.right, RightOperand::Reference(_)) => {
-                self.atomic(&resolved)
+                self.atomic(kind, &resolved)
             }
             Some(_) => self.undecidable("what the reference stands for does not fit"),
             None => self.undecidable("what the reference stands for is not known here"),
         }
     }
 
-    fn other(&mut self, operand: &'static Operand, atomic: &Atomic) -> Finding {
+    fn other(&mut self, kind: RuleKind, operand: &'static Operand, atomic: &Atomic) -> Finding {
         let (operator, facts) = (atomic.operator, self.world.facts);
         let subject = self.world.subject;
         match (operand.fact, &atomic.right) {
@@ -255,18 +246,18 @@ impl<'a> Scope<'a> {
                 let status = named(operator, terms, |term| term == COUNTED, |term| term == COUNTED);
                 Finding { status, found: self.text(|| format!("what is counted is a {COUNTED}")) }
             }
-            (Fact::Agreed, _) => self.agreed(),
+            (Fact::Agreed, _) => self.agreed(kind),
             _ => self.undecidable("it is not a fact that a connector can know"),
         }
     }
 
     /// What the recipient takes upon itself by agreeing: in a permission that it complies, in a prohibition that it
     /// does not do it. A restriction of the site is not agreed with anybody.
-    fn agreed(&self) -> Finding {
+    fn agreed(&self, kind: RuleKind) -> Finding {
         if self.world.behaviour == Behaviour::Open {
             return self.undecidable("nobody agreed to it");
         }
-        let status = match (self.world.agreed_at, self.kind) {
+        let status = match (self.world.agreed_at, kind) {
             (None, _) if !self.is_transfer() => Status::AppliesLater,
             (None, _) => Status::Undecidable,
             (Some(_), RuleKind::Permission) => Status::Satisfied,
@@ -462,9 +453,16 @@ impl<'a> Scope<'a> {
         let purposes = self.world.purposes;
         let status = match operator {
             // The one operator that looks at all declared purposes together.
-            Operator::IsAllOf => decided(terms.iter().all(|term| {
-                self.request.purposes.iter().any(|purpose| purposes.is_within(purpose, term))
-            })),
+            Operator::IsAllOf => {
+                let any = |is: &dyn Fn(&str) -> bool| {
+                    self.request.purposes.iter().any(|purpose| is(purpose))
+                };
+                all_of(
+                    terms,
+                    |term| any(&|purpose| purposes.is_within(purpose, term)),
+                    |term| any(&|purpose| purposes.is_within(term, purpose)),
+                )
+            }
             operator => named(
                 operator,
                 terms,
@@ -472,7 +470,13 @@ impl<'a> Scope<'a> {
                 |term| purposes.is_within(term, declared),
             ),
         };
-        Finding { status, found: self.text(|| format!("the declared purpose is `{declared}`")) }
+        let found = self.text(|| match status {
+            Status::Undecidable => {
+                format!("the declared purpose is `{declared}`; for which part of it is not known")
+            }
+            _ => format!("the declared purpose is `{declared}`"),
+        });
+        Finding { status, found }
     }
 
     fn region(&self, operator: Operator, terms: &[String]) -> Finding {
@@ -486,7 +490,13 @@ impl<'a> Scope<'a> {
             |term| is_region_within(&region, term),
             |term| is_region_within(term, &region),
         );
-        Finding { status, found: self.text(|| format!("the partner's region is `{region}`")) }
+        let found = self.text(|| match status {
+            Status::Undecidable => {
+                format!("the partner's region is `{region}`; where in it is not known")
+            }
+            _ => format!("the partner's region is `{region}`"),
+        });
+        Finding { status, found }
     }
 
     fn recipient(&self, operator: Operator, terms: &[String]) -> Finding {
@@ -516,24 +526,52 @@ impl<'a> Scope<'a> {
     }
 }
 
-/// Compares a fact that has a name and wider names: `within` says whether it is (part of) a term,
-/// `contains` the reverse.
+/// Compares a fact that has a name and wider names: `within` says whether it is (part of) a term, `contains` whether a
+/// term is (part of) it. A fact that is wider than a term may be what the term names, or another part: that is not known.
 fn named<T: AsRef<str>>(
     operator: Operator,
     terms: &[T],
     within: impl Fn(&str) -> bool,
     contains: impl Fn(&str) -> bool,
 ) -> Status {
-    let mut terms = terms.iter().map(AsRef::as_ref);
     match operator {
         Operator::Eq | Operator::IsA | Operator::IsPartOf | Operator::IsAnyOf => {
-            decided(terms.any(within))
+            any_of(terms, within, contains)
         }
-        Operator::Neq | Operator::IsNoneOf => decided(!terms.any(within)),
-        Operator::IsAllOf => decided(terms.all(within)),
-        Operator::HasPart => decided(terms.all(contains)),
+        Operator::Neq | Operator::IsNoneOf => match any_of(terms, within, contains) {
+            Status::Satisfied => Status::Unsatisfied,
+            Status::Unsatisfied => Status::Satisfied,
+            open => open,
+        },
+        Operator::IsAllOf => all_of(terms, within, contains),
+        Operator::HasPart => decided(terms.iter().map(AsRef::as_ref).all(contains)),
         Operator::Gt | Operator::Gteq | Operator::Lt | Operator::Lteq => Status::NotUnderstood,
     }
+}
+
+fn any_of<T: AsRef<str>>(
+    terms: &[T],
+    within: impl Fn(&str) -> bool,
+    contains: impl Fn(&str) -> bool,
+) -> Status {
+    let mut names = terms.iter().map(AsRef::as_ref);
+    if names.clone().any(within) {
+        return Status::Satisfied;
+    }
+    if names.any(contains) { Status::Undecidable } else { Status::Unsatisfied }
+}
+
+fn all_of<T: AsRef<str>>(
+    terms: &[T],
+    within: impl Fn(&str) -> bool,
+    contains: impl Fn(&str) -> bool,
+) -> Status {
+    let mut names = terms.iter().map(AsRef::as_ref);
+    if names.clone().all(&within) {
+        return Status::Satisfied;
+    }
+    let may_be = |term: &str| within(term) || contains(term);
+    if names.all(may_be) { Status::Undecidable } else { Status::Unsatisfied }
 }
 
 /// Whether an order satisfies an operator; set operators have none, and reading refuses them here.

@@ -20,8 +20,7 @@ pub(super) fn judge(
     index: usize,
     rule: &Rule,
 ) -> RuleReport {
-    scope.enter(kind);
-    let constraints = scope.all(&rule.constraints);
+    let constraints = scope.all(kind, &rule.constraints);
     let mut duties: Vec<_> = match kind {
         RuleKind::Permission => {
             rule.duties.iter().map(|duty| judge_duty(scope, duty, true)).collect()
@@ -43,8 +42,8 @@ pub(super) fn judge(
     };
     let statuses = constraints.iter().map(|report| report.status).chain(duty_statuses).chain([own]);
     let active = conjunction(statuses);
-    let target = rule.target.as_ref().map_or(Status::Satisfied, |target| scope.asset(target));
-    let party = rule.assignee.as_ref().map_or(Status::Satisfied, |party| scope.party(party));
+    let target = rule.target.as_ref().map_or(Status::Satisfied, |target| scope.asset(kind, target));
+    let party = rule.assignee.as_ref().map_or(Status::Satisfied, |party| scope.party(kind, party));
     let performs = if target == Status::Unsatisfied || party == Status::Unsatisfied {
         Status::Unsatisfied
     } else {
@@ -130,9 +129,12 @@ fn is_met_by(performed: &Performed, refinement: &Constraint) -> bool {
 }
 
 /// Whether a rule speaks of this dataset and may speak of this subject, whatever the action.
-fn is_addressed(scope: &mut Scope<'_>, rule: &Rule) -> bool {
-    rule.target.as_ref().is_none_or(|target| scope.asset(target) != Status::Unsatisfied)
-        && rule.assignee.as_ref().is_none_or(|party| scope.party(party) != Status::Unsatisfied)
+fn is_addressed(scope: &mut Scope<'_>, kind: RuleKind, rule: &Rule) -> bool {
+    rule.target.as_ref().is_none_or(|target| scope.asset(kind, target) != Status::Unsatisfied)
+        && rule
+            .assignee
+            .as_ref()
+            .is_none_or(|party| scope.party(kind, party) != Status::Unsatisfied)
 }
 
 /// Whether an action of a rule covers the requested one, its refinements included.
@@ -146,14 +148,14 @@ fn covers(scope: &mut Scope<'_>, kind: RuleKind, action: &Action) -> Status {
     if !named {
         return Status::Unsatisfied;
     }
-    let refinements = scope.all(&action.refinements);
+    let refinements = scope.all(kind, &action.refinements);
     conjunction(refinements.iter().map(|report| report.status))
 }
 
 /// The report on an obligation of the policy; none when it binds somebody else.
 pub(super) fn obligation(scope: &mut Scope<'_>, duty: &Duty) -> Option<DutyReport> {
     if let Some(assignee) = &duty.assignee
-        && scope.party(assignee) == Status::Unsatisfied
+        && scope.party(RuleKind::Permission, assignee) == Status::Unsatisfied
     {
         return None;
     }
@@ -168,7 +170,7 @@ fn judge_duty(scope: &mut Scope<'_>, duty: &Duty, is_condition: bool) -> DutyRep
         duty.constraints.iter().filter_map(|constraint| deadline(scope, constraint)).collect();
     let mut conditions = Vec::new();
     for constraint in duty.constraints.iter().filter(|constraint| !is_deadline(constraint)) {
-        conditions.extend(scope.all(std::slice::from_ref(constraint)));
+        conditions.extend(scope.all(RuleKind::Permission, std::slice::from_ref(constraint)));
     }
     let done = |scope: &Scope<'_>, in_time: bool| {
         duty.actions.iter().all(|action| {
@@ -328,22 +330,22 @@ pub(super) fn contradiction(
         .filter(|(report, _)| standing(report))
         .map(|(report, rule)| (report.index, rule))
         .collect();
-    forbidding.retain(|(_, rule)| is_addressed(scope, rule));
+    forbidding.retain(|(_, rule)| is_addressed(scope, RuleKind::Prohibition, rule));
     if forbidding.is_empty() {
         return None;
     }
     // Each action once, by the first prohibition that forbids it: of the vocabulary there are few, however many rules there are.
     let mut forbidden: BTreeMap<&str, usize> = BTreeMap::new();
     for (index, rule) in forbidding {
-        for action in applying(scope, rule) {
+        for action in applying(scope, RuleKind::Prohibition, rule) {
             forbidden.entry(action).or_insert(index);
         }
     }
     for (report, granted) in permissions.iter().zip(&policy.permissions) {
-        if !active(report) || !is_addressed(scope, granted) {
+        if !active(report) || !is_addressed(scope, RuleKind::Permission, granted) {
             continue;
         }
-        let permitted = applying(scope, granted);
+        let permitted = applying(scope, RuleKind::Permission, granted);
         let meets = |prohibited: &str| {
             permitted.iter().any(|permitted| vocabulary::overlap(permitted, prohibited))
         };
@@ -356,9 +358,9 @@ pub(super) fn contradiction(
 }
 
 /// The actions of a rule whose refinements may hold. What is not of the vocabulary overlaps with nothing but itself.
-fn applying<'r>(scope: &mut Scope<'_>, rule: &'r Rule) -> Vec<&'r str> {
+fn applying<'r>(scope: &mut Scope<'_>, kind: RuleKind, rule: &'r Rule) -> Vec<&'r str> {
     let mut applies = |action: &&Action| {
-        let refinements = scope.all(&action.refinements);
+        let refinements = scope.all(kind, &action.refinements);
         let status = conjunction(refinements.iter().map(|report| report.status));
         !matches!(status, Status::Unsatisfied | Status::AppliesLater)
     };

@@ -2,11 +2,11 @@
 
 use super::{Finding, Look, Options, ended, satisfiable};
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::evaluate::{Phase, Request, RuleKind, Status, World, evaluate};
+use crate::evaluate::{ConstraintReport, Phase, Request, RuleKind, Status, World, evaluate};
 use crate::file::places::RulePlaces;
 use crate::file::{RESTRICTIONS_FILE, Restriction, expression};
 use crate::inquiry::{Partner, Site};
-use crate::odrl::Rule;
+use crate::odrl::{Constraint, LeftOperand, Rule};
 use crate::set::CompiledPolicy;
 use crate::terms::implied_all;
 use crate::vocabulary;
@@ -129,11 +129,18 @@ impl Look<'_> {
                     report.kind == RuleKind::Permission && report.concerns != Status::Unsatisfied
                 });
                 for report in permissions {
-                    if report.active != Status::Unsatisfied {
+                    let rule = template.permissions.get(report.index);
+                    let conditions = rule.map_or(&[][..], |rule| &rule.constraints);
+                    // A region that is too wide grants nothing; other facts that are open here come with the dataset.
+                    let fails =
+                        |(found, condition): (&ConstraintReport, &Constraint)| match found.status {
+                            Status::Undecidable => is_about_region(condition),
+                            status => status == Status::Unsatisfied,
+                        };
+                    let failed = report.constraints.iter().zip(conditions).position(fails);
+                    if report.active != Status::Unsatisfied && failed.is_none() {
                         return;
                     }
-                    let failed =
-                        report.constraints.iter().position(|c| c.status == Status::Unsatisfied);
                     if let (None, Some(at)) = (&reason, failed) {
                         reason = Some((report.index, at, partner.name.clone()));
                     }
@@ -210,4 +217,8 @@ pub(super) fn restrictions(site: &Site, options: Options) -> Vec<Finding> {
         }
     }
     findings
+}
+
+fn is_about_region(condition: &Constraint) -> bool {
+    matches!(condition, Constraint::Atomic(atomic) if atomic.left == LeftOperand::Spatial)
 }
