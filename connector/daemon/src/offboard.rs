@@ -3,10 +3,11 @@
 //! The partner is shut out first: from then on whatever it asks is refused, and permits end. Then everything open with it
 //! ends, and it is told by the messages that DSP has; what is owed to an offboarded partner is still delivered.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::entity::{Agreement, Pull, PullStep, Transfer};
+use engine::entity::{Agreement, Dataset, Pull, PullStep, Transfer};
 use engine::registry::Author;
 use engine::{Decider, Decision, Entity, Key, Kind, Store as _, StoreError};
 use policy::classify::classify;
@@ -162,8 +163,21 @@ async fn each<T>(
 pub struct Holdings {
     /// Data of the partner that came to us.
     received: Vec<Received>,
+    /// Datasets of ours that were made from data of the partner.
+    derived: Vec<Derived>,
     /// Data of ours that the partner was granted.
     given: Vec<Given>,
+}
+
+/// A dataset that we publish and made from a partner's data.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Derived {
+    dataset: String,
+    version: String,
+    /// The agreements under which its sources were received.
+    agreements: Vec<String>,
+    /// Whether it is published still.
+    published: bool,
 }
 
 /// A dataset of a partner that came to us.
@@ -183,10 +197,19 @@ struct Received {
     size: Option<u64>,
     /// Hexadecimal.
     sha256: Option<String>,
-    /// Whether the one who asked has taken it.
-    handed_over: bool,
+    /// How much of it is here: `part` while a pull is not done, `whole`, or `taken` by the one who asked.
+    kept: Kept,
     /// What we have to do or may not do with it, clause by clause.
     duties: Vec<String>,
+}
+
+/// How much of a partner's data is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Kept {
+    Part,
+    Whole,
+    Taken,
 }
 
 /// A dataset of ours that a partner was granted.
@@ -213,26 +236,30 @@ struct Given {
     duties: Vec<String>,
 }
 
-/// What data of a partner we hold, and what data of ours it holds.
+/// What data of a partner we hold, and what data of ours it holds: all of it, or under one agreement.
 ///
 /// # Errors
 /// When the store is closed, or its index is being rebuilt.
 pub async fn holdings(
     node: &Arc<Node>,
     participant: &ParticipantId,
+    only: Option<&AgreementId>,
 ) -> Result<Holdings, StoreError> {
     if !node.store.is_ready() {
         return Err(StoreError::Rebuilding);
     }
+    let is_asked = |agreement: &AgreementId| only.is_none_or(|only| only == agreement);
     let pulls = each(node, false, Kind::Pull, |_, entity| match entity {
         Entity::Pull(pull) if pull.participant == *participant => arrived(pull),
         _ => None,
     })
     .await?;
     let mut received = Vec::new();
-    for (pull, transfer) in pulls {
+    for (pull, transfer, kept) in pulls {
         let transfer = read_transfer(node, transfer).await?;
-        received.push(of_pull(node, &pull, transfer.as_ref()).await?);
+        if transfer.as_ref().is_none_or(|transfer| is_asked(&transfer.agreement)) {
+            received.push(of_pull(node, &pull, transfer.as_ref(), kept).await?);
+        }
     }
     let granted = each(node, false, Kind::Transfer, |_, entity| match entity {
         Entity::Transfer(found) if found.participant == *participant && found.grant.is_some() => {
@@ -242,26 +269,54 @@ pub async fn holdings(
     })
     .await?;
     let mut given = Vec::new();
-    for transfer in granted {
-        given.push(of_transfer(node, &transfer).await?);
+    for transfer in granted.iter().filter(|transfer| is_asked(&transfer.agreement)) {
+        given.push(of_transfer(node, transfer).await?);
     }
-    Ok(Holdings { received, given })
-}
-
-/// A pull whose bytes came, and the transfer they came by.
-fn arrived(pull: &Pull) -> Option<(Pull, Pid)> {
-    match &pull.step {
-        PullStep::Received { transfer, .. } | PullStep::Delivered { transfer, .. } => {
-            Some((pull.clone(), transfer.clone()))
+    let theirs = each(node, false, Kind::Agreement, |_, entity| match entity {
+        Entity::Agreement(found) if found.participant == *participant && is_asked(&found.id) => {
+            Some(found.id.clone())
         }
         _ => None,
-    }
+    })
+    .await?;
+    let theirs: BTreeSet<AgreementId> = theirs.into_iter().collect();
+    let derived = each(node, false, Kind::Dataset, |_, entity| match entity {
+        Entity::Dataset(dataset) => made_from(dataset, &theirs),
+        _ => None,
+    })
+    .await?;
+    Ok(Holdings { received, derived, given })
+}
+
+fn made_from(dataset: &Dataset, theirs: &BTreeSet<AgreementId>) -> Option<Derived> {
+    let sources: BTreeSet<&AgreementId> = (dataset.derived_from.iter())
+        .map(|parent| &parent.agreement)
+        .filter(|agreement| theirs.contains(*agreement))
+        .collect();
+    (!sources.is_empty()).then(|| Derived {
+        dataset: dataset.id.to_string(),
+        version: dataset.version.clone(),
+        agreements: sources.into_iter().map(ToString::to_string).collect(),
+        published: dataset.withdrawn.is_none(),
+    })
+}
+
+/// A pull of which bytes came, the transfer they came by, and how much of them is here.
+fn arrived(pull: &Pull) -> Option<(Pull, Pid, Kept)> {
+    let (transfer, kept) = match &pull.step {
+        PullStep::Transferring { transfer } => (transfer, Kept::Part),
+        PullStep::Received { transfer, .. } => (transfer, Kept::Whole),
+        PullStep::Delivered { transfer, .. } => (transfer, Kept::Taken),
+        _ => return None,
+    };
+    Some((pull.clone(), transfer.clone(), kept))
 }
 
 async fn of_pull(
     node: &Arc<Node>,
     pull: &Pull,
     transfer: Option<&Transfer>,
+    kept: Kept,
 ) -> Result<Received, StoreError> {
     let agreement = agreement_of(node, transfer).await?;
     let (digests, file_name) = match &pull.step {
@@ -278,7 +333,7 @@ async fn of_pull(
         file_name: file_name.cloned(),
         size: digests.map(|digests| digests.size),
         sha256: digests.map(|digests| digests.sha256.clone()),
-        handed_over: matches!(pull.step, PullStep::Delivered { .. }),
+        kept,
         duties: agreement.as_ref().map(duties).unwrap_or_default(),
     })
 }

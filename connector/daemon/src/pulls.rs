@@ -6,13 +6,13 @@ mod worker;
 use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
-use engine::entity::Pull;
+use engine::entity::{Pull, PullStep};
 use engine::negotiation::Choice;
 use engine::pull::{self, Begun, Wanted};
 use engine::refusal::{Refusal, RefusalKind};
-use engine::{Entity, Kind};
+use engine::{Decision, Entity, Key, Kind};
 use http::{HeaderValue, Method};
-use protocol::id::{DatasetId, OfferId, ParticipantId, Pid};
+use protocol::id::{AgreementId, DatasetId, OfferId, ParticipantId, Pid};
 use protocol::message;
 use protocol::path::{BaseUrl, Endpoint};
 use tokio::sync::{Notify, watch};
@@ -123,9 +123,14 @@ pub enum PullError {
     /// The partner's answer is no dataset.
     #[error("the partner's catalog entry cannot be read: {0}")]
     Unreadable(String),
-    /// Too many pulls are open.
-    #[error("{0} pulls are open already; wait for one to end")]
+    /// Too many pulls run.
+    #[error("{0} pulls run already (data.max_concurrent_pulls_count); wait for one to end")]
     TooMany(usize),
+    /// Too many copies wait for the one who asked.
+    #[error(
+        "{0} received copies are kept here already (data.max_kept_copies_count); let go of some: `sekisho pulls list --where step=received`, `sekisho pulls cancel ID`"
+    )]
+    TooManyCopies(usize),
 }
 
 /// Resumes every open pull after a start.
@@ -157,6 +162,49 @@ pub async fn open_pulls(node: &Node) -> Result<Vec<Pull>, engine::StoreError> {
             return Ok(pulls);
         }
     }
+}
+
+/// Lets go of the copies that were received under an agreement and not handed over.
+///
+/// # Errors
+/// When it cannot be stored.
+pub async fn let_go(
+    node: &Arc<Node>,
+    agreement: &AgreementId,
+    reason: &str,
+    person: &str,
+) -> Result<(), Trouble> {
+    for pull in open_pulls(node).await? {
+        let PullStep::Received { transfer, .. } = &pull.step else { continue };
+        let key = Key::Transfer(transfer.clone());
+        let found = node.commit(move |view| Ok(Decision::answer(view.entity(&key)?))).await?;
+        let Some(Entity::Transfer(transfer)) = found.as_deref() else { continue };
+        if transfer.agreement == *agreement {
+            cancel(node, &pull.id, reason, person).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Ends a pull on behalf of a person; what was received goes before the answer.
+///
+/// # Errors
+/// When it cannot be stored.
+pub async fn cancel(
+    node: &Arc<Node>,
+    id: &str,
+    reason: &str,
+    person: &str,
+) -> Result<Pull, Trouble> {
+    let (context, fresh) = (Arc::clone(&node.context), node.fresh());
+    let (asked, said, by) = (id.to_owned(), reason.to_owned(), person.to_owned());
+    let pull = node
+        .decide(move |view| pull::cancel(view, &context, &fresh, &asked, &said, Some(&by)))
+        .await?;
+    // Whoever writes the bytes removes them.
+    let mut state = drive(node, id).watch();
+    let _ = state.wait_for(|state| state.ended).await;
+    Ok(pull)
 }
 
 /// Begins a pull, or finds the one that is open for the same dataset and purpose. `push`: the provider shall send the
@@ -210,9 +258,13 @@ async fn find_or_ask(
     if let Some(pull) = same {
         return Ok(Begun::Running(pull.clone()));
     }
-    let limit = node.config.data.max_concurrent_pulls_count;
-    if open.len() >= limit {
-        return Err(PullError::TooMany(limit));
+    let copies = open.iter().filter(|pull| matches!(pull.step, PullStep::Received { .. })).count();
+    let limits = &node.config.data;
+    if copies >= limits.max_kept_copies_count {
+        return Err(PullError::TooManyCopies(limits.max_kept_copies_count));
+    }
+    if open.len().saturating_sub(copies) >= limits.max_concurrent_pulls_count {
+        return Err(PullError::TooMany(limits.max_concurrent_pulls_count));
     }
     node.check_owing(&wanted.participant).map_err(Trouble::from)?;
     Ok(ask(node, wanted, choice).await?)

@@ -20,6 +20,9 @@ use crate::process::towards;
 use crate::refusal::RefusalKind;
 use crate::{Account, Category, Decision, Key, LogId, Need, RecordDraft, RecordKind, View, judge};
 
+/// The action after which nothing is left of the data (ODRL vocabulary 4.4).
+pub const DELETE: &str = "delete";
+
 /// The actions that the exchange itself does, each with how.
 const DONE_BY_EXCHANGE: [(&str, &str); 2] = [
     ("log", "this node's journal records each use"),
@@ -67,6 +70,26 @@ fn acts(duties: &Duties) -> Vec<Performed> {
         })
     })
     .collect()
+}
+
+/// The duty of ours by which data that came under an agreement at some time were deleted; nothing while they were not.
+///
+/// # Errors
+/// [`Need`] when an entity is not loaded.
+pub(crate) fn deletion(
+    view: &dyn View,
+    agreement: &AgreementId,
+    came: Timestamp,
+) -> Result<Option<String>, Need> {
+    let duties = context::duties(view, agreement)?;
+    Ok(duties.and_then(|duties| {
+        let deletes = |duty: &&Duty| {
+            duty.bearer == Side::Consumer
+                && duty.fulfilled.as_ref().is_some_and(|done| done.at >= came)
+                && duty.actions.iter().any(|action| action == DELETE)
+        };
+        duties.list.iter().find(deletes).map(|duty| duty.clause.clone())
+    }))
 }
 
 /// Refuses a new use under an agreement while a duty blocks it: its own, or the consumer's under another agreement on the

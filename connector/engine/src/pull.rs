@@ -1,5 +1,6 @@
 //! Pulls: what this site wants from a partner, from the first request to verified bytes.
 
+use policy::explain::{self, Language};
 use protocol::id::{AgreementId, DatasetId, ParticipantId, Pid};
 use protocol::negotiation::State as NegotiationState;
 use protocol::transfer::State as TransferState;
@@ -13,7 +14,7 @@ use crate::negotiation::Choice;
 use crate::process::{DUTY_CODE, is_terminating, towards};
 use crate::refusal::RefusalKind;
 use crate::{
-    Account, Category, Decision, Key, LogId, Need, RecordDraft, RecordKind, View, duties,
+    Account, Category, Decision, Key, LogId, Need, RecordDraft, RecordKind, View, duties, judge,
     negotiation, transfer,
 };
 
@@ -370,6 +371,62 @@ pub fn received(
             records.extend(end(view, context, fresh, &mut transfer, &failure)?);
         }
         Ok(Decision::commit(records, pull))
+    })())
+}
+
+/// Whether the bytes that a pull brought may be handed over now, by what is known here: the partner, the agreement, the time
+/// that its terms set, and its duties. Whether the rest of the terms hold is for the one who uses the data.
+///
+/// # Errors
+/// [`Need`] when an entity is not loaded.
+pub fn hand_over(view: &dyn View, fresh: &Fresh, id: &str) -> Decided<()> {
+    settle((|| {
+        let pull = existing(view, fresh, id)?;
+        let (PullStep::Received { transfer, .. } | PullStep::Delivered { transfer, .. }) =
+            &pull.step
+        else {
+            return Err(fresh.not_found("nothing was received"));
+        };
+        context::exchanging(view, fresh, &pull.participant)?;
+        let over = |kind, why: String| {
+            let text = format!("what was received may not be used any more; {why}");
+            Err(fresh.refuse(kind, text.clone(), text))
+        };
+        let transfer = context::transfer(view, transfer)?;
+        let agreement = match transfer {
+            Some(transfer) => context::agreement(view, &transfer.agreement)?,
+            None => None,
+        };
+        let Some(agreement) = agreement else {
+            return over(RefusalKind::Policy, "its agreement is not known".to_owned());
+        };
+        let id = &agreement.id;
+        if let Some((when, why)) = &agreement.ended {
+            let why = format!("agreement `{id}` ended at {when}: {why}");
+            return over(RefusalKind::Policy, why);
+        }
+        let came = pull.received.unwrap_or(pull.created);
+        if let Some(duty) = duties::deletion(view, id, came)? {
+            let why =
+                format!("it was recorded that they were deleted, as agreement `{id}` asks: {duty}");
+            return over(RefusalKind::Policy, why);
+        }
+        let now = context::trusted_time(view, fresh)?;
+        let Some(policy) = agreement.policy() else {
+            return over(RefusalKind::Policy, format!("the terms of `{id}` cannot be read"));
+        };
+        let terms = explain::terms(policy, agreement.created, now, Language::English);
+        let uses: Vec<_> = (terms.permitted.iter())
+            .filter(|allowed| allowed.actions.iter().any(|action| action == judge::ACTION))
+            .collect();
+        if !uses.is_empty() && uses.iter().all(|allowed| allowed.is_over) {
+            let ended = uses.iter().filter_map(|allowed| allowed.until).max();
+            let ended = ended.map(|until| until.to_string()).unwrap_or_default();
+            let why = format!("the time that agreement `{id}` gives for it was over at {ended}");
+            return over(RefusalKind::Policy, why);
+        }
+        duties::no_block(view, fresh, &agreement)?;
+        Ok(Decision::answer(()))
     })())
 }
 

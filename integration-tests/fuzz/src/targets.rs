@@ -10,7 +10,7 @@ use bytes::Bytes;
 use certs::seal::NodeKey;
 use certs::x509::{Certificate, RevocationList};
 use daemon::config::Config;
-use daemon::management::list::criteria::Selection;
+use daemon::management::list::criteria::{self, Selection};
 use daemon::net::{gzip as coding, link as links};
 use daemon::partner::cursor::Cursor;
 use daemon::partners::PartnerFile;
@@ -165,7 +165,7 @@ fn refusal(bytes: &[u8]) {
 
 fn version(bytes: &[u8]) {
     let Ok(read) = VersionResponse::parse(bytes, &Limits::default()) else { return };
-    let _ = read.dsp_2025_1();
+    let _ = read.protocol_versions.iter().any(|entry| entry.is_dsp_2025_1());
     let written = read.to_json().to_string();
     assert_eq!(VersionResponse::parse(written.as_bytes(), &AMPLE).ok(), Some(read));
 }
@@ -402,7 +402,11 @@ fn record(bytes: &[u8]) {
 fn query(bytes: &[u8]) {
     let Ok(asked) = json::read(bytes, &Limits::default()) else { return };
     let text = |name: &str| asked.get(name).and_then(Value::as_str);
-    let (filter, order) = (asked.get("filter").cloned(), text("order").unwrap_or("id"));
+    let filter = match asked.get("filter").cloned().map(criteria::Filter::read).transpose() {
+        Ok(filter) => filter,
+        Err(_) => return,
+    };
+    let order = text("order").unwrap_or("id");
     let limit = asked.get("limit").and_then(Value::as_u64).unwrap_or(3);
     let limit = usize::try_from(limit).unwrap_or(3).clamp(1, 100);
     let page = |cursor: Option<&str>| {

@@ -6,6 +6,7 @@
 
 mod catalog;
 mod commands;
+mod copies;
 mod corpus;
 mod deliveries;
 mod derived;

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use http::Method;
 use integration_tests::files;
+use integration_tests::management::Management;
 use integration_tests::peer::Peer;
 use integration_tests::ports;
 use integration_tests::scene::Scene;
@@ -13,7 +14,7 @@ use integration_tests::site::Site;
 use integration_tests::wait::{self, PATIENCE};
 use serde_json::{Value, json};
 
-use crate::stage::{Pair, note, word};
+use crate::stage::{OPEN, Pair, note, word};
 
 /// A site without partners can have it.
 const OPEN_TO_ALL: &str = "title = \"Open\"\ndescription = \"For all.\"\n[who]\nanyone-registered = true\n\
@@ -321,13 +322,6 @@ fn one_call_gives_an_application_its_data_and_nothing_else() -> Result<()> {
             "{told}"
         );
 
-        // The copy is not given any more when its agreement is over.
-        let agreement = query("agreements", &json!({}))?["items"][0]["id"].clone();
-        let id = agreement.as_str().context("an agreement")?;
-        pair.customer.ask(&["agreement", "end", id, "--reason", "the project is over"])?;
-        let over = get(path, &[])?;
-        assert_eq!(over.status, 403);
-        assert_eq!(over.json()?["error"]["kind"], "policy");
         Ok(())
     })
 }
@@ -402,6 +396,76 @@ fn lists_take_criteria_and_follow_cursors() -> Result<()> {
         }
         pair.customer.run(&["transfer", "list", "--where", "state"])?.expect(64)?;
         pair.customer.run(&["transfer", "list", "--limit", "0"])?.expect(64)?;
+        Ok(())
+    })
+}
+
+#[test]
+fn every_list_is_paged_in_its_own_order_and_knows_what_its_documents_have() -> Result<()> {
+    Scene::play(|scene| {
+        let pair = Pair::new(scene)?;
+        let fleeting = format!("{}[[duty]]\naction = \"delete\"\nwithin = \"PT12H\"\n", OPEN);
+        pair.supplier.activate(&[("fleeting", &fleeting)])?;
+        let source = note(scene, "x", "x")?;
+        for id in ["one", "two", "three"] {
+            pair.supplier.publish(&source, id, "fleeting")?;
+            pair.customer.ask(&["pull", "b", id, "-o", word(&scene.file(id))?])?;
+        }
+        let runtime = tokio::runtime::Runtime::new()?;
+        let lists = [
+            (&pair.customer, "negotiations", "state", 3),
+            (&pair.customer, "agreements", "state", 3),
+            (&pair.customer, "transfers", "state", 3),
+            (&pair.customer, "pulls", "step", 3),
+            (&pair.customer, "duties", "state", 3),
+            (&pair.supplier, "datasets", "state", 3),
+            (&pair.supplier, "partners", "state", 1),
+            (&pair.supplier, "approvals", "kind", 0),
+            (&pair.supplier, "dead-letters", "code", 0),
+        ];
+        for (site, list, member, expected) in lists {
+            let management = Management::of(site);
+            let ask = |path: &str, body: Value| -> Result<(u16, Value)> {
+                let path = format!("/v1/{list}{path}");
+                let asked = management.post_bytes(&path, body.to_string().into());
+                let (status, answer) = runtime.block_on(asked)?;
+                Ok((status.as_u16(), answer))
+            };
+            let is = |value: Value| json!({ "field": member, "operator": "=", "value": value });
+            // Whatever is listed has some state: one of the two holds of everything.
+            let filter =
+                json!({ "or": [is(json!("moon")), { "not": { "and": [is(json!("moon"))] } }] });
+            let (status, whole) = ask("/query", json!({ "filter": filter }))?;
+            assert_eq!((status, &whole["total"]), (200, &json!(expected)), "{list}: {whole}");
+            let mut paged = Vec::new();
+            let mut cursor = Value::Null;
+            loop {
+                let (status, page) =
+                    ask("/query", json!({ "filter": filter, "limit": 1, "cursor": cursor }))?;
+                assert_eq!((status, &page["total"]), (200, &json!(expected)), "{list}: {page}");
+                paged.extend(page["items"].as_array().cloned().unwrap_or_default());
+                cursor = page["next"].clone();
+                if cursor.is_null() || paged.len() > expected {
+                    break;
+                }
+            }
+            assert_eq!(json!(paged), whole["items"], "{list}");
+            let (_, none) =
+                ask("/query", json!({ "filter": { "and": [filter, is(json!("moon"))] } }))?;
+            assert_eq!(none["total"], 0, "{list}");
+            for wrong in [
+                json!({ "filter": { "field": "moon", "operator": "!=", "value": 1 } }),
+                json!({ "filter": { "not": { "field": "moon", "operator": "=", "value": 1 } } }),
+                json!({ "order": "-moon" }),
+                json!({ "limit": 0 }),
+            ] {
+                let (status, refused) = ask("/query", wrong.clone())?;
+                assert_eq!(status, 400, "{list} {wrong}: {refused}");
+                let help = &refused["error"]["help"];
+                let told = wrong["limit"] == 0 || help.to_string().contains(member);
+                assert!(told, "{list} {wrong}: {refused}");
+            }
+        }
         Ok(())
     })
 }

@@ -43,6 +43,11 @@ fn decide(site: &Site, verb: &str, state: &str) -> Result<String> {
     Ok(id)
 }
 
+/// The events of a kind.
+fn events(site: &Site, kind: &str) -> Result<Vec<Value>> {
+    site.run(&["events", "--kind", kind])?.expect(0)?.lines()
+}
+
 fn reaches(site: &Site, id: &str, state: &str) -> Result<Value> {
     wait::until(&format!("{id} in {state}"), PATIENCE, || {
         let shown = site.ask(&["negotiation", "show", id])?;
@@ -79,6 +84,9 @@ fn what_a_person_approves_is_agreed_and_the_record_says_who_and_why() -> Result<
         let record = agreed.first().context("no record")?.to_string();
         assert!(record.contains("as we said by telephone"), "{record}");
         assert!(record.contains(r#""by":"hand""#), "{record}");
+        let told = events(&supplier, "negotiation-agreed")?;
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0]["person"].as_str().is_some_and(|person| !person.is_empty()), "{told:?}");
         assert_eq!(supplier.records("a", "decision-awaited")?.len(), 3);
         Ok(())
     })
@@ -95,6 +103,10 @@ fn what_a_person_denies_or_nobody_decides_ends_and_the_partner_learns_no_more() 
         let ended = reaches(&customer, &id, "TERMINATED")?;
         assert_eq!(ended["failure"]["code"], "denied", "{ended}");
         assert!(!ended.to_string().contains("telephone"), "{ended}");
+        let told = events(&supplier, "negotiation-terminated")?;
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0]["person"].is_string(), "who: {told:?}");
+        assert!(told[0].to_string().contains("as we said by telephone"), "and why: {told:?}");
 
         supplier.stop()?;
         supplier.set("processes", "approval_deadline_seconds", "1");
@@ -102,6 +114,9 @@ fn what_a_person_denies_or_nobody_decides_ends_and_the_partner_learns_no_more() 
         let begun = customer.ask(&["negotiation", "request", "b", "one"])?;
         let ended = reaches(&customer, &text(&begun, "/id")?, "TERMINATED")?;
         assert_eq!(ended["failure"]["code"], "expired", "{ended}");
+        let told = events(&supplier, "negotiation-terminated")?;
+        let last = told.last().context("no event")?;
+        assert!(last["person"].is_null(), "nobody decided: {last}");
         let list = supplier.ask(&["approvals", "list"])?;
         assert_eq!(list["approvals"].as_array().map(Vec::len), Some(0));
         Ok(())

@@ -85,7 +85,7 @@ fn an_offboarded_partner_is_told_shut_out_and_accounted_for() -> Result<()> {
         let received = &holdings["received"][0];
         assert_eq!(received["dataset"], "one");
         assert_eq!(received["sha256"], json!(files::sha256(&target)?));
-        assert_eq!(received["handed_over"], true);
+        assert_eq!(received["kept"], "taken");
         assert!(received["received"].is_string(), "{received}");
 
         customer.stop()?;

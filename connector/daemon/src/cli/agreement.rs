@@ -9,6 +9,7 @@ use super::client::{Client, path};
 use super::failure::Failure;
 use super::list::{self, Reading};
 use super::output::{Output, cell, fields, rows, table};
+use super::partner::holdings_text;
 use crate::config::Problem;
 
 /// Larger files are no agreements.
@@ -42,7 +43,10 @@ pub(super) async fn run(
             output.result(&ended, |ended| {
                 let transfers =
                     ended.get("transfers").and_then(Value::as_array).map_or(0, Vec::len);
-                format!("Agreement {id} has ended; {transfers} transfers were terminated with it.")
+                let told = format!(
+                    "Agreement {id} has ended; {transfers} transfers were terminated with it.\n"
+                );
+                told + &ended.get("holdings").map(holdings_text).unwrap_or_default()
             });
         }
     }

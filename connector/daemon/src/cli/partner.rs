@@ -294,24 +294,37 @@ fn reached_text(name: &str, reached: &Value) -> String {
 }
 
 /// What each side holds of the other's data.
-fn holdings_text(holdings: &Value) -> String {
-    let list = |member: &str, title: &str, none: &str, columns: [&str; 5]| {
+pub(super) fn holdings_text(holdings: &Value) -> String {
+    if holdings.is_null() {
+        return "Who holds which data is not known while the index is being rebuilt; ask with `sekisho partner holdings` later.\n".to_owned();
+    }
+    let some = |member: &str| {
         let found = holdings.get(member);
-        if found.and_then(Value::as_array).is_none_or(Vec::is_empty) {
-            return format!("\n{none}\n");
-        }
-        let headings = ["DATASET", "AGREEMENT", "WHEN", "SHA-256", "DUTIES"];
-        format!("\n{title}\n{}\n", table(&headings, &rows(found, &columns)))
+        found.filter(|list| list.as_array().is_some_and(|list| !list.is_empty()))
     };
+    let list = |member: &str, title: &str, none: &str, columns: [&str; 6]| match some(member) {
+        None => format!("\n{none}\n"),
+        found => {
+            let headings = ["DATASET", "AGREEMENT", "WHEN", "STATE", "SHA-256", "DUTIES"];
+            format!("\n{title}\n{}\n", table(&headings, &rows(found, &columns)))
+        }
+    };
+    let derived = some("derived").map(|found| {
+        let members = ["dataset", "version", "published", "agreements"];
+        let headings = ["DATASET", "VERSION", "PUBLISHED", "AGREEMENTS"];
+        let title = "Datasets of ours that were made from data of theirs:";
+        format!("\n{title}\n{}\n", table(&headings, &rows(Some(found), &members)))
+    });
     list(
         "received",
         "Data of theirs that came here:",
         "No data of theirs came here.",
-        ["dataset", "agreement", "received", "sha256", "duties"],
-    ) + &list(
-        "given",
-        "Data of ours that they were granted:",
-        "They were granted no data of ours.",
-        ["dataset", "agreement", "granted", "sha256", "duties"],
-    )
+        ["dataset", "agreement", "received", "kept", "sha256", "duties"],
+    ) + &derived.unwrap_or_default()
+        + &list(
+            "given",
+            "Data of ours that they were granted:",
+            "They were granted no data of ours.",
+            ["dataset", "agreement", "granted", "state", "sha256", "duties"],
+        )
 }

@@ -194,6 +194,7 @@ fn bounds(config: &Config) -> Vec<Bound> {
         data: {
             max_incoming_bytes in 1, u64::MAX;
             max_concurrent_pulls_count in 1, 1000;
+            max_kept_copies_count in 1, 100_000;
             stall_timeout_seconds in 1, 3600;
         }
         telemetry: { otlp_timeout_ms in 100, 60_000; otlp_interval_seconds in 1, 3600; }

@@ -217,6 +217,7 @@ pub enum Activation {
 pub struct DataSection {
     pub max_incoming_bytes: u64,
     pub max_concurrent_pulls_count: usize,
+    pub max_kept_copies_count: usize,
     pub stall_timeout_seconds: u64,
 }
 

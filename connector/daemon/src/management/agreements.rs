@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use engine::agreements::Import;
 use engine::entity::{Agreement, Side};
-use engine::{Decider, Decision, Entity, Handling, Key};
+use engine::{Decider, Decision, Entity, Handling, Key, StoreError};
 use protocol::id::{AgreementId, Pid};
 use protocol::message;
 use schemars::JsonSchema;
@@ -20,6 +20,7 @@ use super::partners::unknown as unknown_partner;
 use super::route::{Call, Created, Json, Route};
 use super::shape::OdrlPolicy;
 use crate::node::Node;
+use crate::offboard::{self, Holdings};
 use crate::transfers;
 
 pub(super) fn routes() -> Vec<Route> {
@@ -145,7 +146,14 @@ async fn end(call: Call, ending: Ending) -> Result<Json<EndedAgreement>, ApiErro
     let id = AgreementId::new(id).map_err(|error| ApiError::invalid(error.to_string()))?;
     let by = Decider { person: Some(call.person()), reason: Some(ending.reason) };
     let ended = transfers::end_agreement(node, &id, &by).await?;
+    let holdings = offboard::holdings(node, &ended.agreement.participant, Some(&id)).await;
     Ok(Json(EndedAgreement {
+        // It has ended, whether or not this can be said now.
+        holdings: match holdings {
+            Ok(holdings) => Some(holdings),
+            Err(StoreError::Rebuilding) => None,
+            Err(error) => return Err(error.into()),
+        },
         agreement: ShownAgreement::of(node, &ended.agreement),
         ended_before: ended.before,
         transfers: ended.transfers.iter().map(ToString::to_string).collect(),
@@ -217,6 +225,8 @@ struct EndedAgreement {
     ended_before: bool,
     /// Our process ids of the transfers that were terminated with it.
     transfers: Vec<String>,
+    /// What data under it we hold, and what data of ours the partner holds; nothing while the index is being rebuilt.
+    holdings: Option<Holdings>,
 }
 
 impl From<Side> for OurSide {

@@ -60,10 +60,30 @@ pub(super) fn routes() -> Vec<Route> {
 async fn bytes(call: Call) -> Result<Bytes, ApiError> {
     let id = call.segment("id");
     let digests = received(&call, id).await?;
+    check_terms(call.node(), id).await?;
     Ok(Bytes(open(call.node(), id, &digests, call.headers()).await?))
 }
 
-/// The bytes of a pull that is received, or the range that is asked for.
+/// Refuses what may not be used any more: its partner was shut out, its agreement or the time of that is over, a duty was not
+/// done, or it was recorded that the data were deleted.
+///
+/// # Errors
+/// The refusal, and how to let go of the copy.
+pub(super) async fn check_terms(node: &Arc<Node>, id: &str) -> Result<(), ApiError> {
+    let (fresh, asked) = (node.fresh(), id.to_owned());
+    let decided = node.decide(move |view| engine::pull::hand_over(view, &fresh, &asked)).await;
+    decided.map_err(|trouble| {
+        let error = ApiError::from(trouble);
+        match error.kind {
+            ErrorKind::Policy => error.help(format!(
+                "let go of the copy with `sekisho pulls cancel {id}`; the next pull asks for a new agreement"
+            )),
+            _ => error,
+        }
+    })
+}
+
+/// The bytes of a pull that is received, or the range that is asked for. The terms were checked before.
 ///
 /// # Errors
 /// When they are gone, or cannot be read.

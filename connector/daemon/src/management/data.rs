@@ -8,9 +8,8 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use engine::entity::{Digests, Pull, PullStep};
-use engine::{Decision, Entity, Key};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use protocol::id::{DatasetId, Pid};
+use protocol::id::DatasetId;
 use serde_json::json;
 
 use super::answer::{ApiError, ErrorKind};
@@ -59,10 +58,10 @@ async fn get(mut call: Call) -> Result<BytesOr<ShownPull>, ApiError> {
     let wanted = pulls::Wanted { partner, dataset, purpose, push: false, wait_seconds };
     let at_once = prefers_async(call.headers());
     let pull = pulls::obtain(&node, wanted, participant, &call.person(), at_once).await?;
-    let PullStep::Received { transfer, digests, file_name } = &pull.step else {
+    let PullStep::Received { digests, file_name, .. } = &pull.step else {
         return Ok(BytesOr::new(begun(&node, &pull)));
     };
-    check_agreement(&node, &pull.id, transfer).await?;
+    content::check_terms(&node, &pull.id).await?;
     if has_same(call.headers(), digests) {
         let mut response = Response::new(empty());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -75,33 +74,6 @@ async fn get(mut call: Call) -> Result<BytesOr<ShownPull>, ApiError> {
         describe(&mut response, &pull, digests, file_name);
     }
     Ok(BytesOr::new(response))
-}
-
-/// Refuses what was received under an agreement that has ended since: the copy is not to be used any more.
-async fn check_agreement(node: &Node, pull: &str, transfer: &Pid) -> Result<(), ApiError> {
-    let key = Key::Transfer(transfer.clone());
-    let ended = node
-        .commit(move |view| {
-            let agreement = match view.entity(&key)?.as_deref() {
-                Some(Entity::Transfer(found)) => Key::Agreement(found.agreement.clone()),
-                _ => return Ok(Decision::answer(Some("its agreement is not known".to_owned()))),
-            };
-            Ok(Decision::answer(match view.entity(&agreement)?.as_deref() {
-                Some(Entity::Agreement(found)) => {
-                    found.ended.as_ref().map(|(when, why)| format!("it ended at {when}: {why}"))
-                }
-                _ => Some("its agreement is not known".to_owned()),
-            }))
-        })
-        .await?;
-    match ended {
-        None => Ok(()),
-        Some(why) => Err(ApiError::new(
-            ErrorKind::Policy,
-            format!("the agreement under which this was received is over; {why}"),
-        )
-        .help(format!("let go of the copy with `POST /v1/pulls/{pull}/delivered`; the next call asks for a new agreement"))),
-    }
 }
 
 fn prefers_async(headers: &HeaderMap) -> bool {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use engine::duties::DELETE;
 use engine::entity::{Duties, Duty, ObligationState, Side};
 use engine::{Decider, Entity, Key};
 use protocol::id::AgreementId;
@@ -13,6 +14,7 @@ use super::answer::{ApiError, ErrorKind};
 use super::caller::POLICY;
 use super::route::{Call, Json, Route};
 use crate::node::Node;
+use crate::pulls;
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
@@ -129,7 +131,7 @@ async fn fulfil(call: Call, fulfilled: Fulfilled) -> Result<Json<ShownDuty>, Api
     let number: u32 = (call.segment("number").parse())
         .map_err(|_| ApiError::invalid("the number of a duty is a whole number, from 1"))?;
     let by = Decider { person: Some(call.person()), reason: Some(fulfilled.how) };
-    let fresh = node.fresh();
+    let (fresh, agreement) = (node.fresh(), id.clone());
     let duties = node
         .decide(move |view| {
             engine::duties::fulfil(view, &fresh, &id, number, &by, &fulfilled.facts)
@@ -138,6 +140,10 @@ async fn fulfil(call: Call, fulfilled: Fulfilled) -> Result<Json<ShownDuty>, Api
     // INVARIANT: the decision refuses a number that the agreement has not.
     let missing = || ApiError::new(ErrorKind::Internal, "the duty that was recorded is gone");
     let duty = duties.list.iter().find(|duty| duty.number == number).ok_or_else(missing)?;
+    if duty.bearer == Side::Consumer && duty.actions.iter().any(|action| action == DELETE) {
+        let why = "it was recorded that the data were deleted";
+        pulls::let_go(node, &agreement, why, &call.person()).await?;
+    }
     Ok(Json(ShownDuty::of(node, &duties, duty)))
 }
 

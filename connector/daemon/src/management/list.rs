@@ -303,16 +303,40 @@ fn values(text: String) -> Vec<Value> {
     flag.into_iter().chain([Value::from(text)]).collect()
 }
 
-async fn answer<T>(call: Call, query: Query, list: List) -> Result<Json<Page<T>>, ApiError> {
-    let limit = query.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
+/// Refuses to ask for what no document has: it would match all or none without a word.
+fn check_members<T: JsonSchema>(filter: Option<&Filter>, order: &str) -> Result<(), ApiError> {
+    let schema = schemars::schema_for!(T);
+    let members = schema.get("properties").and_then(Value::as_object);
+    let names: Vec<&str> = members.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+    let asked = filter.map(Filter::fields).unwrap_or_default();
+    let order = order.strip_prefix('-').unwrap_or(order);
+    match asked.into_iter().chain([order]).find(|asked| !names.contains(asked)) {
+        None => Ok(()),
+        Some(unknown) => {
+            Err(ApiError::invalid(format!("what is listed here has no member `{unknown}`"))
+                .help(format!("it has {}", names.join(", "))))
+        }
+    }
+}
+
+async fn answer<T: JsonSchema>(
+    call: Call,
+    query: Query,
+    list: List,
+) -> Result<Json<Page<T>>, ApiError> {
+    let limit = query.limit.unwrap_or(LIMIT).min(LIMIT_MAX);
+    if limit == 0 {
+        return Err(ApiError::invalid("a page of no documents is none; `limit` is from 1"));
+    }
     let order = query.order.as_deref().unwrap_or(list.order());
+    let filter = query.filter.map(Filter::read).transpose()?;
+    check_members::<T>(filter.as_ref(), order)?;
     let counted = query.count.unwrap_or(true);
     let (node, scope, cursor) = (call.node(), &call.caller.scope, query.cursor.as_deref());
     if !counted && list.is_stored_in(order) {
-        let filter = query.filter.map(Filter::read).transpose()?;
         return in_stored_order(node, scope, list, filter.as_ref(), cursor, limit).await;
     }
-    let mut selection = Selection::new(query.filter, order, list.id(), cursor, limit)?;
+    let mut selection = Selection::new(filter, order, list.id(), cursor, limit)?;
     each(node, scope, list, None, |looked| {
         if let Looked::Document(document) = looked {
             selection.see(document);

@@ -265,7 +265,7 @@ async fn offboard(call: Call, why: Offboarding) -> Result<Json<OffboardedPartner
             transfers: ended.transfers.iter().map(ToString::to_string).collect(),
         },
         untold: ended.untold,
-        holdings: offboard::holdings(node, participant).await?,
+        holdings: offboard::holdings(node, participant, None).await?,
     }))
 }
 
@@ -273,7 +273,7 @@ async fn offboard(call: Call, why: Offboarding) -> Result<Json<OffboardedPartner
 async fn holdings(call: Call) -> Result<Json<Holdings>, ApiError> {
     let (node, name) = (call.node(), call.segment("name"));
     let file = registered(node, name)?;
-    Ok(Json(offboard::holdings(node, &file.partner.participant).await?))
+    Ok(Json(offboard::holdings(node, &file.partner.participant, None).await?))
 }
 
 /// Lets a suspended or offboarded partner in again.

@@ -60,19 +60,11 @@ async fn cancel(call: Call, why: Cancellation) -> Result<Json<ShownPull>, ApiErr
     let (node, person) = (call.node(), call.person());
     let id = visible(&call, call.segment("id")).await?.id;
     let reason = why.reason.unwrap_or_else(|| "the recipient does not want it any more".to_owned());
-    let (context, fresh, asked) = (Arc::clone(&node.context), node.fresh(), id.clone());
-    let pull = node
-        .decide(move |view| {
-            engine::pull::cancel(view, &context, &fresh, &asked, &reason, Some(&person))
-        })
-        .await?;
+    let pull = pulls::cancel(node, &id, &reason, &person).await?;
     if matches!(pull.step, PullStep::Delivered { .. }) {
         let text = format!("the pull `{id}` is delivered: there is nothing to cancel");
         return Err(ApiError::new(ErrorKind::Refused, text));
     }
-    // Whoever writes the bytes removes them.
-    let mut state = pulls::drive(node, &id).watch();
-    let _ = state.wait_for(|state| state.ended).await;
     Ok(Json(ShownPull::of(node, &pull)))
 }
 
@@ -436,7 +428,9 @@ impl Watcher {
             PullError::Trouble(trouble) => trouble.into(),
             PullError::Send(error) => unsent(&self.node, &self.wanted.partner, &error),
             PullError::NotOffered { .. } => ApiError::not_found(error.to_string()),
-            PullError::TooMany(_) => ApiError::new(ErrorKind::TooMany, error.to_string()),
+            PullError::TooMany(_) | PullError::TooManyCopies(_) => {
+                ApiError::new(ErrorKind::TooMany, error.to_string())
+            }
             PullError::Unreadable(_) => ApiError::new(ErrorKind::Refused, error.to_string()),
         }
     }

@@ -135,6 +135,17 @@ impl Filter {
         }
     }
 
+    /// The members that it asks for.
+    pub fn fields(&self) -> Vec<&str> {
+        match self {
+            Self::And { and: parts } | Self::Or { or: parts } => {
+                parts.iter().flat_map(Self::fields).collect()
+            }
+            Self::Not { not } => not.fields(),
+            Self::Criterion { field, .. } => vec![field],
+        }
+    }
+
     /// Whether it holds of a document.
     pub fn holds(&self, document: &Value) -> bool {
         match self {
@@ -314,14 +325,14 @@ impl Selection {
     /// # Errors
     /// [`QueryError`].
     pub fn new(
-        filter: Option<Value>,
+        filter: Option<Filter>,
         order: &str,
         id: &'static str,
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<Self, QueryError> {
         Ok(Self {
-            filter: filter.map(Filter::read).transpose()?,
+            filter,
             order: Order::read(order),
             order_text: order.to_owned(),
             id,
