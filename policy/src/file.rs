@@ -11,6 +11,7 @@
 //! alternatives: each is an offer of its own, and `priority` says which is offered first (ADR 0022).
 
 pub mod expression;
+pub(crate) mod json;
 mod json_places;
 mod keys;
 pub mod places;
@@ -24,7 +25,7 @@ mod tests;
 use crate::classify::{Class, classify};
 use crate::diagnostic::Diagnostic;
 use crate::evaluate::Subject;
-use crate::odrl::{Constraint, Kind, Policy, Rule};
+use crate::odrl::{Constraint, Kind, Policy, Rule, meant};
 use crate::set::{Groups, Purposes};
 use json_places::JsonText;
 use places::Places;
@@ -228,28 +229,38 @@ fn toml_root<'t>(
 fn json_file(name: &str, text: &str, words: &Words<'_>) -> Result<PolicyFile, Vec<Diagnostic>> {
     let one =
         |span, message: String, help: &str| vec![Diagnostic::at(name, text, span, message, help)];
-    let value: serde_json::Value = serde_json::from_str(text).map_err(|error| {
+    let value = json::read(text).map_err(|error| {
         let start = offset(text, error.line(), error.column());
         // The place stands beside the message; serde's text would say it again.
         let reason = error.to_string();
         let reason = reason.split(" at line ").next().unwrap_or_default();
+        if error.is_data() {
+            return one(start..start, reason.to_owned(), "join the two, or remove one");
+        }
         let help = "mend the JSON here, or just before";
         one(start..start, format!("the file is not JSON: {reason}"), help)
     })?;
     let places = JsonText::new(text);
     let help =
         "an ODRL policy is an object with the members `permission`, `prohibition` or `obligation`";
-    let terms = Policy::from_json(&value).map_err(|error| one(0..0, error.to_string(), help))?;
+    let terms = Policy::from_file(&value).map_err(|error| one(0..0, error.to_string(), help))?;
     let mut terms = (terms.inherited(|parent| words.parents.get(parent))).map_err(|error| {
         one(0..0, error.to_string(), "name a policy of another file by its `@id`")
     })?;
-    let help =
-        "this node refuses what it cannot honour; remove the clause or write it with known terms";
     let refused: Vec<_> = (classify(&terms).into_iter())
         .filter(|clause| clause.class == Class::Refused)
         .map(|clause| {
             let message = format!("{}: {}: {}", clause.place, clause.clause, clause.note);
-            Diagnostic::at(name, text, places.clause(&clause.place), message, help)
+            let rule = places.clause(&clause.place);
+            // A member that is not known is shown itself, with what was most likely meant.
+            let unknown = clause.clause.split_once(": ").and_then(|(member, _)| {
+                Some((places.member(&rule, member)?, meant(&clause.place, member)?))
+            });
+            if let Some((key, help)) = unknown {
+                return Diagnostic::at(name, text, key, message, help);
+            }
+            let help = "this node refuses what it cannot honour; remove the clause or write it with known terms";
+            Diagnostic::at(name, text, rule, message, help)
         })
         .collect();
     if words.unhonoured == Unhonoured::Refused && !refused.is_empty() {

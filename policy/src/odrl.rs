@@ -1,12 +1,13 @@
 //! The ODRL 2.2 information model, as far as this connector understands it.
 //!
-//! Reading is tolerant where nothing is lost and strict where meaning is at stake: members of a
-//! policy that carry no rule are ignored, but a rule, constraint, operator, operand or action that
-//! is not understood stays in the model as [`NotUnderstood`], so that evaluation denies and names
-//! it.
+//! Reading is tolerant where nothing is lost and strict where meaning is at stake: properties of a
+//! partner's policy that are of other vocabularies are ignored, but a rule, constraint, operator, operand or action that
+//! is not understood, and a member that may be one, stays in the model as [`NotUnderstood`], so that evaluation denies
+//! and names it.
 
 mod decimal;
 mod inherit;
+mod members;
 mod operand;
 mod read;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use sha2::{Digest as _, Sha256};
 
 pub use decimal::{Decimal, NotDecimal};
 pub use inherit::InheritError;
+pub(crate) use members::meant;
 pub(crate) use operand::canonical_region;
 #[cfg(test)]
 pub(crate) use tests::nearly_policy;
@@ -278,7 +280,16 @@ impl Policy {
     /// When the value is no policy or exceeds the limits. What is merely not understood is no
     /// error: it is kept.
     pub fn from_json(value: &Value) -> Result<Self, ReadError> {
-        read::policy(value)
+        read::policy(value, members::Unknown::Foreign)
+    }
+
+    /// Reads a file of this site: as [`Self::from_json`], and a member of the policy that is not known is not understood
+    /// either, unless it is an annotation for people.
+    ///
+    /// # Errors
+    /// As [`Self::from_json`].
+    pub fn from_file(value: &Value) -> Result<Self, ReadError> {
+        read::policy(value, members::Unknown::Refused)
     }
 
     /// Writes the compact form. What was not understood is written as it was read.

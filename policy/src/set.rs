@@ -348,7 +348,7 @@ fn is_odrl(file: &str) -> bool {
 }
 
 fn read_odrl(text: &str) -> Option<odrl::Policy> {
-    odrl::Policy::from_json(&serde_json::from_str(text).ok()?).ok()
+    odrl::Policy::from_file(&file::json::read(text).ok()?).ok()
 }
 
 /// The sources of a set, compiled as far as they are right.

@@ -50,6 +50,27 @@ impl<'t> JsonText<'t> {
         found
     }
 
+    /// The place of a member's name.
+    pub(super) fn member(self, object: &Range<usize>, member: &str) -> Option<Range<usize>> {
+        let mut found = self.members(object);
+        found.find_map(|(key, name, _)| (name == member || short(name) == member).then_some(key))
+    }
+
+    /// The members of an object: the place of each name, the name, the place of the value.
+    fn members(
+        self,
+        object: &Range<usize>,
+    ) -> impl Iterator<Item = (Range<usize>, &'t str, Range<usize>)> {
+        let mut at = self.opens(object, '{').then_some(object.start + 1);
+        std::iter::from_fn(move || {
+            let key = self.value(at?)?;
+            let value = self.value(key.end)?;
+            let name = self.text.get(key.start + 1..key.end.saturating_sub(1)).unwrap_or_default();
+            at = Some(value.end);
+            Some((key, name, value))
+        })
+    }
+
     fn spots(self, object: &Range<usize>, member: &str) -> Vec<Spot> {
         self.entries(object, member).iter().map(|entry| self.spot(entry)).collect()
     }
@@ -60,16 +81,12 @@ impl<'t> JsonText<'t> {
 
     /// The entries of a list that is a member of an object, or the one value in its place.
     fn entries(self, object: &Range<usize>, member: &str) -> Vec<Range<usize>> {
-        let mut at = object.start + 1;
-        while let Some(key) = self.value(at).filter(|_| self.opens(object, '{')) {
-            let Some(value) = self.value(key.end) else { break };
-            let name = self.text.get(key.start + 1..key.end.saturating_sub(1)).unwrap_or_default();
-            if short(name) == member {
-                return if self.opens(&value, '[') { self.items(&value) } else { vec![value] };
-            }
-            at = value.end;
+        let mut found = self.members(object).filter(|(_, name, _)| short(name) == member);
+        match found.next() {
+            Some((_, _, value)) if self.opens(&value, '[') => self.items(&value),
+            Some((_, _, value)) => vec![value],
+            None => Vec::new(),
         }
-        Vec::new()
     }
 
     fn items(self, list: &Range<usize>) -> Vec<Range<usize>> {

@@ -582,3 +582,62 @@ fn findings_in_an_odrl_file_stand_at_their_rule() {
     let shown = missing[0].to_string();
     assert!(!shown.contains(" at line ") && shown.contains("p.json:1:38"), "{shown}");
 }
+
+#[test]
+fn no_clause_of_an_odrl_file_is_lost_by_its_name() {
+    let use_it = r#""permission": [{ "action": "use" }]"#;
+    // What else stands in the file: its column in line 2, what is said of it, and the way out.
+    let table = [
+        (
+            r#""prohibition": [], "prohibition": [{ "action": "use" }]"#,
+            32,
+            "`prohibition` is given twice",
+            "remove one",
+        ),
+        (
+            r#""prohibition": [], "prohibitio\u006e": []"#,
+            37,
+            "`prohibition` is given twice",
+            "remove one",
+        ),
+        (
+            r#""prohibitions": [{ "action": "use" }]"#,
+            1,
+            "`prohibitions`",
+            "did you mean `prohibition`?",
+        ),
+        (r#""profiles": "urn:unknown""#, 1, "profiles", "did you mean `profile`?"),
+        (r#""inheritsFrom": "urn:parent""#, 1, "inheritsFrom", "did you mean `inheritFrom`?"),
+        (
+            r#""https://www.w3.org/ns/odrl/2/prohibition": []"#,
+            1,
+            "prohibition",
+            "did you mean `prohibition`?",
+        ),
+        (r#""odrl:inheritAllowed": false"#, 1, "inheritAllowed", "known are"),
+        (r#""@graph": []"#, 1, "@graph", "known are"),
+        (r#""note": "for whom?""#, 1, "note", "known are"),
+        (
+            r#""obligation": [{ "action": "delete", "constraints": [{}] }]"#,
+            38,
+            "constraints",
+            "did you mean `constraint`?",
+        ),
+    ];
+    for (member, column, message, help) in table {
+        let text = format!("{{ {use_it},\n{member} }}");
+        let findings = read_text("p.json", text.as_bytes()).unwrap_err();
+        let found = &findings[0];
+        assert_eq!(findings.len(), 1, "{member}: {findings:?}");
+        assert!(found.message.contains(message.trim_matches('`')), "{member}: {found}");
+        assert!(found.help.contains(help), "{member}: {found}");
+        assert_eq!((found.line, found.column), (2, column), "{member}: {found}");
+    }
+    // What people read may stand there.
+    let text = format!(
+        r#"{{ {use_it}, "@context": "http://www.w3.org/ns/odrl.jsonld", "title": "t", "description": "d",
+            "dc:creator": "c", "http://purl.org/dc/terms/issued": "2026", "rdfs:label": "l", "skos:note": "n",
+            "timestamp": "2026-01-01T00:00:00Z", "comment": "k" }}"#
+    );
+    assert!(read_text("p.json", text.as_bytes()).is_ok());
+}

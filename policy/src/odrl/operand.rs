@@ -281,9 +281,22 @@ pub(super) fn literal_type(value: &Value) -> Option<&str> {
     object.get("@type").and_then(Value::as_str)
 }
 
+/// Vocabularies whose terms say nothing but what people read, by prefix and namespace.
+const ANNOTATIONS: [&str; 9] = [
+    "dct:",
+    "dcterms:",
+    "dc:",
+    "rdfs:",
+    "skos:",
+    "http://purl.org/dc/terms/",
+    "http://purl.org/dc/elements/1.1/",
+    "http://www.w3.org/2000/01/rdf-schema#",
+    "http://www.w3.org/2004/02/skos/core#",
+];
+
 /// Whether a member is for people only, whatever it stands in.
 pub(super) fn is_annotation(name: &str) -> bool {
-    ["dct:", "dcterms:", "dc:", "rdfs:", "skos:"].iter().any(|prefix| name.starts_with(prefix))
+    ANNOTATIONS.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// A list, or one value in place of a list of one.

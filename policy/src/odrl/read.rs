@@ -1,5 +1,6 @@
 //! Reads compact JSON-LD into the model. Total: every JSON value becomes a policy or a [`ReadError`].
 
+use super::members::{Unknown, is_empty, not_known};
 use super::operand::{atomic, fits_type, is_annotation, list, literal_type, number, text};
 use super::{
     Action, Asset, Atomic, Conflict, Connective, Constraint, Duty, Kind, LeftOperand, Logical,
@@ -14,7 +15,7 @@ use std::collections::{BTreeMap, HashSet};
 type Object = Map<String, Value>;
 type Members<'a> = BTreeMap<&'a str, &'a Value>;
 
-pub(super) fn policy(value: &Value) -> Result<Policy, ReadError> {
+pub(super) fn policy(value: &Value, unknown: Unknown) -> Result<Policy, ReadError> {
     within_limits(value)?;
     let object = value
         .as_object()
@@ -31,7 +32,7 @@ pub(super) fn policy(value: &Value) -> Result<Policy, ReadError> {
         permissions: Vec::new(),
         prohibitions: Vec::new(),
         obligations: Vec::new(),
-        not_understood: Vec::new(),
+        not_understood: not_known(object, unknown),
     };
     let mut shared = None;
     for (name, member) in members(object, &mut policy.not_understood) {
@@ -250,7 +251,14 @@ fn action(value: &Value) -> Option<Action> {
     let mut refinements = Vec::new();
     for (key, member) in object {
         match short(key) {
-            "@id" | "@value" | "rdf:value" | "value" | "type" => name = text(member),
+            "@id" | "@value" | "rdf:value" | "value" | "type" => {
+                let given = text(member);
+                if name.is_some() && name != given {
+                    // Which of two names counts is not defined.
+                    return None;
+                }
+                name = given;
+            }
             "refinement" => refinements = constraints(member),
             "@type" => {}
             other => refinements.push(Constraint::NotUnderstood(not_understood(
@@ -467,7 +475,8 @@ fn members<'a>(object: &'a Object, unknown: &mut Vec<NotUnderstood>) -> Members<
     for (name, member) in spelt {
         match members.entry(meaning(name)) {
             Entry::Vacant(place) => drop(place.insert(member)),
-            Entry::Occupied(place) if *place.get() == member => {}
+            Entry::Occupied(place) if *place.get() == member || is_empty(member) => {}
+            Entry::Occupied(mut place) if is_empty(place.get()) => drop(place.insert(member)),
             Entry::Occupied(_) => unknown.push(not_understood(name, "is given twice", member)),
         }
     }

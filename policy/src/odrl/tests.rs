@@ -132,6 +132,33 @@ fn unknown_members_of_rules_and_policies_with_meaning_are_kept() {
 }
 
 #[test]
+fn a_partner_may_add_properties_but_no_clause_is_passed_over() {
+    let table = [
+        ("edc:policyType", json!("contract"), true),
+        ("https://example.com/ns#note", json!("x"), true),
+        ("note", json!("x"), true),
+        ("title", json!("x"), true),
+        ("odrl:prohibitions", json!([]), true),
+        ("prohibitions", json!([{ "action": "use" }]), false),
+        ("Prohibition", json!([{ "action": "use" }]), false),
+        ("https://www.w3.org/ns/odrl/2/prohibition", json!([{ "action": "use" }]), false),
+        ("ex:prohibition", json!([{ "action": "use" }]), false),
+        ("odrl:inheritAllowed", json!(false), false),
+        ("profiles", json!("urn:x"), false),
+        ("@graph", json!([{}]), false),
+    ];
+    for (name, member, passed) in table {
+        let mut value = json!({ "@type": "Agreement", "permission": [{ "action": "use" }] });
+        value[name] = member;
+        let policy = Policy::from_json(&value).unwrap();
+        assert_eq!(policy.not_understood.is_empty(), passed, "{name}");
+        if !passed {
+            assert_eq!(policy.to_json()[name], value[name], "it is written again");
+        }
+    }
+}
+
+#[test]
 fn a_term_given_twice_is_not_understood() {
     let value = json!({
         "permission": [{ "action": "use" }],
@@ -140,6 +167,19 @@ fn a_term_given_twice_is_not_understood() {
     assert!(!Policy::from_json(&value).unwrap().not_understood.is_empty());
     let rule = json!({ "permission": [{ "action": "read", "odrl:action": "use" }] });
     assert!(!Policy::from_json(&rule).unwrap().permissions[0].not_understood.is_empty());
+    let twice = json!({ "permission": [{ "action": { "@id": "delete", "rdf:value": "use" } }] });
+    assert!(!Policy::from_json(&twice).unwrap().permissions[0].not_understood.is_empty());
+    // What is written says as little as what was read.
+    let conflict = json!({
+        "permission": [{ "action": "use" }], "conflict": "invalid", "odrl:conflict": "perm",
+    });
+    let policy = Policy::from_json(&conflict).unwrap();
+    assert!(!policy.not_understood.is_empty());
+    assert_eq!(Policy::from_json(&policy.to_json()), Ok(policy));
+    // Nothing beside something is not twice.
+    let empty = json!({ "permission": [], "odrl:permission": [{ "action": "use" }] });
+    let policy = Policy::from_json(&empty).unwrap();
+    assert!(policy.not_understood.is_empty() && policy.permissions.len() == 1);
 }
 
 #[test]

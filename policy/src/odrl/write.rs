@@ -5,6 +5,7 @@ use super::{
     Action, Asset, Conflict, Constraint, Duty, Kind, NotUnderstood, Party, Policy, RightOperand,
     Rule,
 };
+use crate::vocabulary::short;
 use serde_json::{Map, Value, json};
 
 type Object = Map<String, Value>;
@@ -27,6 +28,10 @@ pub(super) fn policy(policy: &Policy) -> Value {
         object.insert("inheritFrom".to_owned(), json!(policy.inherits));
     }
     match policy.conflict {
+        // Beside another spelling of the member the default is said, so that it is read as given twice again.
+        Conflict::Invalid if policy.not_understood.iter().any(is_other_conflict) => {
+            object.insert("conflict".to_owned(), json!("invalid"))
+        }
         Conflict::Invalid => None,
         Conflict::Perm => object.insert("conflict".to_owned(), json!("perm")),
         Conflict::Prohibit => object.insert("conflict".to_owned(), json!("prohibit")),
@@ -39,6 +44,11 @@ pub(super) fn policy(policy: &Policy) -> Value {
     write_list(&mut object, "obligation", &policy.obligations, duty);
     write_unknown(&mut object, &policy.not_understood);
     Value::Object(object)
+}
+
+/// The conflict strategy in another spelling than the one that is written.
+fn is_other_conflict(part: &NotUnderstood) -> bool {
+    part.member != "conflict" && short(&part.member) == "conflict"
 }
 
 fn rule(rule: &Rule, duty_member: &str) -> Value {
