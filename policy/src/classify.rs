@@ -108,23 +108,24 @@ impl Report {
 
     fn rule(&mut self, place: &str, rule: &Rule) {
         self.refused(place, &rule.not_understood);
+        let is_permission = place.starts_with("permission");
         for action in &rule.actions {
-            self.action(place, action);
+            self.action(place, action, is_permission);
         }
         let assets = rule.target.iter().flat_map(|target| &target.refinements);
         let parties = rule.assignee.iter().flat_map(|party| &party.refinements);
         for constraint in assets.chain(parties).chain(&rule.constraints) {
             self.constraint(place, constraint);
         }
-        let is_condition = place.starts_with("permission");
         for (index, duty) in rule.duties.iter().enumerate() {
-            self.duty(&format!("{place}, duty {}", index + 1), duty, is_condition);
+            self.duty(&format!("{place}, duty {}", index + 1), duty, is_permission);
         }
     }
 
-    fn action(&mut self, place: &str, action: &Action) {
+    /// A delivery is `use`: it needs a permission of that, and a prohibition of what it implies refuses it.
+    fn action(&mut self, place: &str, action: &Action, is_permission: bool) {
         let (class, note) = match action.name.as_str() {
-            "use" | "read" | "reproduce" => {
+            name if name == "use" || !is_permission && vocabulary::is_of_delivery(name) => {
                 (Class::Enforced, "decided before data leaves this node")
             }
             name if vocabulary::is_action(name) => (

@@ -242,7 +242,7 @@ impl Operator {
 
 /// Every action of the ODRL 2.2 common vocabulary with the action it is included in (vocabulary
 /// 4.3). Those that it calls deprecated are left out, except `share`, which the information model
-/// uses. `transfer` is of ownership; a pull of data is `use`. `access` is of the Catena-X profile: to see an offer;
+/// uses. `transfer` is of ownership; a pull of data is `use`, and so what that implies. `access` is of the Catena-X profile: to see an offer;
 /// `log` of the IDSA's: to record each use.
 const ACTIONS: &[(&str, Option<&str>)] = &[
     ("use", None),
@@ -292,9 +292,19 @@ const ACTIONS: &[(&str, Option<&str>)] = &[
     ("watermark", Some("use")),
 ];
 
-/// Actions that cannot be done without another (IM 2.4, `implies`); the one of the information
-/// model's own example.
-const IMPLIES: &[(&str, &str)] = &[("share", "distribute")];
+/// Actions that cannot be done without another (IM 2.4, `implies`): that of the information model's own example, and what
+/// it is to be given data for use: the recipient obtains the data (`read`) and has a copy of it (`reproduce`).
+const IMPLIES: &[(&str, &str)] =
+    &[("share", "distribute"), (DELIVERY, "read"), (DELIVERY, "reproduce")];
+
+/// What a pull or push of data is judged as.
+const DELIVERY: &str = "use";
+
+/// Whether this node can refuse an action itself, by not delivering data: a delivery is the action or implies it.
+#[must_use]
+pub fn is_of_delivery(name: &str) -> bool {
+    name == DELIVERY || implies(DELIVERY, name)
+}
 
 /// Whether the action is of the vocabulary.
 #[must_use]
