@@ -39,7 +39,10 @@ fn events_go_on_after_a_restart_exactly_where_the_reader_was() -> Result<()> {
         assert!(finalized["agreement"].is_string());
         assert!(finalized["consumer_pid"] == finalized["negotiation"]);
         assert!(finalized["provider_pid"].is_string());
-        assert_eq!(before.last().context("there are events")?["kind"], "pull-delivered");
+        let of_kind = |kind: &str| -> Vec<Value> {
+            before.iter().filter(|event| event["kind"] == kind).cloned().collect()
+        };
+        assert_eq!(of_kind("pull-delivered").len(), 1, "{before:?}");
         // Each message has its event, with the state that it led to, also where our own step went with it.
         for (site, kind, state) in [
             (&pair.supplier, "negotiation-requested", "REQUESTED"),
@@ -61,9 +64,11 @@ fn events_go_on_after_a_restart_exactly_where_the_reader_was() -> Result<()> {
         let middle = &before[before.len() / 2]["position"];
         let middle = middle.as_str().context("an event has a position")?;
         let after = events(&pair.customer, &["--from", middle])?;
-        assert_eq!(after, before[before.len() / 2 + 1..]);
+        // That the last message was taken may be told after the pull was.
+        let known = &before[before.len() / 2 + 1..];
+        assert_eq!(after.get(..known.len()), Some(known), "{after:?}");
         let kind = events(&pair.customer, &["--kind", "pull-delivered", "--partner", "b"])?;
-        assert_eq!(kind, before[before.len() - 1..]);
+        assert_eq!(kind, of_kind("pull-delivered"));
 
         // What follows comes in the order of the journal, while it happens.
         let last = before[before.len() - 1]["position"].as_str().context("a position")?;
@@ -86,7 +91,7 @@ fn events_go_on_after_a_restart_exactly_where_the_reader_was() -> Result<()> {
 }
 
 /// Who may call what, beside administrators. A change here is a change of who may do what.
-const OTHERS: [(&str, &[&str]); 75] = [
+const OTHERS: [(&str, &[&str]); 76] = [
     ("agreements.end", POLICY),
     ("agreements.import", POLICY),
     ("agreements.list", READERS_AND_APPLICATIONS),
@@ -120,6 +125,7 @@ const OTHERS: [(&str, &[&str]); 75] = [
     ("events.follow", READERS_AND_APPLICATIONS),
     ("keys.create", NOBODY),
     ("keys.list", NOBODY),
+    ("keys.query", NOBODY),
     ("keys.revoke", NOBODY),
     ("negotiations.accept", POLICY_AND_APPLICATIONS),
     ("negotiations.agree", POLICY_AND_APPLICATIONS),
@@ -411,6 +417,9 @@ fn every_list_is_paged_in_its_own_order_and_knows_what_its_documents_have() -> R
             pair.supplier.publish(&source, id, "fleeting")?;
             pair.customer.ask(&["pull", "b", id, "-o", word(&scene.file(id))?])?;
         }
+        for name in ["one", "two"] {
+            key(&pair.supplier, name, &["--role", "auditor"])?;
+        }
         let runtime = tokio::runtime::Runtime::new()?;
         let lists = [
             (&pair.customer, "negotiations", "state", 3),
@@ -422,6 +431,7 @@ fn every_list_is_paged_in_its_own_order_and_knows_what_its_documents_have() -> R
             (&pair.supplier, "partners", "state", 1),
             (&pair.supplier, "approvals", "kind", 0),
             (&pair.supplier, "dead-letters", "code", 0),
+            (&pair.supplier, "keys", "role", 2),
         ];
         for (site, list, member, expected) in lists {
             let management = Management::of(site);

@@ -867,7 +867,7 @@ Examples:
 An application uses it as `Authorization: Bearer KEY` at an address of `management.bind`.")]
     Create(KeyCreate),
     /// List keys, those that ended among them.
-    List,
+    List(Listing),
     /// Take a key no longer; what runs under it ends at once.
     Revoke(NamedReason),
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::arguments::{Key, KeyCreate};
 use super::client::{Client, path};
 use super::failure::Failure;
+use super::list::{self, Reading};
 use super::output::{Output, cell};
 use crate::exit::Exit;
 
@@ -25,8 +26,8 @@ pub(super) async fn run(
                 format!("{text}\nThis is the only time that the key is shown: keep it as a secret.")
             });
         }
-        Key::List => {
-            let answer = client.get("/v1/keys").await?;
+        Key::List(listing) => {
+            let answer = list::fetch("keys", Reading::AsOrdered, &listing, client, output).await?;
             output.result(&answer, |answer| {
                 let keys = answer.get("keys").and_then(Value::as_array);
                 if keys.is_none_or(Vec::is_empty) {

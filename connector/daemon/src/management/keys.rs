@@ -10,7 +10,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use engine::keys::{KeyEnded, KeyError, ManagementKey, Role, Scope};
-use engine::{Decision, Entity, Key, Kind, Store as _};
+use engine::{Decision, Entity, Key, Kind, Store as _, StoreError};
 use http::{HeaderMap, Response, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt as _;
@@ -41,12 +41,6 @@ const LOOK: Duration = Duration::from_secs(3600);
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        Route::get(
-            "keys.list",
-            "/v1/keys",
-            "The keys of this API, those that ended among them",
-            list,
-        ),
         Route::post(
             "keys.create",
             "/v1/keys",
@@ -115,7 +109,7 @@ struct KeyWanted {
 
 /// What is known of a key: everything but its text.
 #[derive(Debug, Serialize, JsonSchema)]
-struct KeyShown {
+pub(super) struct KeyShown {
     name: String,
     role: RoleName,
     /// `in force`, `expired` or `revoked`.
@@ -138,12 +132,6 @@ struct KeyMade {
     key: KeyShown,
 }
 
-/// All keys.
-#[derive(Debug, Serialize, JsonSchema)]
-struct KeyList {
-    keys: Vec<KeyShown>,
-}
-
 /// Why, for the journal.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -151,8 +139,11 @@ struct Revocation {
     reason: Option<String>,
 }
 
-async fn list(call: Call) -> Result<Json<KeyList>, ApiError> {
-    let node = call.node();
+/// Every key, those that ended among them.
+///
+/// # Errors
+/// When the store is closed.
+pub(super) async fn all(node: &Node) -> Result<Vec<KeyShown>, StoreError> {
     let (mut keys, mut after) = (Vec::new(), None);
     loop {
         let page = node.store.scan(Kind::ManagementKey, after.take(), SCAN_STEP).await?;
@@ -161,7 +152,7 @@ async fn list(call: Call) -> Result<Json<KeyList>, ApiError> {
             _ => None,
         }));
         if page.len() < SCAN_STEP {
-            return Ok(Json(KeyList { keys }));
+            return Ok(keys);
         }
         after = page.last().map(|(key, _)| key.clone());
     }

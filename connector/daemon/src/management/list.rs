@@ -31,6 +31,7 @@ use super::caller::{READERS, READERS_AND_APPLICATIONS};
 use super::datasets::{self, DatasetSummary};
 use super::dead_letters::ShownDeadLetter;
 use super::duties::ShownDuty;
+use super::keys::{self, KeyShown};
 use super::negotiations::ShownNegotiation;
 use super::partners::PartnerSummary;
 use super::pulls::ShownPull;
@@ -59,6 +60,7 @@ pub(super) fn routes() -> Vec<Route> {
         of::<DatasetSummary>(List::Datasets, READERS),
         of::<PartnerSummary>(List::Partners, READERS_AND_APPLICATIONS),
         of::<ShownDeadLetter>(List::DeadLetters, READERS),
+        of::<KeyShown>(List::Keys, &[]),
     ];
     lists.into_iter().flatten().collect()
 }
@@ -99,6 +101,7 @@ enum List {
     Datasets,
     Partners,
     DeadLetters,
+    Keys,
 }
 
 /// The name, path and summary of a route.
@@ -168,6 +171,14 @@ impl List {
                     "Messages that were given up and match a filter",
                 ),
             ],
+            Self::Keys => [
+                (
+                    "keys.list",
+                    "/v1/keys",
+                    "The keys of this API, those that ended among them, by name",
+                ),
+                ("keys.query", "/v1/keys/query", "The keys of this API that match a filter"),
+            ],
         }
     }
 
@@ -191,6 +202,7 @@ impl List {
             Self::Datasets => &["state", "version", "media_type"],
             Self::Partners => &["state", "region"],
             Self::DeadLetters => &["partner", "participant", "process", "message_type", "code"],
+            Self::Keys => &["role", "state"],
         }
     }
 
@@ -204,7 +216,7 @@ impl List {
             Self::Pulls => Some(Kind::Pull),
             Self::Datasets => Some(Kind::Dataset),
             Self::DeadLetters => Some(Kind::DeadLetter),
-            Self::Approvals | Self::Partners => None,
+            Self::Approvals | Self::Partners | Self::Keys => None,
         }
     }
 
@@ -212,6 +224,7 @@ impl List {
     fn id(self) -> &'static str {
         match self {
             Self::Partners => "participant",
+            Self::Keys => "name",
             _ => "id",
         }
     }
@@ -225,15 +238,15 @@ impl List {
             Self::Pulls => Some(Key::Pull(id.to_owned())),
             Self::Datasets => Some(Key::Dataset(id.parse().ok()?)),
             Self::DeadLetters => Some(Key::DeadLetter(id.parse().ok()?)),
-            Self::Duties | Self::Approvals | Self::Partners => None,
+            Self::Duties | Self::Approvals | Self::Partners | Self::Keys => None,
         }
     }
 
     /// Whether an order is that in which the store has the documents.
     fn is_stored_in(self, order: &str) -> bool {
         // An agreement has several duties, and the others are made of several kinds.
-        let stored = !matches!(self, Self::Duties | Self::Approvals | Self::Partners);
-        stored && order == "id"
+        let made = [Self::Duties, Self::Approvals, Self::Partners, Self::Keys];
+        !made.contains(&self) && order == "id"
     }
 
     /// The order where none is asked for.
@@ -242,7 +255,7 @@ impl List {
             Self::Negotiations | Self::Agreements | Self::Transfers | Self::Pulls => "-created",
             Self::Approvals | Self::Duties => "deadline",
             Self::Datasets => "id",
-            Self::Partners => "name",
+            Self::Partners | Self::Keys => "name",
             Self::DeadLetters => "-given_up",
         }
     }
@@ -417,6 +430,11 @@ async fn each(
             let waiting = approvals::waiting(node).await?;
             let within = waiting.iter().filter(|one| one.is_within(scope)).filter_map(document);
             let _ = within.map(Looked::Document).try_for_each(visit);
+            return Ok(());
+        }
+        (List::Keys, None) => {
+            let keys = keys::all(node).await?;
+            let _ = keys.iter().filter_map(document).map(Looked::Document).try_for_each(visit);
             return Ok(());
         }
         (_, None) => {
