@@ -23,9 +23,9 @@ pub mod schema;
 mod tests;
 
 use crate::classify::{Class, classify};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Spot};
 use crate::evaluate::Subject;
-use crate::odrl::{Constraint, Kind, Policy, Rule, meant};
+use crate::odrl::{Asset, Constraint, Kind, Policy, Rule, meant};
 use crate::set::{Groups, Purposes};
 use json_places::JsonText;
 use places::Places;
@@ -145,6 +145,20 @@ pub fn read(name: &str, bytes: &[u8], words: &Words<'_>) -> Result<PolicyFile, V
     }
 }
 
+/// The policy of an ODRL file that has an identifier, and where that stands. Nothing where there is none; what cannot be read
+/// is found where the file itself is read.
+pub(crate) fn identified(name: &str, bytes: &[u8]) -> Option<(Policy, Spot)> {
+    if !(name.ends_with(".json") || name.ends_with(".jsonld")) {
+        return None;
+    }
+    let text = decode(name, bytes).ok()?;
+    let policy = Policy::from_file(&json::read(text).ok()?).ok()?;
+    let places = JsonText::new(text);
+    let root = places.clause("");
+    let key = places.member(&root, "@id").or_else(|| places.member(&root, "uid"));
+    (!policy.uid.is_empty()).then(|| (policy, Spot::of(text, key.unwrap_or_default())))
+}
+
 /// Reads [`RESTRICTIONS_FILE`].
 ///
 /// # Errors
@@ -244,8 +258,11 @@ fn json_file(name: &str, text: &str, words: &Words<'_>) -> Result<PolicyFile, Ve
     let help =
         "an ODRL policy is an object with the members `permission`, `prohibition` or `obligation`";
     let terms = Policy::from_file(&value).map_err(|error| one(0..0, error.to_string(), help))?;
+    let root = places.clause("");
+    let inherit_from = places.member(&root, "inheritFrom").unwrap_or_default();
+    let own_rules = (terms.permissions.len(), terms.prohibitions.len(), terms.obligations.len());
     let mut terms = (terms.inherited(|parent| words.parents.get(parent))).map_err(|error| {
-        one(0..0, error.to_string(), "name a policy of another file by its `@id`")
+        one(inherit_from.clone(), error.to_string(), "name a policy of another file by its `@id`")
     })?;
     let refused: Vec<_> = (classify(&terms).into_iter())
         .filter(|clause| clause.class == Class::Refused)
@@ -266,16 +283,35 @@ fn json_file(name: &str, text: &str, words: &Words<'_>) -> Result<PolicyFile, Ve
     if words.unhonoured == Unhonoured::Refused && !refused.is_empty() {
         return Err(refused);
     }
-    let own = |(kind, rules): (&str, &[Rule])| {
-        let index = rules.iter().position(|rule| rule.target.is_some())?;
-        Some(places.clause(&format!("{kind} {}", index + 1)))
+    let with_target = |(kind, own, targets): (&'static str, usize, Vec<Option<&Asset>>)| {
+        let index = targets.iter().position(Option::is_some)?;
+        let target = targets.get(index).copied().flatten()?.clone();
+        Some((kind, index, index >= own, target))
     };
-    let rules =
-        [("permission", terms.permissions.as_slice()), ("prohibition", &terms.prohibitions)];
-    if let Some(span) = rules.into_iter().find_map(own) {
-        let help = "give the policy one target, or one file for each dataset";
-        let message = "this rule has its own target, which no DSP offer can have".to_owned();
-        return Err(one(span, message, help));
+    let obligations = terms.obligations.iter();
+    // The target of a duty `nextPolicy` is the policy that it names.
+    let of_duties = obligations.map(|duty| duty.target.as_ref().filter(|_| !duty.is_next_policy()));
+    let rules = [
+        ("permission", own_rules.0, targets(&terms.permissions)),
+        ("prohibition", own_rules.1, targets(&terms.prohibitions)),
+        ("obligation", own_rules.2, of_duties.collect()),
+    ];
+    match rules.into_iter().find_map(with_target) {
+        Some((_, _, true, target)) => {
+            let message = format!(
+                "what it inherits is about `{}`, and it is about another target: no DSP offer can have both",
+                target.id
+            );
+            let help = "remove the target of the policy that it inherits from; its rules are then about this one's";
+            return Err(one(inherit_from, message, help));
+        }
+        Some((kind, index, false, _)) => {
+            let span = places.clause(&format!("{kind} {}", index + 1));
+            let help = "give the policy one target, or one file for each dataset";
+            let message = format!("this {kind} has its own target, which no DSP offer can have");
+            return Err(one(span, message, help));
+        }
+        None => {}
     }
     let title = ["title", "dct:title", "dcterms:title"];
     let title = title.iter().find_map(|key| value.get(*key)?.as_str()).unwrap_or(stem(name));
@@ -312,6 +348,10 @@ fn json_file(name: &str, text: &str, words: &Words<'_>) -> Result<PolicyFile, Ve
         places: places.places(),
         handling: Handling::Auto,
     })
+}
+
+fn targets(rules: &[Rule]) -> Vec<Option<&Asset>> {
+    rules.iter().map(|rule| rule.target.as_ref()).collect()
 }
 
 /// The byte offset of a line and column, both from 1.

@@ -27,6 +27,13 @@ pub(crate) use tests::nearly_policy;
 pub use crate::vocabulary::{LeftOperand, Operator};
 use jiff::{SpanFieldwise, Timestamp};
 
+/// The action by which whoever grants says what the next policy is.
+const NEXT_POLICY: &str = "nextPolicy";
+
+/// Our property of a duty `nextPolicy`, beside its `target`: the SHA-256, in hexadecimal, of the terms of the policy that it names.
+/// An identifier alone would let whoever is bound say what the policy is.
+pub const TARGET_SHA256: &str = "urn:sekisho:v1:targetSha256";
+
 /// How many levels of nesting a policy may have, counted in JSON values.
 pub const MAX_DEPTH: usize = 32;
 /// How many JSON values a policy may consist of.
@@ -134,8 +141,10 @@ pub struct Duty {
     pub uid: Option<String>,
     /// What must be done.
     pub actions: Vec<Action>,
-    /// What it must be done to, when not the policy's target.
+    /// What it must be done to, when not the policy's target. For `nextPolicy`, the policy.
     pub target: Option<Asset>,
+    /// For `nextPolicy`: what the policy it names says, as the SHA-256 of its terms ([`TARGET_SHA256`]).
+    pub target_sha256: Option<[u8; 32]>,
     /// Whom it is owed to, when not the policy's assigner.
     pub assigner: Option<Party>,
     /// Who must do it, when not the policy's assignee.
@@ -349,6 +358,14 @@ impl Atomic {
     #[must_use]
     pub fn written_text(&self) -> String {
         operand::text(&self.written).map_or_else(|| self.written.to_string(), str::to_owned)
+    }
+}
+
+impl Duty {
+    /// Whether it says what the next policy is: under which terms the recipient may pass the data on (vocabulary 4.3).
+    #[must_use]
+    pub fn is_next_policy(&self) -> bool {
+        self.actions.iter().any(|action| action.name == NEXT_POLICY)
     }
 }
 

@@ -7,7 +7,7 @@ mod purposes;
 mod tests;
 
 use crate::classify::{Class, ClauseReport};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Spot};
 use crate::evaluate::Subject;
 use crate::file::places::Places;
 use crate::file::{self, PolicyFile, RESTRICTIONS_FILE, Restrictions};
@@ -83,6 +83,8 @@ pub struct CompiledPolicy {
     pub description: String,
     /// SHA-256 of the RFC 8785 form of [`Self::terms`]: equal terms have equal hashes.
     pub hash: [u8; 32],
+    /// SHA-256 of the terms as the file alone says them: what another policy that names this one as the next must carry.
+    pub own_sha256: [u8; 32],
     /// The terms as an ODRL Set without identifier, parties or target.
     pub template: odrl::Policy,
     /// The same as compact JSON.
@@ -262,14 +264,14 @@ impl RuleSet {
         found
     }
 
-    /// The policy that an ODRL file of the set gives an identifier (`uid`, `@id`), as `nextPolicy` names it.
+    /// The policy to which one ODRL file of the set gives an identifier (`uid`, `@id`), as `nextPolicy` names it.
     #[must_use]
     pub fn by_uid(&self, uid: &str) -> Option<&Arc<CompiledPolicy>> {
-        let mut policies = self.inner.policies.values().filter(|_| !uid.is_empty());
-        policies.find(|policy| {
-            is_odrl(&policy.file)
-                && read_odrl(self.text(&policy.file)).is_some_and(|odrl| odrl.uid == uid)
-        })
+        let mut found = self.inner.policies.values().filter(|policy| {
+            file::identified(&policy.file, self.text(&policy.file).as_bytes())
+                .is_some_and(|(odrl, _)| odrl.uid == uid)
+        });
+        found.next().filter(|_| found.next().is_none())
     }
 
     /// The policies among [`Self::policies_for`] that a subject may see and that permit an action, in the same order.
@@ -332,23 +334,48 @@ impl RuleSet {
     }
 }
 
-/// The ODRL files by the identifiers of their policies, for those that inherit from them. What cannot be read is found
-/// where the file itself is compiled.
-fn parents(sources: &[Source]) -> BTreeMap<String, odrl::Policy> {
-    let read = |source: &Source| {
-        let text = std::str::from_utf8(&source.bytes).ok()?;
-        let policy = read_odrl(text.strip_prefix('\u{FEFF}').unwrap_or(text))?;
-        (!policy.uid.is_empty()).then(|| (policy.uid.clone(), policy))
-    };
-    sources.iter().filter(|source| is_odrl(&source.name)).filter_map(read).collect()
+/// The ODRL files whose policies have an identifier, by which others name them.
+#[derive(Default)]
+struct Identified {
+    /// The policies, for those that inherit from them.
+    policies: BTreeMap<String, odrl::Policy>,
+    /// The names of their files.
+    files: BTreeMap<String, String>,
+    /// Identifiers that two files have. Neither is found by it.
+    findings: Vec<Diagnostic>,
 }
 
-fn is_odrl(file: &str) -> bool {
-    file.ends_with(".json") || file.ends_with(".jsonld")
-}
-
-fn read_odrl(text: &str) -> Option<odrl::Policy> {
-    odrl::Policy::from_file(&file::json::read(text).ok()?).ok()
+impl Identified {
+    fn new(sources: &[Source]) -> Self {
+        let mut found: BTreeMap<String, Vec<(&Source, odrl::Policy, Spot)>> = BTreeMap::new();
+        for source in sources {
+            if let Some((policy, spot)) = file::identified(&source.name, &source.bytes) {
+                found.entry(policy.uid.clone()).or_default().push((source, policy, spot));
+            }
+        }
+        let mut identified = Self::default();
+        for (uid, mut found) in found {
+            match (found.pop(), found.first()) {
+                (Some((source, policy, _)), None) => {
+                    identified.files.insert(uid.clone(), source.name.clone());
+                    identified.policies.insert(uid, policy);
+                }
+                (Some((source, _, spot)), Some((other, _, place))) => {
+                    let message = format!(
+                        "the identifier `{uid}` is that of {}:{}:{} as well",
+                        other.name, place.line, place.column
+                    );
+                    let help = "give each policy an identifier of its own";
+                    let text = String::from_utf8_lossy(&source.bytes);
+                    let text = text.strip_prefix('\u{FEFF}').unwrap_or(&text);
+                    let finding = Diagnostic::spotted(&source.name, text, spot, message, help);
+                    identified.findings.push(finding);
+                }
+                (None, _) => {}
+            }
+        }
+        identified
+    }
 }
 
 /// The sources of a set, compiled as far as they are right.
@@ -366,15 +393,48 @@ impl Compiled {
         purposes: &Purposes,
         unhonoured: Unhonoured,
     ) -> Self {
-        let parents = parents(sources);
-        let words = file::Words { groups, purposes, parents: &parents, unhonoured };
-        let mut compiled = Self::default();
+        let identified = Identified::new(sources);
+        let parents = &identified.policies;
+        let words = file::Words { groups, purposes, parents, unhonoured };
+        let mut compiled = Self { findings: identified.findings, ..Self::default() };
         for source in sources {
             if let Err(errors) = compiled.add(source, &words) {
                 compiled.findings.extend(errors);
             }
         }
+        compiled.name_next_policies(sources, &identified.files);
         compiled
+    }
+
+    /// Says in each duty `nextPolicy` what the policy that it names says, from its file here. A policy that names none, or one
+    /// of no file, is left out: nobody could show that something is as strict.
+    fn name_next_policies(&mut self, sources: &[Source], files: &BTreeMap<String, String>) {
+        let policies = self.policies.values();
+        let said: BTreeMap<&str, [u8; 32]> =
+            policies.map(|policy| (policy.file.as_str(), policy.own_sha256)).collect();
+        let said: BTreeMap<&str, [u8; 32]> = (files.iter())
+            .filter_map(|(uid, file)| Some((uid.as_str(), *said.get(file.as_str())?)))
+            .collect();
+        let (mut named, mut left_out) = (Vec::new(), Vec::new());
+        for policy in self.policies.values() {
+            let mut policy = CompiledPolicy::clone(policy);
+            match policy.name_next(&said) {
+                Ok(false) => {}
+                Ok(true) => named.push(policy),
+                Err((spot, message, help)) => {
+                    let source = sources.iter().find(|source| source.name == policy.file);
+                    let bytes = source.map(|source| source.bytes.as_slice()).unwrap_or_default();
+                    let text = String::from_utf8_lossy(bytes);
+                    let text = text.strip_prefix('\u{FEFF}').unwrap_or(&text);
+                    let finding = Diagnostic::spotted(&policy.file, text, spot, message, help);
+                    self.findings.push(finding);
+                    left_out.push(policy.name);
+                }
+            }
+        }
+        self.policies
+            .extend(named.into_iter().map(|policy| (policy.name.clone(), Arc::new(policy))));
+        self.policies.retain(|name, _| !left_out.contains(name));
     }
 
     fn add(&mut self, source: &Source, words: &file::Words<'_>) -> Result<(), Vec<Diagnostic>> {
@@ -512,6 +572,7 @@ impl CompiledPolicy {
             title: read.title,
             description: read.description,
             hash,
+            own_sha256: hash,
             template: read.terms,
             terms,
             audience: read.audience,
@@ -523,6 +584,47 @@ impl CompiledPolicy {
             places: read.places,
             handling: read.handling,
         })
+    }
+
+    /// Says in each duty `nextPolicy` what the policies that they name say, by identifier. Whether there was one.
+    fn name_next(
+        &mut self,
+        said: &BTreeMap<&str, [u8; 32]>,
+    ) -> Result<bool, (Spot, String, &'static str)> {
+        let mut any = false;
+        let rules = self.template.permissions.iter_mut().zip(&self.places.permissions);
+        let before = rules.flat_map(|(rule, place)| {
+            let spots = place.duties.iter().copied().chain(std::iter::repeat(place.rule));
+            rule.duties.iter_mut().zip(spots)
+        });
+        let spots =
+            self.places.obligations.iter().copied().chain(std::iter::repeat(Spot::default()));
+        let after = self.template.obligations.iter_mut().zip(spots);
+        for (duty, spot) in before.chain(after).filter(|(duty, _)| duty.is_next_policy()) {
+            let Some(target) = &duty.target else {
+                let help = "name it: policy = \"urn:…\" beside the action (in ODRL, the `target` of the duty); or remove the duty: what is passed on is then bound by these terms";
+                let message = "the duty `nextPolicy` does not name the policy".to_owned();
+                return Err((spot, message, help));
+            };
+            let Some(digest) = said.get(target.id.as_str()) else {
+                let message = format!("`{}` is not the identifier of a policy here", target.id);
+                let help = "put the policy beside this one as NAME.jsonld with that `@id`: partners are bound by what it says";
+                return Err((spot, message, help));
+            };
+            if duty.target_sha256.is_some_and(|given| given != *digest) {
+                let message =
+                    format!("`{}` says something else than the SHA-256 given here", target.id);
+                return Err((spot, message, "remove the SHA-256: it is added from the file"));
+            }
+            (duty.target_sha256, any) = (Some(*digest), true);
+        }
+        if any {
+            self.terms = self.template.to_json();
+            self.hash = odrl::canonical_hash(&self.terms).map_err(|error| {
+                (Spot::default(), error.to_string(), "write numbers beyond 2^53 as text")
+            })?;
+        }
+        Ok(any)
     }
 
     /// Whether a participant may know of the offer. This decides what its catalog shows and what it

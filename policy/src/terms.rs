@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
-pub use passing_on::{Bound, Kept, Next, barred, next};
+pub use passing_on::{Bound, Kept, Named, Next, barred, next};
 pub use strictness::{Weaker, no_weaker};
 pub(crate) use strictness::{implied_all, implies};
 

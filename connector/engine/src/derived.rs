@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use policy::odrl::Policy;
 use policy::set::RuleSet;
-use policy::terms::{self, Bound};
+use policy::terms::{self, Bound, Named};
 use protocol::id::{AgreementId, DatasetId, ParticipantId};
 use serde_json::Value;
 
@@ -233,13 +233,26 @@ fn parent(
     let agreed = judge::terms(&agreement.terms).ok_or_else(unreadable)?;
     let next = terms::next(&agreed)
         .map_err(|reason| kept(fresh, id, &format!("keeps them here: {reason}")))?;
-    let named = |name: &String| {
-        rules.by_uid(name).map(|policy| policy.terms.clone()).ok_or_else(|| {
+    let named = |next: &Named| {
+        let name = &next.id;
+        let policy = rules.by_uid(name).ok_or_else(|| {
             let reason = format!(
-                "names `{name}` as the next policy, which is none of the policies here; put it beside them as NAME.jsonld"
+                "names `{name}` as the next policy, which is none of the policies here; put the provider's file beside them as NAME.jsonld"
             );
             kept(fresh, id, &reason)
-        })
+        })?;
+        match next.sha256 {
+            Some(agreed) if agreed != policy.own_sha256 => {
+                let reason = format!(
+                    "names `{name}` as the next policy with the SHA-256 {}, and `{}` here says something else: its SHA-256 is {}; put the provider's file in its place",
+                    hex::encode(agreed),
+                    policy.file,
+                    hex::encode(policy.own_sha256)
+                );
+                Err(kept(fresh, id, &reason))
+            }
+            _ => Ok(policy.terms.clone()),
+        }
     };
     let alternatives: Vec<Value> = (next.own.iter().map(|own| Ok(own.to_json())))
         .chain(next.named.iter().map(named))

@@ -17,7 +17,7 @@ pub(super) const WHO: &[&str] =
     &["partners", "groups", "anyone-registered", "except-partners", "except-groups"];
 pub(super) const WHAT: &[&str] = &["datasets", "tags"];
 pub(super) const VALID: &[&str] = &["from", "until"];
-pub(super) const DUTY: &[&str] = &["action", "within", "by", "when", "otherwise"];
+pub(super) const DUTY: &[&str] = &["action", "policy", "within", "by", "when", "otherwise"];
 pub(super) const OFFER: &[&str] = &["handling"];
 pub(super) const GROUP: &[&str] = &["any-of", "one-of", "all-of", "in-order"];
 /// The root of `restrictions.toml`.

@@ -6,8 +6,8 @@ use super::reader::{Reader, Text, kind};
 use super::{Audience, Handling, PolicyFile, keys};
 use crate::diagnostic::Spot;
 use crate::odrl::{
-    Action, Atomic, Conflict, Connective, Constraint, Duty, Kind, LeftOperand, Logical, Operator,
-    Policy, RightOperand, Rule,
+    Action, Asset, Atomic, Conflict, Connective, Constraint, Duty, Kind, LeftOperand, Logical,
+    Operator, Policy, RightOperand, Rule,
 };
 use crate::vocabulary;
 use serde_json::json;
@@ -332,7 +332,15 @@ fn duty(
         }
     };
     let consequences = otherwise.into_iter().map(|(duty, _)| duty).collect();
-    Some(Duty { actions: vec![action], constraints, consequences, ..Duty::default() })
+    let named = reader.text(table, "policy");
+    let target =
+        named.as_ref().map(|text| Asset { id: text.value.clone(), refinements: Vec::new() });
+    let duty = Duty { actions: vec![action], target, constraints, consequences, ..Duty::default() };
+    if let Some(named) = named.filter(|_| !duty.is_next_policy()) {
+        let help = "remove it, or write action = \"nextPolicy\"";
+        reader.finding(named.span, "only the duty `nextPolicy` names a policy", help);
+    }
+    Some(duty)
 }
 
 fn deadline(

@@ -123,6 +123,8 @@ struct Prohibit {
 #[expect(dead_code, reason = "the fields are there for the schema")]
 struct Duty {
     action: Action,
+    /// For `nextPolicy`: the `@id` of the ODRL file here that says under which terms the recipient may pass the data on.
+    policy: Option<String>,
     /// The period from the agreement in which it must be done, like `P30D`.
     within: Option<String>,
     /// The instant by which it must be done, with its zone.

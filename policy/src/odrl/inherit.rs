@@ -1,4 +1,4 @@
-//! Inheritance (IM 2.8) and the expansion to atomic rules (IM 2.7): a child policy with everything that its parents add.
+//! Inheritance (IM 2.8): a child policy with everything that its parents add.
 
 use super::{Conflict, Constraint, Duty, MAX_NODES, Policy, RightOperand, Rule};
 use std::collections::BTreeSet;
@@ -104,25 +104,6 @@ impl Policy {
             duty
         }));
         self.not_understood.extend(parent.not_understood.iter().cloned());
-    }
-
-    /// The policy as atomic rules: each with one action (IM 2.7.1).
-    #[must_use]
-    pub fn atomic_rules(&self) -> Self {
-        let split = |rules: &[Rule]| {
-            let each = |rule: &Rule| -> Vec<Rule> {
-                let actions = rule.actions.iter();
-                actions
-                    .map(|action| Rule { actions: vec![action.clone()], ..rule.clone() })
-                    .collect()
-            };
-            rules.iter().flat_map(each).collect()
-        };
-        Self {
-            permissions: split(&self.permissions),
-            prohibitions: split(&self.prohibitions),
-            ..self.clone()
-        }
     }
 }
 

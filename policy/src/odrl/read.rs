@@ -5,7 +5,7 @@ use super::operand::{atomic, fits_type, is_annotation, list, literal_type, numbe
 use super::{
     Action, Asset, Atomic, Conflict, Connective, Constraint, Duty, Kind, LeftOperand, Logical,
     MAX_DEPTH, MAX_LIST, MAX_NODES, NotUnderstood, Operator, Party, Policy, ReadError,
-    RightOperand, Rule,
+    RightOperand, Rule, TARGET_SHA256,
 };
 use crate::vocabulary::{short, short_action};
 use serde_json::{Map, Value};
@@ -211,11 +211,23 @@ fn duty(object: &Object) -> Result<Duty, ReadError> {
             "assigner" => duty.assigner = party("assigner", member, unknown),
             "assignee" => duty.assignee = party("assignee", member, unknown),
             "constraint" => duty.constraints = constraints(member),
+            TARGET_SHA256 => match sha256(member) {
+                Some(digest) => duty.target_sha256 = Some(digest),
+                None => {
+                    unknown.push(not_understood(name, "is no SHA-256 in hexadecimal", member));
+                }
+            },
             "consequence" => duty.consequences = nested_duties("consequence", member)?,
             other => annotation(other, member, unknown),
         }
     }
     Ok(duty)
+}
+
+fn sha256(member: &Value) -> Option<[u8; 32]> {
+    let mut digest = [0; 32];
+    hex::decode_to_slice(text(member)?, &mut digest).ok()?;
+    Some(digest)
 }
 
 /// Members of a rule that carry no meaning for it are let pass; any other is kept as not understood.

@@ -3,7 +3,7 @@
 
 use super::{
     Action, Asset, Conflict, Constraint, Duty, Kind, NotUnderstood, Party, Policy, RightOperand,
-    Rule,
+    Rule, TARGET_SHA256,
 };
 use crate::vocabulary::short;
 use serde_json::{Map, Value, json};
@@ -69,6 +69,9 @@ fn duty(item: &Duty) -> Value {
     write_uid(&mut object, item.uid.as_ref());
     write_actions(&mut object, &item.actions);
     write_asset(&mut object, item.target.as_ref());
+    if let Some(digest) = item.target_sha256 {
+        object.insert(TARGET_SHA256.to_owned(), json!(hex::encode(digest)));
+    }
     write_party(&mut object, "assigner", item.assigner.as_ref());
     write_party(&mut object, "assignee", item.assignee.as_ref());
     write_list(&mut object, "constraint", &item.constraints, constraint);

@@ -309,3 +309,145 @@ fn a_policy_is_found_by_the_identifier_of_its_file() {
     assert_eq!(set.by_uid("urn:example:next").map(|found| found.name.as_str()), Some("next"));
     assert!(set.by_uid("").is_none() && set.by_uid("urn:example:other").is_none());
 }
+
+#[test]
+fn a_file_takes_over_what_the_files_of_its_ancestors_say() {
+    let child = json!({
+        "@id": "urn:child", "inheritFrom": "urn:parent", "target": "cfp", "assignee": "customers",
+        "permission": [{ "action": "use" }],
+    });
+    let parent = json!({
+        "@id": "urn:parent", "inheritFrom": "urn:grandparent",
+        "permission": [{ "action": "distribute" }], "prohibition": [{ "action": "sell" }],
+    });
+    let grandparent = json!({ "@id": "urn:grandparent", "obligation": [{ "action": "delete" }], "permission": [{ "action": "print" }] });
+    let files = |child: &Value, parent: &Value| {
+        [("a.json", child), ("b.jsonld", parent), ("c.json", &grandparent)]
+            .map(|(name, policy)| source(name, policy.to_string().into_bytes()))
+    };
+    let set = compile(&files(&child, &parent));
+    let terms = &set.policy("a").unwrap().terms;
+    assert_eq!(
+        *terms,
+        json!({
+            "@type": "Set",
+            "permission": [{ "action": "use" }, { "action": "distribute" }, { "action": "print" }],
+            "prohibition": [{ "action": "sell" }],
+            "obligation": [{ "action": "delete" }],
+        })
+    );
+    let again: RuleSet = serde_json::from_value(serde_json::to_value(&set).unwrap()).unwrap();
+    assert_eq!(&again.policy("a").unwrap().terms, terms);
+    // What cannot be taken over is refused at `inheritFrom`.
+    let refused = |change: fn(&mut Value, &mut Value), said: &str| {
+        let (mut child, mut parent) = (child.clone(), parent.clone());
+        change(&mut child, &mut parent);
+        let findings =
+            RuleSet::compile(&files(&child, &parent), &groups(), &Purposes::default()).unwrap_err();
+        let found = findings.iter().find(|found| found.message.contains(said));
+        let found = found.unwrap_or_else(|| panic!("{said}: {findings:?}"));
+        assert!(
+            found.excerpt.get(found.column - 1..).unwrap().starts_with("\"inheritFrom\""),
+            "{found}"
+        );
+    };
+    refused(|child, _| child["inheritFrom"] = json!("urn:nobody"), "`urn:nobody`, which is not");
+    refused(
+        |_, parent| parent["inheritFrom"] = json!("urn:parent"),
+        "itself by way of `urn:parent`",
+    );
+    refused(|_, parent| parent["target"] = json!("pcf"), "about `pcf`, and it is about another");
+}
+
+#[test]
+fn an_identifier_is_that_of_one_file() {
+    let policy = |action: &str| json!({ "@id": "urn:p", "permission": [{ "action": action }] });
+    let child = json!({ "inheritFrom": "urn:p", "permission": [{ "action": "use" }] });
+    let sources = [
+        source("a.json", policy("use").to_string().into_bytes()),
+        source(
+            "b.json",
+            format!("\u{FEFF}{{\n  {}", &policy("print").to_string()[1..]).into_bytes(),
+        ),
+        source("c.json", child.to_string().into_bytes()),
+    ];
+    let findings = RuleSet::compile(&sources, &groups(), &Purposes::default()).unwrap_err();
+    let twice = findings.iter().find(|found| found.message.contains("a.json:1:2")).unwrap();
+    assert_eq!((twice.file.as_str(), twice.line, twice.column), ("b.json", 2, 3), "{twice}");
+    // Neither is inherited from.
+    assert!(findings.iter().any(|found| found.file == "c.json"), "{findings:?}");
+}
+
+#[test]
+fn the_next_policy_is_bound_by_what_its_file_says() {
+    let next = json!({ "@id": "urn:next", "permission": [{ "action": "use" }] });
+    let head = "title = \"t\"\n[who]\nanyone-registered = true\n[what]\ntags = [\"cfp\"]\n";
+    let requires = |duty: &str| {
+        format!("{head}[[permit]]\nactions = [\"use\", \"distribute\"]\nrequires = [{duty}]\n")
+    };
+    let toml = requires(r#"{ action = "nextPolicy", policy = "urn:next" }"#);
+    let odrl = json!({
+        "permission": [{ "action": "use" }],
+        "obligation": [{ "action": "nextPolicy", "target": "urn:next" }],
+    });
+    let sources = |first: &str, odrl: &Value, next: &Value| {
+        let files = [
+            ("a.toml", first.to_owned()),
+            ("b.json", odrl.to_string()),
+            ("next.jsonld", next.to_string()),
+        ];
+        files.map(|(name, text)| source(name, text.into_bytes()))
+    };
+    let set = compile(&sources(&toml, &odrl, &next));
+    let said = set.by_uid("urn:next").unwrap().own_sha256;
+    for (policy, place) in [("a", "/permission/1/duty/0"), ("b", "/obligation/0")] {
+        let policy = set.policy(policy).unwrap();
+        let duty = policy.terms.pointer(place).unwrap();
+        assert_eq!(duty["target"], "urn:next");
+        assert_eq!(duty[odrl::TARGET_SHA256], hex::encode(said), "{}", policy.terms);
+        assert_eq!(policy.hash, odrl::canonical_hash(&policy.terms).unwrap());
+        // As it goes to a partner and comes back.
+        assert_eq!(odrl::Policy::from_json(&policy.terms), Ok(policy.template.clone()));
+    }
+    // A recipient reads the same from the provider's file, whatever stands beside it; of another text something else.
+    let of = |next: &Value| {
+        compile(&[source("n.json", next.to_string().into_bytes())])
+            .by_uid("urn:next")
+            .unwrap()
+            .own_sha256
+    };
+    let spelt =
+        json!({ "uid": "urn:next", "dct:title": "t", "odrl:permission": { "action": "odrl:use" } });
+    assert_eq!((of(&next), of(&spelt)), (said, said));
+    let weaker = json!({ "@id": "urn:next", "permission": [{ "action": ["use", "print"] }] });
+    assert_ne!(of(&weaker), said);
+    // A duty that nobody could show to be kept is refused where it stands.
+    let wrong = json!({ "permission": [{ "action": "use" }], "obligation": [{
+        "action": "nextPolicy", "target": "urn:next", odrl::TARGET_SHA256: "00".repeat(32),
+    }] });
+    let unnamed =
+        json!({ "permission": [{ "action": "use" }], "obligation": [{ "action": "nextPolicy" }] });
+    for (first, odrl, file, said) in [
+        (requires("\"nextPolicy\""), &odrl, "a.toml", "does not name the policy"),
+        (
+            toml.replace("urn:next", "urn:other"),
+            &odrl,
+            "a.toml",
+            "`urn:other` is not the identifier",
+        ),
+        (
+            requires(r#"{ action = "delete", policy = "urn:next" }"#),
+            &odrl,
+            "a.toml",
+            "only the duty `nextPolicy`",
+        ),
+        (toml.clone(), &wrong, "b.json", "something else than the SHA-256"),
+        (toml, &unnamed, "b.json", "does not name the policy"),
+    ] {
+        let sources = sources(&first, odrl, &next);
+        let findings = RuleSet::compile(&sources, &groups(), &Purposes::default()).unwrap_err();
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert!(findings[0].file == file && findings[0].message.contains(said), "{}", findings[0]);
+        assert!(file == "b.json" || findings[0].line == 8, "{}", findings[0]);
+    }
+}

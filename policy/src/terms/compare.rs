@@ -107,6 +107,7 @@ fn duty(item: &Duty) -> Value {
     json!({
         "actions": set(&item.actions, action),
         "target": item.target.as_ref().map(asset),
+        "target_sha256": item.target_sha256.map(hex::encode),
         "assigner": item.assigner.as_ref().map(party),
         "assignee": item.assignee.as_ref().map(party),
         "constraints": set(&item.constraints, constraint),

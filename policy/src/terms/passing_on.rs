@@ -17,9 +17,6 @@ mod tests;
 const PASSING_ON: [&str; 7] =
     ["distribute", "share", "grantUse", "nextPolicy", "transfer", "give", "sell"];
 
-/// The action by which whoever grants says what the next policy is.
-const NEXT_POLICY: &str = "nextPolicy";
-
 /// The action of making something of data, which whoever passes on a result has done.
 const DERIVE: &str = "derive";
 
@@ -28,10 +25,20 @@ const DERIVE: &str = "derive";
 pub struct Next {
     /// The agreement's own terms, as terms for others.
     pub own: Option<Policy>,
-    /// Policies named by a duty `nextPolicy` of a permission to pass on, by their identifiers: an alternative to the own terms.
-    pub named: Vec<String>,
+    /// Policies named by a duty `nextPolicy` of a permission to pass on: an alternative to the own terms.
+    pub named: Vec<Named>,
     /// Policies named by an obligation `nextPolicy` of the agreement as a whole: each of them bounds besides.
-    pub always: Vec<String>,
+    pub always: Vec<Named>,
+}
+
+/// A policy that a duty `nextPolicy` names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// Its identifier.
+    pub id: String,
+    /// What it says: the SHA-256 of its terms ([`crate::set::CompiledPolicy::own_sha256`]). Nothing where whoever granted did
+    /// not say.
+    pub sha256: Option<[u8; 32]>,
 }
 
 /// An agreement does not let data be passed on.
@@ -146,8 +153,11 @@ fn derivable(agreed: &Policy) -> Result<(), Kept> {
 }
 
 /// The policies that duties `nextPolicy` name.
-fn policies_named(duties: Vec<&Duty>) -> Result<Vec<String>, Kept> {
-    let name = |duty: &Duty| duty.target.as_ref().map(|target| target.id.clone());
+fn policies_named(duties: Vec<&Duty>) -> Result<Vec<Named>, Kept> {
+    let name = |duty: &Duty| {
+        let target = duty.target.as_ref()?;
+        Some(Named { id: target.id.clone(), sha256: duty.target_sha256 })
+    };
     duties.into_iter().map(|duty| name(duty).ok_or(Kept::Unnamed)).collect()
 }
 
@@ -186,7 +196,7 @@ fn prohibiting<'p>(
 }
 
 fn is_next_policy(duty: &&Duty) -> bool {
-    duty.actions.iter().any(|action| action.name == NEXT_POLICY)
+    duty.is_next_policy()
 }
 
 /// The permission that others may be given: to use, under the conditions of passing on.
@@ -202,5 +212,5 @@ fn for_use(rule: &Rule, action: &Action) -> Rule {
 
 fn for_others(duty: &Duty) -> Duty {
     let consequences = duty.consequences.iter().map(for_others).collect();
-    Duty { target: None, assignee: None, consequences, ..duty.clone() }
+    Duty { target: None, target_sha256: None, assignee: None, consequences, ..duty.clone() }
 }

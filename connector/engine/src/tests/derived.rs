@@ -5,7 +5,7 @@ use std::sync::Arc;
 use policy::set::{Groups, Purposes, RuleSet, Source};
 use serde_json::{Value, json};
 
-use super::duties::pair_with;
+use super::duties::{next_policy, pair_with};
 use super::pulls::{received, started};
 use super::world::*;
 use crate::derived::{self, Lapsed, Received};
@@ -78,10 +78,12 @@ fn only_an_agreement_that_lets_data_go_further_lets_what_is_made_of_them_be_publ
             { "action": "distribute", "duty": [{ "action": "nextPolicy", "target": "urn:next" }] },
         ],
     });
-    let named = (
+    let named = ("next", next_policy());
+    // A policy with the identifier of the provider's may say something else.
+    let other = (
         "next",
         json!({
-            "@id": "urn:next", "permission": [{ "action": "use" }], "obligation": deleting(20),
+            "@id": "urn:next", "permission": [{ "action": "use" }], "obligation": deleting(10),
         }),
     );
     // What was agreed, the recipient's policies, and a part of why it is refused.
@@ -97,7 +99,8 @@ fn only_an_agreement_that_lets_data_go_further_lets_what_is_made_of_them_be_publ
         ),
         (next.clone(), vec![own(10)], Some("none of the policies here")),
         (next.clone(), vec![own(30), named.clone()], Some("delete")),
-        (next, vec![own(10), named], None),
+        (next.clone(), vec![own(10), named], None),
+        (next, vec![own(10), other], Some("`next.json` here says something else")),
     ];
     for (offer, policies, why) in table {
         let (mut world, evidence) = recipient(&offer, &policies);

@@ -30,11 +30,26 @@ pub(super) fn pair_with(more: &Value) -> (World, World) {
     for (name, member) in more.as_object().unwrap() {
         offer[name] = member.clone();
     }
-    let source = Source { name: "offer.json".to_owned(), bytes: offer.to_string().into_bytes() };
-    let set = RuleSet::compile(&[source], &Groups::new(), &Purposes::default()).unwrap();
+    let source = |(name, policy): (&str, &Value)| Source {
+        name: format!("{name}.json"),
+        bytes: policy.to_string().into_bytes(),
+    };
+    let sources = [("offer", &offer), ("next", &next_policy())].map(source);
+    let set = RuleSet::compile(&sources, &Groups::new(), &Purposes::default()).unwrap();
     let rules = Rules { v: 1, hash: hex::encode(set.hash()), set: Arc::new(set) };
     provider.put(Key::Rules, rules);
     (consumer, provider)
+}
+
+/// The policy that an offer may name as the next; it offers nothing itself.
+pub(super) fn next_policy() -> Value {
+    json!({
+        "@id": "urn:next",
+        "permission": [{ "action": "use" }],
+        "obligation": [{ "action": "delete", "constraint": [
+            { "leftOperand": "elapsedTime", "operator": "lteq", "rightOperand": "P20D" },
+        ] }],
+    })
 }
 
 fn of(world: &World) -> Duties {

@@ -68,10 +68,10 @@ fn different_conflict_strategies_void_on_any_conflict() {
 }
 
 #[test]
-fn a_policy_of_several_actions_is_as_many_rules() {
+fn an_action_of_the_policy_is_that_of_its_rules() {
     let value = json!({ "action": ["use", "print"], "permission": [{ "target": "urn:d" }] });
     let policy = Policy::from_json(&value).unwrap();
     let names: Vec<_> =
-        policy.atomic_rules().permissions.iter().map(|rule| rule.actions[0].name.clone()).collect();
+        policy.permissions[0].actions.iter().map(|action| action.name.as_str()).collect();
     assert_eq!(names, ["use", "print"], "an action of the policy is that of each of its rules");
 }

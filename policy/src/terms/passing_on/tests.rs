@@ -1,6 +1,7 @@
 //! What an agreement lets go further, and under which terms.
 
 use super::*;
+use crate::odrl::TARGET_SHA256;
 use serde_json::{Value, json};
 
 fn read(value: &Value) -> Policy {
@@ -60,16 +61,19 @@ fn the_bound_is_what_is_named_or_the_terms_themselves() {
             "obligation": [{ "action": "delete", "constraint": [condition("elapsedTime lteq P30D")] }],
         }))
     };
-    let named = next(&agreed(json!([{ "action": "nextPolicy", "target": "urn:example:next" }])));
-    let next_policy = vec!["urn:example:next".to_owned()];
-    assert_eq!(named, Ok(Next { own: None, named: next_policy.clone(), always: Vec::new() }));
+    let named = next(&agreed(json!([{
+        "action": "nextPolicy", "target": "urn:example:next", TARGET_SHA256: "ab".repeat(32),
+    }])));
+    let policy = |sha256| Named { id: "urn:example:next".to_owned(), sha256 };
+    let next_policy = vec![policy(Some([0xab; 32]))];
+    assert_eq!(named, Ok(Next { own: None, named: next_policy, always: Vec::new() }));
 
     let overall = json!({
         "permission": [{ "action": ["use", "distribute"] }],
         "obligation": [{ "action": "nextPolicy", "target": "urn:example:next" }],
     });
     let overall = next(&read(&overall)).unwrap();
-    assert_eq!(overall.always, next_policy);
+    assert_eq!(overall.always, [policy(None)]);
     assert_eq!(overall.own.map(|own| own.obligations.len()), Some(0));
 
     let bound = next(&agreed(json!([]))).unwrap().own.unwrap();
