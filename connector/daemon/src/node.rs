@@ -77,6 +77,8 @@ pub struct Node {
     pub streams: crate::partner::Places,
     /// How many bytes of messages that have not arrived whole may be held for each partner.
     pub unread: crate::partner::Unread,
+    /// How many bytes of messages each partner may send in an hour.
+    pub intake: crate::partner::Intake,
     /// How many catalogs may be read for each partner at once.
     pub catalogs: crate::partner::Places,
 }

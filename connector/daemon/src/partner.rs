@@ -4,6 +4,7 @@ mod checkpoint;
 pub mod cursor;
 pub(crate) mod data;
 mod dsp;
+mod intake;
 mod places;
 mod unread;
 mod upload;
@@ -26,6 +27,7 @@ use crate::node::Node;
 use crate::telemetry::{HandshakeOutcome, RequestKind, StatusClass};
 use crate::wire;
 
+pub use intake::Intake;
 pub use places::{Place, Places};
 pub use unread::{TooMuch, Unread};
 

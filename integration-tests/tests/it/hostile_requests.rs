@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use bytes::Bytes;
 use http::Method;
 use integration_tests::authority::Credential;
-use integration_tests::connector::{BASE, CONTEXT, encode, urn};
+use integration_tests::connector::{BASE, CONTEXT, encode, text, urn};
 use integration_tests::http2::{END_HEADERS, END_STREAM, Frames, Kind, block, frame, request};
 use integration_tests::line::Line;
 use integration_tests::management::Management;
@@ -106,6 +106,51 @@ fn refusals_of_an_hour_are_bounded_on_the_disk() -> Result<()> {
         assert_eq!(refused.iter().filter(says_so).count(), 1, "{refused:?}");
         // What is not refused is not concerned, of this partner and of others.
         stage.hostile.transfer(&stage.hostile.negotiate("one", None)?)?;
+        stage.unharmed()
+    })
+}
+
+#[test]
+fn accepted_messages_of_an_hour_are_bounded_on_the_disk() -> Result<()> {
+    Scene::play(|scene| {
+        const MOST: u64 = 1024 * 1024;
+        let plan = scene.plan("b").setting(
+            "partner_listener",
+            "max_message_bytes_per_partner_per_hour",
+            &MOST.to_string(),
+        );
+        let mut stage = Stage::new(scene, plan)?;
+        let offer = stage.hostile.offer("one")?;
+        let mut taken = 0;
+        // Each is as it should be: a negotiation is begun and ended, again and again.
+        let refused = loop {
+            let request = stage.hostile.contract_request(&offer, None);
+            let reply = stage.hostile.post("/negotiations/request", &request)?;
+            if reply.status != 201 {
+                break reply;
+            }
+            taken += 1;
+            ensure!(taken <= MOST / 2048, "{taken} negotiations were taken");
+            let pid = text(&reply.json()?, "/providerPid")?;
+            let ended = json!({
+                "@context": [CONTEXT],
+                "@type": "ContractNegotiationTerminationMessage",
+                "consumerPid": request["consumerPid"],
+                "providerPid": pid,
+                "code": "changed-my-mind",
+            });
+            let reply = stage.hostile.post(&format!("/negotiations/{pid}/termination"), &ended)?;
+            if reply.status == 429 {
+                break reply;
+            }
+        };
+        assert_eq!(refused.status, 429, "{refused:?}");
+        assert_eq!(refused.json()?["code"], "too-many");
+        ensure!(taken > 100, "{taken} negotiations were taken");
+        let told = stage.supplier.records("a", "request-refused")?;
+        let why = "max_message_bytes_per_partner_per_hour";
+        ensure!(told.iter().any(|record| record.to_string().contains(why)), "{told:?}");
+        // Data that were agreed are another matter, and so are other partners.
         stage.unharmed()
     })
 }

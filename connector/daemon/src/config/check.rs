@@ -131,6 +131,7 @@ fn bounds(config: &Config) -> Vec<Bound> {
         partner_listener: {
             max_body_bytes in 16 * 1024, 64 * MIB;
             max_unread_body_bytes_per_partner in 64 * 1024, 4096 * MIB;
+            max_message_bytes_per_partner_per_hour in MIB, u64::MAX;
             max_header_bytes in 8 * 1024, MIB;
             max_header_count in 16, 1000;
             max_json_depth in 8, 256;

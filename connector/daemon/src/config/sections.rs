@@ -53,6 +53,7 @@ pub struct PartnerListenerSection {
     pub bind: Vec<SocketAddr>,
     pub max_body_bytes: usize,
     pub max_unread_body_bytes_per_partner: usize,
+    pub max_message_bytes_per_partner_per_hour: u64,
     pub max_header_bytes: usize,
     pub max_header_count: usize,
     pub max_json_depth: usize,

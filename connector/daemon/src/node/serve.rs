@@ -21,7 +21,7 @@ use crate::net::{
     PartnerListener, Shutdown, StatusLimits, StatusListener, UnixLimits, UnixListener,
 };
 use crate::objects::{Objects, PullName};
-use crate::partner::{Entrance, Partners, Places, Unread};
+use crate::partner::{Entrance, Intake, Partners, Places, Unread};
 use crate::refusals::Refusals;
 use crate::site::Site;
 use crate::telemetry::Telemetry;
@@ -166,6 +166,7 @@ pub async fn start(
             config.partner_listener.max_concurrent_catalog_requests_per_partner_count,
         ),
         unread: Unread::new(config.partner_listener.max_unread_body_bytes_per_partner),
+        intake: Intake::new(config.partner_listener.max_message_bytes_per_partner_per_hour),
         streams: Places::new(
             config.partner_listener.max_concurrent_transfers_count,
             config.partner_listener.max_concurrent_transfers_per_partner_count,

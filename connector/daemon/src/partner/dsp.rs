@@ -19,6 +19,7 @@ use protocol::message::{
     ContractRequestMessage, NegotiationEvent, Pids, TransferCompletionMessage,
     TransferSuspensionMessage, TransferTerminationMessage, VersionResponse,
 };
+use tokio::time::Instant;
 
 use self::negotiations::{negotiating, negotiation_offer, negotiation_request, negotiation_status};
 use self::transfers::{transfer_request, transfer_start, transfer_status, transferring};
@@ -234,6 +235,11 @@ async fn read<T: message::Message>(
     let body = super::read(node, peer, request, limits.max_bytes)
         .await
         .map_err(|error| failed(super::unreadable(node, &error), shape.clone()))?;
+    node.intake.take(&peer.participant, body.len(), Instant::now()).map_err(|beyond| {
+        let (text, reference) = (beyond.to_string(), node.fresh().reference);
+        let internal = format!("{text} (partner_listener.max_message_bytes_per_partner_per_hour)");
+        failed(Refusal::new(RefusalKind::TooMany, text, internal, reference), shape.clone())
+    })?;
     message::parse(&body, &limits)
         .map_err(|error| failed(invalid(node, &error.to_string()), shape.clone()))
 }
