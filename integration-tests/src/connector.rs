@@ -5,11 +5,11 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -39,8 +39,23 @@ pub const BASE: &str = "/dsp/2025-1";
 pub struct Received {
     /// The path at which it came; DSP's are under [`BASE`].
     pub path: String,
+    /// Its header fields.
+    pub headers: HeaderMap,
     /// The document.
     pub body: Value,
+}
+
+/// How the partner's endpoints answer.
+#[derive(Debug, Clone, Default)]
+pub struct Manner {
+    /// The status.
+    pub status: StatusCode,
+    /// The status of an answer to HEAD, where it is another.
+    pub head: Option<StatusCode>,
+    /// A header field.
+    pub header: Option<(&'static str, &'static str)>,
+    /// How late the answer is.
+    pub delay: Duration,
 }
 
 /// Where data are, and the token for them.
@@ -72,7 +87,7 @@ pub struct Connector {
     pub peer: Peer,
     origin: String,
     inbox: Receiver<Received>,
-    status: Arc<Mutex<StatusCode>>,
+    manner: Arc<Mutex<Manner>>,
     schemas: Option<Schemas>,
     _runtime: Runtime,
 }
@@ -92,6 +107,24 @@ impl Connector {
     /// # Errors
     /// When it cannot listen at the site's address.
     pub fn serve(site: &Site, node: &Site, credential: &Credential) -> Result<Self> {
+        Self::listen(site, node, credential, site.address())
+    }
+
+    /// Plays a further server of `site`, whose daemon may run, at another address.
+    ///
+    /// # Errors
+    /// When it cannot listen there.
+    pub fn beside(site: &Site, node: &Site, address: SocketAddr) -> Result<Self> {
+        let credential = Credential::of_server(site)?;
+        Self::listen(site, node, &credential, address)
+    }
+
+    fn listen(
+        site: &Site,
+        node: &Site,
+        credential: &Credential,
+        address: SocketAddr,
+    ) -> Result<Self> {
         let mut config = ServerConfig::builder_with_provider(Arc::new(certs::tls::provider()))
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_no_client_auth()
@@ -100,15 +133,15 @@ impl Connector {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let (sender, inbox) = mpsc::channel();
-        let status = Arc::new(Mutex::new(StatusCode::OK));
-        let listener = runtime.block_on(listen(site.address()))?;
+        let manner = Arc::new(Mutex::new(Manner::default()));
+        let listener = runtime.block_on(listen(address))?;
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        runtime.spawn(accept(listener, acceptor, sender, Arc::clone(&status)));
+        runtime.spawn(accept(listener, acceptor, sender, Arc::clone(&manner)));
         Ok(Self {
             peer: Peer::of(site, node)?,
             origin: site.origin(),
             inbox,
-            status,
+            manner,
             schemas: Schemas::named()?,
             _runtime: runtime,
         })
@@ -116,7 +149,12 @@ impl Connector {
 
     /// Answers further messages with this status.
     pub fn answer(&self, status: StatusCode) {
-        *self.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
+        self.answer_in(Manner { status, ..Manner::default() });
+    }
+
+    /// Answers further messages in this manner.
+    pub fn answer_in(&self, manner: Manner) {
+        *self.manner.lock().unwrap_or_else(PoisonError::into_inner) = manner;
     }
 
     /// Our callback address.
@@ -328,15 +366,15 @@ async fn accept(
     listener: TcpListener,
     acceptor: TlsAcceptor,
     inbox: Sender<Received>,
-    status: Arc<Mutex<StatusCode>>,
+    manner: Arc<Mutex<Manner>>,
 ) {
     while let Ok((stream, _)) = listener.accept().await {
-        let (acceptor, inbox, status) = (acceptor.clone(), inbox.clone(), Arc::clone(&status));
+        let (acceptor, inbox, manner) = (acceptor.clone(), inbox.clone(), Arc::clone(&manner));
         tokio::spawn(async move {
             let Ok(stream) = acceptor.accept(stream).await else { return };
             let service = service_fn(move |request| {
-                let status = *status.lock().unwrap_or_else(PoisonError::into_inner);
-                take(request, inbox.clone(), status)
+                let manner = manner.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                take(request, inbox.clone(), manner)
             });
             let server = auto::Builder::new(TokioExecutor::new());
             let _ = server.serve_connection(TokioIo::new(stream), service).await;
@@ -347,16 +385,22 @@ async fn accept(
 async fn take(
     request: Request<Incoming>,
     inbox: Sender<Received>,
-    status: StatusCode,
+    manner: Manner,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let path = request.uri().path().to_owned();
+    let headers = request.headers().clone();
+    let head = manner.head.filter(|_| request.method() == Method::HEAD);
     #[expect(clippy::disallowed_methods, reason = "the body is limited here")]
     let body = Limited::new(request.into_body(), MAX_BYTES).collect().await;
     let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     if let Ok(body) = serde_json::from_slice(&body) {
-        let _ = inbox.send(Received { path, body });
+        let _ = inbox.send(Received { path, headers, body });
     }
     let mut response = Response::new(Full::default());
-    *response.status_mut() = status;
+    *response.status_mut() = head.unwrap_or(manner.status);
+    if let Some((name, value)) = manner.header {
+        response.headers_mut().insert(name, http::HeaderValue::from_static(value));
+    }
+    tokio::time::sleep(manner.delay).await;
     Ok(response)
 }

@@ -3,6 +3,7 @@
 //! Everything that waits for somebody else has a limit here: handshakes, headers, bodies, idle and
 //! stalled connections, and how many of each. Who the other side is comes from `certs` alone.
 
+pub mod accept;
 mod body;
 mod client;
 mod connection;
@@ -13,6 +14,7 @@ pub mod link;
 mod listener;
 mod management_listener;
 mod partner_listener;
+mod retry_after;
 mod serve;
 mod shutdown;
 mod status_listener;
@@ -31,6 +33,7 @@ pub use identity::NodeIdentity;
 pub use listener::{Handler, HttpLimits, ListenError};
 pub use management_listener::{ManagementLimits, ManagementListener};
 pub use partner_listener::{Gate, ListenerLimits, PartnerListener, Refusal};
+pub use retry_after::retry_after;
 pub use shutdown::{Phase, Shutdown};
 pub use status_listener::{StatusLimits, StatusListener, Visitor};
 pub use unix_listener::{LocalPeer, UnixLimits, UnixListener};

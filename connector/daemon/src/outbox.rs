@@ -23,7 +23,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use crate::net::{Answer, SendError};
+use crate::net::{Answer, SendError, retry_after};
 use crate::node::Node;
 use crate::telemetry::DeliveryOutcome;
 
@@ -214,6 +214,8 @@ enum Attempt {
     Again {
         reason: String,
         refused: Option<Failure>,
+        /// How long the partner wants to be left alone.
+        after: Option<Duration>,
     },
     Final(Failure),
 }
@@ -276,7 +278,7 @@ impl Worker {
                 }
                 attempt => attempt,
             };
-            let reason = match attempt {
+            let (reason, after) = match attempt {
                 Attempt::Acknowledged(pid) => {
                     return self.settle(&due, Outcome::Acknowledged(pid)).await;
                 }
@@ -284,7 +286,7 @@ impl Worker {
                     let given_up = GivenUp { failure, attempts, last_error: None };
                     return self.settle(&due, Outcome::GivenUp(given_up)).await;
                 }
-                Attempt::Again { reason, .. } => reason,
+                Attempt::Again { reason, after, .. } => (reason, after),
             };
             self.node.metrics.delivery(&self.name(), DeliveryOutcome::Retried);
             tracing::debug!(
@@ -295,6 +297,7 @@ impl Worker {
             );
             last_error = Some(reason);
             let delay = delays.next().unwrap_or(outbound.retry_maximum());
+            let delay = after.map_or(delay, |after| delay.max(after));
             let remaining = until(&due.entity, self.node.clock.now());
             tokio::select! {
                 () = self.node.shutdown.stopping() => return false,
@@ -331,7 +334,7 @@ impl Worker {
         };
         let body = match self.text(due).await {
             Ok(body) => body,
-            Err(reason) => return Some(Attempt::Again { reason, refused: None }),
+            Err(reason) => return Some(again(reason)),
         };
         self.node.attempts.begin(&self.pid, due.number);
         let content_type = HeaderValue::from_static("application/json");
@@ -356,10 +359,7 @@ impl Worker {
         let remaining = until(&due.entity, self.node.clock.now());
         tokio::select! {
             () = self.node.shutdown.stopping() => None,
-            _ = changed.changed() => Some(Attempt::Again {
-                reason: "the partner is suspended".to_owned(),
-                refused: None,
-            }),
+            _ = changed.changed() => Some(again("the partner is suspended".to_owned())),
             () = tokio::time::sleep(remaining) => Some(Attempt::Final(failure(
                 UNDELIVERED,
                 "the partner stayed suspended",
@@ -378,6 +378,10 @@ impl Worker {
             let token = site.token_key.access_token(pid.as_str(), u64::from(*generation));
             fill_in(&mut text, &token);
         }
+        if let Some(sealed) = &due.entity.sealed_token {
+            let token = crate::transfers::unseal(&self.node, &self.pid, sealed)?;
+            fill_in(&mut text, &token);
+        }
         Ok(Bytes::from(text.to_string()))
     }
 
@@ -391,26 +395,26 @@ impl Worker {
                     texts => texts.join("; ").chars().take(REASON_CHARS).collect(),
                 };
                 if temporary(answer.status) {
-                    return Attempt::Again { reason, refused: None };
+                    let after = retry_after(&answer.headers, self.node.clock.now());
+                    return Attempt::Again { reason, refused: None, after };
                 }
                 let code = told.explanation.code.unwrap_or_else(|| "refused".to_owned());
                 let decided = engine::process::is_decided(&code);
                 let refused = Failure {
                     by_policy: engine::process::is_policy(&code),
-                    reference: reference(&answer.body).filter(|_| due.begins),
+                    reference: told
+                        .reference
+                        .or_else(|| reference(&answer.body).filter(|_| due.begins)),
                     reason: reason.clone(),
                     code,
                 };
                 if decided || !self.may_be_early(due, answer.status) {
                     return Attempt::Final(refused);
                 }
-                Attempt::Again { reason, refused: Some(refused) }
+                Attempt::Again { reason, refused: Some(refused), after: None }
             }
-            Err(error) if error.is_transient() => {
-                Attempt::Again { reason: chain(&error), refused: None }
-            }
-            // A certificate or an address can be put right before the deadline.
-            Err(error) => Attempt::Again { reason: chain(&error), refused: None },
+            // A certificate or an address can be put right before the deadline, too.
+            Err(error) => again(chain(&error)),
         }
     }
 
@@ -528,7 +532,12 @@ impl Worker {
     }
 }
 
-/// Puts the access token into a start message's data address.
+/// It is tried again, for as long as there is time.
+fn again(reason: String) -> Attempt {
+    Attempt::Again { reason, refused: None, after: None }
+}
+
+/// Puts the access token into a message's data address.
 fn fill_in(text: &mut Value, token: &str) {
     let properties =
         text.pointer_mut("/dataAddress/endpointProperties").and_then(Value::as_array_mut);

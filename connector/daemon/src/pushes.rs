@@ -462,15 +462,8 @@ async fn ask(node: &Arc<Node>, pid: &Pid) -> Result<(Admitted, Lease), Trouble> 
 async fn length(client: &PartnerClient, target: &Source, fields: &HeaderMap) -> Result<u64, Miss> {
     match client.ask(Method::HEAD, &target.endpoint, fields.clone(), Bytes::new()).await {
         Ok(answer) => Ok(answer.headers.typed_get::<ContentLength>().map_or(0, |length| length.0)),
-        // An endpoint that cannot say takes all bytes at once.
-        Err(SendError::Status { answer, .. })
-            if matches!(
-                answer.status,
-                StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED
-            ) =>
-        {
-            Ok(0)
-        }
+        // An endpoint that cannot say takes all bytes at once. One that knows no HEAD at all says that it is not found.
+        Err(SendError::Status { answer, .. }) if knows_no_such(answer.status) => Ok(0),
         Err(error) => Err(missed(error)),
     }
 }

@@ -71,19 +71,33 @@ pub fn token_sha256(site: &SitePki, pid: &Pid, generation: u32) -> String {
     hex::encode(certs::seal::token_digest(&token))
 }
 
+/// Seals the secret of an endpoint under our node key, bound to the process that it is for.
+pub fn seal(node: &Node, pid: &Pid, token: &str) -> Option<String> {
+    let site = node.identity.site.load();
+    let sealed = site.seal_key.seal(token.as_bytes(), pid.as_str().as_bytes()).ok()?;
+    Some(URL_SAFE_NO_PAD.encode(sealed))
+}
+
 /// The token of an endpoint of a partner, that was sealed when it came; none where the endpoint asks for none.
 ///
 /// # Errors
 /// What is wrong with what was kept, in words.
 pub fn token_of(node: &Node, pid: &Pid, source: &Source) -> Result<Option<String>, String> {
-    let Some(sealed) = &source.sealed_token else { return Ok(None) };
+    source.sealed_token.as_deref().map(|sealed| unseal(node, pid, sealed)).transpose()
+}
+
+/// What [`seal`] sealed.
+///
+/// # Errors
+/// What is wrong with what was kept, in words.
+pub fn unseal(node: &Node, pid: &Pid, sealed: &str) -> Result<String, String> {
     let sealed = URL_SAFE_NO_PAD.decode(sealed).map_err(|error| error.to_string())?;
     let site = node.identity.site.load();
     let token = site
         .seal_key
         .unseal(&sealed, pid.as_str().as_bytes())
         .map_err(|error| error.to_string())?;
-    String::from_utf8(token.to_vec()).map(Some).map_err(|error| error.to_string())
+    String::from_utf8(token.to_vec()).map_err(|error| error.to_string())
 }
 
 /// The header fields of a request that shows a token.

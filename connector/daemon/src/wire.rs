@@ -3,12 +3,12 @@
 use bytes::Bytes;
 use engine::StoreError;
 use engine::refusal::{Refusal, RefusalKind};
-use http::{HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use protocol::error::{CatalogError, ContractNegotiationError, TransferError};
 use protocol::id::Pid;
 use protocol::message::{self, Explanation, Message, Pids};
 
-use crate::net::{Body, full};
+use crate::net::{Body, accept, full};
 
 /// The base path of our DSP 2025-1 endpoints, which are also our callback address.
 pub const DSP: &str = "/dsp/2025-1";
@@ -78,6 +78,21 @@ pub fn json(status: StatusCode, bytes: impl Into<Bytes>) -> Response<Body> {
     response
 }
 
+/// The media type of JSON-LD, which every message of ours is too.
+pub const JSON_LD: &str = "application/ld+json";
+
+/// Declares an answer as JSON-LD to those who ask for that and not for plain JSON (RFC 9110, section 12.5.1).
+pub fn as_asked(asked: &HeaderMap, mut response: Response<Body>) -> Response<Body> {
+    let wants = |name| accept::wants(asked, &header::ACCEPT, name) == Some(true);
+    if wants(JSON_LD)
+        && !wants("application/json")
+        && let Some(declared) = response.headers_mut().get_mut(header::CONTENT_TYPE)
+    {
+        *declared = HeaderValue::from_static(JSON_LD);
+    }
+    response
+}
+
 /// An answer without a body.
 pub fn bare(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(crate::net::empty());
@@ -135,15 +150,12 @@ pub fn code_of(kind: RefusalKind) -> &'static str {
 /// A refusal as the partner may see it, in the body that the protocol wants.
 pub fn refused(refusal: &Refusal, shape: &Shape) -> Response<Body> {
     let status = status_of(refusal.kind);
-    let explanation = Explanation::new(code_of(refusal.kind), &refusal.external);
+    let explanation = Explanation {
+        code: Some(code_of(refusal.kind).to_owned()),
+        reason: vec![refusal.external.clone().into(), refusal.reference.clone().into()],
+    };
     let mut response = match shape {
-        Shape::Catalog => {
-            let explanation = Explanation {
-                reason: vec![refusal.external.clone().into(), refusal.reference.clone().into()],
-                ..explanation
-            };
-            message(status, &CatalogError { explanation })
-        }
+        Shape::Catalog => message(status, &CatalogError { explanation }),
         Shape::Negotiation(pids) => match process_ids(pids.as_ref(), &refusal.reference) {
             Some(pids) => message(status, &ContractNegotiationError { pids, explanation }),
             None => bare(status),

@@ -15,8 +15,8 @@ use crate::entity::{self, Partner, Rules};
 use crate::transfer::FORMATS;
 use crate::{Decision, Need, View, judge};
 
-pub use filter::{Filter, FilterError};
-pub use page::{Extent, Page};
+pub use filter::{Filter, FilterError, Query};
+pub use page::{Extent, Link, Page};
 pub use selection::{Selected, Selection, Selector, Start};
 
 /// What is needed to build a partner's catalog from the datasets of the store.

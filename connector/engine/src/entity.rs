@@ -690,6 +690,10 @@ pub struct Outbox {
     pub url: String,
     /// The access token to fill in at sending: transfer and generation. Tokens are never stored.
     pub token: Option<(Pid, u32)>,
+    /// The secret of an endpoint that an application named, to fill in likewise: sealed under the node's key for this process,
+    /// base64url.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed_token: Option<String>,
     /// Whether it is a termination, which withdraws what was not yet attempted.
     pub terminates: bool,
     /// When it was queued.

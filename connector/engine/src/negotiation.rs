@@ -414,6 +414,7 @@ fn owe_first(
         url,
         text,
         token: None,
+        sealed_token: None,
         terminates: false,
     };
     owe(context.delivery_deadline, now, draft)
@@ -576,6 +577,7 @@ fn owe_to(
         url,
         text: text(pids),
         token: None,
+        sealed_token: None,
         terminates: kind == MessageKind::Termination,
     };
     Some(owe(patience, now, draft))

@@ -157,6 +157,7 @@ pub(crate) struct Draft<'a> {
     pub(crate) url: String,
     pub(crate) text: Value,
     pub(crate) token: Option<(Pid, u32)>,
+    pub(crate) sealed_token: Option<String>,
     pub(crate) terminates: bool,
 }
 
@@ -171,6 +172,7 @@ pub(crate) fn owe(patience: SignedDuration, now: Timestamp, draft: Draft<'_>) ->
             message: draft.id,
             url: draft.url,
             token: draft.token,
+            sealed_token: draft.sealed_token,
             terminates: draft.terminates,
             queued: now,
             deadline,

@@ -75,6 +75,8 @@ pub struct Wanted {
     pub format: String,
     /// Where the provider shall push the data, without secrets: those are filled in when the message is sent.
     pub data_address: Option<DataAddress>,
+    /// The secret of `data_address`, sealed for this process.
+    pub sealed_token: Option<String>,
     /// What the provider's push to our own upload endpoint is for; `data_address` is then made from it.
     pub upload: Option<Upload>,
     /// Who takes our steps, where the command says so.
@@ -84,7 +86,13 @@ pub struct Wanted {
 impl Default for Wanted {
     /// We pull, and handle the transfer as its agreement says.
     fn default() -> Self {
-        Self { format: HTTP_PULL.to_owned(), data_address: None, upload: None, handling: None }
+        Self {
+            format: HTTP_PULL.to_owned(),
+            data_address: None,
+            sealed_token: None,
+            upload: None,
+            handling: None,
+        }
     }
 }
 
@@ -136,6 +144,7 @@ pub fn request(
             url: base.endpoint(Endpoint::TransferRequest).to_string(),
             text,
             token: wanted.upload.is_some().then(|| (pid.clone(), UPLOAD_GENERATION)),
+            sealed_token: wanted.sealed_token.clone(),
             terminates: false,
         },
     );
@@ -401,6 +410,7 @@ fn owe_to(
         url,
         text: text(pids),
         token: token.map(|generation| (transfer.pid.clone(), generation)),
+        sealed_token: None,
         terminates: kind == MessageKind::Termination,
     };
     Some(owe(patience, now, draft))

@@ -38,6 +38,9 @@ pub struct PeerRefusal {
     pub kind: Option<String>,
     /// Why, in the peer's words.
     pub explanation: Explanation,
+    /// What the peer's administrator finds the reason by: the reason that is a `urn:uuid:` and nothing else, as our nodes give
+    /// one.
+    pub reference: Option<String>,
 }
 
 impl PeerRefusal {
@@ -46,11 +49,28 @@ impl PeerRefusal {
     pub fn read(bytes: &[u8], limits: &Limits) -> Self {
         let Ok(document) = json::read(bytes, limits) else { return Self::default() };
         let node = Node::root(&document, "error");
-        Self {
-            kind: document.get("@type").and_then(Value::as_str).map(str::to_owned),
-            explanation: node.explanation().unwrap_or_default(),
-        }
+        let mut explanation = node.explanation().unwrap_or_default();
+        let mut reference = None;
+        explanation.reason.retain(|reason| {
+            match reason.as_str().filter(|text| is_reference(text)) {
+                Some(text) => {
+                    reference.get_or_insert_with(|| text.to_owned());
+                    false
+                }
+                None => true,
+            }
+        });
+        let kind = document.get("@type").and_then(Value::as_str).map(str::to_owned);
+        Self { kind, explanation, reference }
     }
+}
+
+/// `urn:uuid:` and a UUID (RFC 9562, section 4).
+fn is_reference(text: &str) -> bool {
+    text.strip_prefix("urn:uuid:").is_some_and(|uuid| {
+        uuid.len() == 36
+            && uuid.chars().all(|character| character.is_ascii_hexdigit() || character == '-')
+    })
 }
 
 impl Wire for CatalogError {

@@ -2,7 +2,8 @@
 //!
 //! Every peer input of the product is read here, once: bytes, depth and number of values are limited; duplicate keys,
 //! trailing data and bytes that are not UTF-8 are refused, because two readers could understand them differently; so
-//! are numbers that RFC 8785 cannot keep exactly, because what is read here is hashed and signed.
+//! are numbers that RFC 8785 cannot keep exactly, because what is read here is hashed and signed. Only what is shown and
+//! no more than that may have them ([`read_to_show`]).
 
 use std::fmt;
 
@@ -91,6 +92,19 @@ pub enum JsonFault {
 /// # Errors
 /// [`JsonError`] names the place and the reason; nothing of a refused text is kept.
 pub fn read(bytes: &[u8], limits: &Limits) -> Result<Value, JsonError> {
+    read_with(bytes, limits, None)
+}
+
+/// As [`read`], for a document that is shown and neither hashed nor signed: a number that cannot be kept exactly becomes a
+/// text. Within members named `exact` it is refused as by [`read`].
+///
+/// # Errors
+/// As for [`read`].
+pub fn read_to_show(bytes: &[u8], limits: &Limits, exact: &str) -> Result<Value, JsonError> {
+    read_with(bytes, limits, Some(exact))
+}
+
+fn read_with(bytes: &[u8], limits: &Limits, exact: Option<&str>) -> Result<Value, JsonError> {
     let at_root = |fault| JsonError { path: "$".to_owned(), fault };
     if bytes.len() > limits.max_bytes {
         return Err(at_root(JsonFault::TooLong { bytes: bytes.len(), limit: limits.max_bytes }));
@@ -101,6 +115,7 @@ pub fn read(bytes: &[u8], limits: &Limits) -> Result<Value, JsonError> {
     let mut reader = Reader {
         max_depth: limits.max_depth.min(MAX_DEPTH),
         max_nodes: limits.max_nodes,
+        exact,
         nodes: 0,
         place: Vec::new(),
         fault: None,
@@ -201,15 +216,17 @@ enum Step {
 }
 
 /// The state of one reading: what it has cost, where it is, and why it stopped.
-struct Reader {
+struct Reader<'e> {
     max_depth: usize,
     max_nodes: usize,
+    /// Nothing where every number has to be exact; else the name of the members within which it has to be.
+    exact: Option<&'e str>,
     nodes: usize,
     place: Vec<Step>,
     fault: Option<JsonFault>,
 }
 
-impl Reader {
+impl Reader<'_> {
     fn path(&self) -> String {
         let mut path = "$".to_owned();
         for step in &self.place {
@@ -243,15 +260,21 @@ impl Reader {
     fn number<E: de::Error>(&mut self, number: Number) -> Result<Value, E> {
         if is_exact(&number) {
             Ok(Value::Number(number))
+        } else if self.exact.is_some_and(|exact| !self.is_within(exact)) {
+            Ok(Value::String(number.to_string()))
         } else {
             Err(self.refuse(JsonFault::InexactNumber))
         }
     }
+
+    fn is_within(&self, member: &str) -> bool {
+        self.place.iter().any(|step| matches!(step, Step::Key(key) if key == member))
+    }
 }
 
-struct ValueSeed<'r>(&'r mut Reader);
+struct ValueSeed<'r, 'e>(&'r mut Reader<'e>);
 
-impl<'de> DeserializeSeed<'de> for ValueSeed<'_> {
+impl<'de> DeserializeSeed<'de> for ValueSeed<'_, '_> {
     type Value = Value;
 
     fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -260,7 +283,7 @@ impl<'de> DeserializeSeed<'de> for ValueSeed<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for ValueSeed<'_> {
+impl<'de> Visitor<'de> for ValueSeed<'_, '_> {
     type Value = Value;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

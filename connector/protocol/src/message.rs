@@ -195,7 +195,10 @@ pub enum WireFault {
 /// # Errors
 /// [`WireError`] names the place and the reason.
 pub fn parse<T: Message>(bytes: &[u8], limits: &Limits) -> Result<Incoming<T>, WireError> {
-    let mut document = json::read(bytes, limits)?;
+    let mut document = match T::SHOWN {
+        true => json::read_to_show(bytes, limits, "hasPolicy")?,
+        false => json::read(bytes, limits)?,
+    };
     let node = Node::root(&document, T::TYPE);
     check_envelope::<T>(&node)?;
     let message_id =

@@ -12,10 +12,10 @@ use certs::x509::{Certificate, RevocationList};
 use daemon::config::Config;
 use daemon::management::list::criteria::{self, Selection};
 use daemon::net::{gzip as coding, link as links};
-use daemon::partner::cursor::Cursor;
+use daemon::partner::cursor::{Cursor, Sought};
 use daemon::partners::PartnerFile;
 use daemon::witness::Exchange;
-use engine::catalog::{Filter, Start};
+use engine::catalog::{Query, Start};
 use http::{HeaderMap, HeaderValue, Uri, header};
 use jiff::Timestamp;
 use journal::log::{Body, Frame, LABEL_BYTES_MAX, Mark, Record};
@@ -469,23 +469,24 @@ static KEY: LazyLock<Option<NodeKey>> = LazyLock::new(|| NodeKey::generate().ok(
 fn catalog_query(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let (address, filter) = text.split_once('\n').unwrap_or((&text, "[]"));
-    let filter = match json::read(filter.as_bytes(), &Limits::default()) {
-        Ok(Value::Array(entries)) => Filter::read(&entries).unwrap_or_default(),
-        _ => Filter::default(),
+    let query = match json::read(filter.as_bytes(), &Limits::default()) {
+        Ok(Value::Array(entries)) => Query::read(&entries).unwrap_or_default(),
+        _ => Query::default(),
     };
     let (Some(key), Ok(partner)) = (KEY.as_ref(), ParticipantId::new("did:web:a.example")) else {
         return;
     };
     let uri = format!("/dsp/2025-1/catalog/request?{address}").parse::<Uri>().ok();
     if let Some(cursor) = uri.as_ref().and_then(Cursor::of) {
-        assert!(cursor.open(key, &partner, &filter).is_err(), "a place that was not sealed");
+        assert!(cursor.open(key, &partner).is_err(), "a place that was not sealed");
     }
     let Ok(id) = DatasetId::new(address) else { return };
     for start in [Start::First, Start::After(id.clone()), Start::Before(id.clone())] {
-        let sealed = Cursor::seal(key, &partner, &filter, &start);
+        let sought = Sought { query: query.clone(), start };
+        let sealed = Cursor::seal(key, &partner, &sought);
         let uri = format!("/?x=1&{}", sealed.query()).parse::<Uri>().ok();
         let found = uri.as_ref().and_then(Cursor::of);
-        assert_eq!(found.and_then(|found| found.open(key, &partner, &filter).ok()), Some(start));
+        assert_eq!(found.and_then(|found| found.open(key, &partner).ok()), Some(sought));
     }
 }
 

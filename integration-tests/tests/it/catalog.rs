@@ -2,7 +2,8 @@
 
 use anyhow::{Context as _, Result, ensure};
 use http::Method;
-use integration_tests::connector::{BASE, CONTEXT, Connector};
+use integration_tests::connector::{BASE, CONTEXT, Connector, text};
+use integration_tests::management::Management;
 use integration_tests::peer::{Peer, Reply};
 use integration_tests::scene::Scene;
 use integration_tests::site::{Site, befriend};
@@ -144,6 +145,28 @@ fn a_filter_finds_what_it_names_and_what_is_not_understood_is_refused() -> Resul
             (Some(4), &json!(true))
         );
 
+        // What follows is reached wherever the limit fell, by the same question alone.
+        let mut read = ids_of(&some);
+        let mut cursor = text(&some, "/next")?;
+        let other = customer.run(&["catalog", "b", "--tag", "cfp", "--cursor", &cursor])?;
+        let refused = other.expect(64)?.text("/error/message")?;
+        assert!(refused.contains("cursor"), "{refused}");
+        while read.len() < 9 {
+            let more = customer.ask(&["catalog", "b", "--limit", "2", "--cursor", &cursor])?;
+            read.extend(ids_of(&more));
+            match more["next"].as_str() {
+                Some(next) => cursor = next.to_owned(),
+                None => break,
+            }
+        }
+        assert_eq!(read, (0..9).map(|number| format!("d-{number}")).collect::<Vec<_>>());
+        // A filter in the words of the partner's own connector.
+        let asked = json!({ "partner": "b", "dsp_filter": { "filterExpression":
+            [{ "operandLeft": "id", "operator": "in", "operandRight": ["d-3", "d-8"] }] } });
+        let runtime = tokio::runtime::Runtime::new()?;
+        let asked = runtime.block_on(Management::of(&customer).post("/v1/catalog", &asked))?;
+        assert_eq!(ids_of(&asked), ["d-3", "d-8"]);
+
         customer.stop()?;
         let connector = Connector::play(&customer, &supplier)?;
         let peer = &connector.peer;
@@ -158,6 +181,7 @@ fn a_filter_finds_what_it_names_and_what_is_not_understood_is_refused() -> Resul
         }
         for filter in [
             json!([{ "operandLeft": "id", "operator": "=", "operandRight": "d-1" }]),
+            json!({ "filterExpression": [{ "operandLeft": "name", "operator": "=", "operandRight": "d-1" }] }),
             json!(["d-1"]),
             json!([{ "tag": 1 }]),
             json!([{ "tag": vec!["x"; 1000] }]),
@@ -171,9 +195,69 @@ fn a_filter_finds_what_it_names_and_what_is_not_understood_is_refused() -> Resul
 }
 
 fn shown(customer: &Site, words: &[&str]) -> Result<Vec<String>> {
-    let catalog = customer.ask(&[&["catalog", "b"], words].concat())?;
+    Ok(ids_of(&customer.ask(&[&["catalog", "b"], words].concat())?))
+}
+
+/// The ids of what the management API shows.
+fn ids_of(catalog: &Value) -> Vec<String> {
     let datasets = catalog["datasets"].as_array().cloned().unwrap_or_default();
-    Ok(datasets.iter().filter_map(|dataset| dataset["id"].as_str().map(str::to_owned)).collect())
+    datasets.iter().filter_map(|dataset| dataset["id"].as_str().map(str::to_owned)).collect()
+}
+
+/// What an EDC consumer sends: its QuerySpec is there whether the caller of its management API gave one or not, and its names are
+/// terms, prefixed, or absolute IRIs, as its JSON-LD contexts happen to compact them.
+#[test]
+fn an_edc_consumer_has_its_query_answered() -> Result<()> {
+    Scene::play(|scene| {
+        let (supplier, mut customer) = stage(scene)?;
+        customer.stop()?;
+        let connector = Connector::play(&customer, &supplier)?;
+        let whole: Vec<String> = (0..9).map(|number| format!("d-{number}")).collect();
+        let iri = |name: &str| format!("https://w3id.org/edc/v0.0.1/ns/{name}");
+        let names: [&dyn Fn(&str) -> String; 3] =
+            [&str::to_owned, &|name| format!("edc:{name}"), &iri];
+        for name in names {
+            let spec = |offset: usize, limit: usize, criteria: Value| {
+                json!({
+                    "@type": name("QuerySpec"),
+                    name("limit"): limit,
+                    name("offset"): offset,
+                    name("sortOrder"): "ASC",
+                    name("filterExpression"): criteria,
+                })
+            };
+            let criterion = |operator: &str, right: Value| {
+                json!({
+                    "@type": name("Criterion"),
+                    name("operandLeft"): iri("id"),
+                    name("operator"): operator,
+                    name("operandRight"): right,
+                })
+            };
+            for (filter, found) in [
+                (spec(0, 50, json!([])), &whole[..]),
+                (json!([spec(0, 2, json!([]))]), &whole),
+                (spec(4, 2, json!([])), &whole[4..]),
+                (spec(9, 50, json!([])), &[]),
+                (spec(0, 50, json!(criterion("=", json!("d-3")))), &whole[3..4]),
+                (spec(1, 50, json!([criterion("in", json!(["d-3", "d-4", "x"]))])), &whole[4..5]),
+            ] {
+                assert_eq!(all(&connector.peer, &filter)?, found, "{filter}");
+            }
+            // Its first page alone has what it asked for, no more.
+            let reply = connector.post("/catalog/request", &question(spec(3, 2, json!([]))))?;
+            assert_eq!(ids(&reply.json()?), whole[3..5]);
+            let refused = spec(0, 50, json!([criterion("like", json!("d-%"))]));
+            let reply = connector.post("/catalog/request", &question(refused))?;
+            let error = reply.json()?;
+            assert_eq!((reply.status, &error["@type"]), (400, &json!("CatalogError")));
+            assert!(
+                error["reason"][0].as_str().is_some_and(|text| text.contains("`like`")),
+                "{error}"
+            );
+        }
+        Ok(())
+    })
 }
 
 #[test]
@@ -192,15 +276,20 @@ fn a_page_is_good_for_the_partner_and_the_filter_it_was_made_for() -> Result<()>
         for (who, path, filter) in [
             (&other, &plain, Value::Null),
             (&other, &filtered, tagged.clone()),
-            (&customer, &filtered, Value::Null),
-            (&customer, &plain, tagged),
+            (&customer, &filtered, json!([{ "tag": "other" }])),
+            (&customer, &plain, tagged.clone()),
             (&customer, &format!("{plain}A"), Value::Null),
             (&customer, &format!("{BASE}/catalog/request?cursor="), Value::Null),
         ] {
             let reply = who.post(path, &question(filter.clone()))?;
             assert_eq!((reply.status, &reply.json()?["code"]), (400, &json!("invalid")), "{path}");
         }
-        assert_eq!(customer.get(&filtered, &[])?.status, 400);
+        assert_eq!(other.get(&filtered, &[])?.status, 400);
+        // The link alone is enough, whatever was looked for.
+        let second = ids(&customer.post(&filtered, &question(tagged))?.json()?);
+        assert_eq!(second, ["d-6", "d-8"]);
+        assert_eq!(ids(&customer.get(&filtered, &[])?.json()?), second);
+        assert_eq!(ids(&customer.post(&filtered, &question(Value::Null))?.json()?), second);
         assert_eq!(customer.get(&format!("{BASE}/catalog/request"), &[])?.status, 405);
         Ok(())
     })

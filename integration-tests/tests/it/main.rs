@@ -15,6 +15,8 @@ mod events;
 mod evidence;
 mod exchange;
 mod explained;
+mod foreign;
+mod foreign_provider;
 mod hostile;
 mod hostile_requests;
 mod hostile_wire;

@@ -439,6 +439,9 @@ pub struct Catalog {
     /// How many datasets to show at most (up to 10,000).
     #[arg(long, default_value_t = 1000)]
     pub limit: usize,
+    /// Show what follows: the `next` of an answer (`--json`), with the same question.
+    #[arg(long)]
+    pub cursor: Option<String>,
 }
 
 /// `pull`.

@@ -19,6 +19,7 @@ pub(super) async fn catalog(
         "tags": arguments.tags,
         "media_type": arguments.media_type,
         "limit": arguments.limit,
+        "cursor": arguments.cursor,
     });
     let catalog = client.post("/v1/catalog", &request).await?;
     output.result(&catalog, catalog_text);
@@ -76,7 +77,8 @@ fn catalog_text(catalog: &Value) -> String {
         text.push_str(&format!("\nIt names a catalog of {}: {hint}.\n", cell(Some(owner))));
     }
     if catalog.get("more") == Some(&Value::Bool(true)) {
-        text.push_str("\nThere is more: narrow it with --filter, --tag or --media-type, or give a greater --limit.\n");
+        text.push_str("\nThere is more: narrow it with --filter, --tag or --media-type, or give a greater --limit. ");
+        text.push_str(&format!("What follows:\n  --cursor {}\n", cell(catalog.get("next"))));
     }
     text
 }

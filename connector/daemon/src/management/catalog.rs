@@ -1,5 +1,7 @@
 //! What a partner offers us.
 
+mod cursor;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -17,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use url::Url;
 
+use self::cursor::Place;
 use super::answer::{ApiError, ErrorKind};
 use super::caller::APPLICATIONS;
 use super::partners;
@@ -55,8 +58,21 @@ struct CatalogQuestion {
     tags: Vec<String>,
     /// The media type.
     media_type: Option<String>,
+    /// The `filter` of the CatalogRequestMessage, as this partner's connector wants it; else what is asked for above, where the
+    /// partner's card says that it knows our filter.
+    dsp_filter: Option<Value>,
     /// How many datasets at most; else 1,000.
     limit: Option<usize>,
+    /// The `next` of the answer before, with the same question.
+    cursor: Option<String>,
+}
+
+impl CatalogQuestion {
+    /// What a cursor is good for: everything that is asked, but for how many at once.
+    fn text(&self, participant: &ParticipantId) -> Vec<u8> {
+        let asked = json!([participant, self.filter, self.tags, self.media_type, self.dsp_filter]);
+        asked.to_string().into_bytes()
+    }
 }
 
 /// Asks a partner for its catalog, page by page. Whether the partner filters or not, what is shown was looked at here too, so
@@ -77,10 +93,27 @@ async fn ask(call: Call, wanted: CatalogQuestion) -> Result<Json<PartnerCatalog>
         media_type: wanted.media_type.as_deref(),
     };
     let limit = wanted.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
+    let question = wanted.text(&participant);
+    let site = node.identity.site.load();
+    let mut place = match &wanted.cursor {
+        None => None,
+        Some(cursor) => Some(Place::open(cursor, &site.token_key, &question).ok_or_else(|| {
+            ApiError::invalid("the cursor is not one that this node gave for this question")
+                .help("repeat the question of the first answer, or begin again without `cursor`")
+        })?),
+    };
+    let filter = match &wanted.dsp_filter {
+        None => None,
+        Some(Value::Array(entries)) => Some(entries.clone()),
+        Some(entry) => Some(vec![entry.clone()]),
+    };
     let mut found = Found::default();
-    let mut pages = Pages::new(node, &participant, &wanted.partner, &search)?;
-    while found.datasets.len() <= limit
-        && let Some(catalog) = pages.next().await?
+    let mut next = None;
+    let mut pages =
+        Pages::new(node, &participant, &wanted.partner, filter, &search, place.as_ref())?;
+    while next.is_none()
+        && found.datasets.len() < limit
+        && let Some((page, catalog)) = pages.next().await?
     {
         if catalog.participant_id.as_ref().is_some_and(|claimed| *claimed != participant) {
             let text = format!("`{}` shows a catalog of another participant", wanted.partner);
@@ -88,10 +121,22 @@ async fn ask(call: Call, wanted: CatalogQuestion) -> Result<Json<PartnerCatalog>
                 "ask the partner for its current card; its participant id may have changed",
             ));
         }
+        let before = found.datasets.len();
         search.collect(&catalog, &mut found);
+        let mut on_page = found.datasets.split_off(before);
+        let ids = on_page.iter().map(|dataset| dataset.id.as_str());
+        let shown = place.take().map_or(0, |place| place.shown_of(ids));
+        let rest = on_page.split_off(shown);
+        let room = limit.saturating_sub(before);
+        let is_cut = rest.len() > room;
+        found.datasets.extend(rest.into_iter().take(room));
+        if is_cut {
+            let last = found.datasets.last().map(|dataset| dataset.id.clone());
+            next = Some(Place { page: page.into(), shown: shown.saturating_add(room), last });
+        }
     }
-    let has_more = found.datasets.len() > limit || pages.next.is_some();
-    found.datasets.truncate(limit);
+    let page = pages.next.map(|page| Place { page: page.into(), shown: 0, last: None });
+    let next = next.or(page).map(|place| place.seal(&site.token_key, &question));
     for catalog in &mut found.catalogs {
         catalog.name_partner(node, scope);
     }
@@ -99,7 +144,8 @@ async fn ask(call: Call, wanted: CatalogQuestion) -> Result<Json<PartnerCatalog>
         participant: participant.to_string(),
         datasets: found.datasets,
         catalogs: found.catalogs,
-        more: has_more,
+        more: next.is_some(),
+        next,
     }))
 }
 
@@ -119,7 +165,9 @@ impl<'a> Pages<'a> {
         node: &'a Arc<Node>,
         participant: &ParticipantId,
         name: &'a str,
+        filter: Option<Vec<Value>>,
         search: &Search<'_>,
+        place: Option<&Place>,
     ) -> Result<Self, ApiError> {
         let (client, base) =
             pulls::reach(node, participant).ok_or_else(|| partners::unknown(name))?;
@@ -127,14 +175,20 @@ impl<'a> Pages<'a> {
             .registry()
             .by_participant(participant)
             .is_some_and(|file| file.partner.extensions.contains(FILTER_EXTENSION));
-        let filter = if filters { search.filter() } else { Vec::new() };
+        let filter = filter.unwrap_or_else(|| if filters { search.filter() } else { Vec::new() });
         let request = message::to_bytes(&CatalogRequestMessage { filter }, None).into();
-        let next = Some(base.endpoint(Endpoint::CatalogRequest));
+        let next = match place {
+            None => base.endpoint(Endpoint::CatalogRequest),
+            Some(place) => Url::parse(&place.page).map_err(|error| {
+                ApiError::invalid(format!("the cursor's page cannot be asked for: {error}"))
+            })?,
+        };
+        let next = Some(next);
         Ok(Self { node, name, client, request, next, asked: 0 })
     }
 
     /// Asks for the next page; nothing after the last, and after as many as are asked for.
-    async fn next(&mut self) -> Result<Option<Catalog>, ApiError> {
+    async fn next(&mut self) -> Result<Option<(Url, Catalog)>, ApiError> {
         if self.asked == PAGES_MAX {
             return Ok(None);
         }
@@ -150,7 +204,7 @@ impl<'a> Pages<'a> {
         self.next =
             crate::net::link::next(&answer.headers).and_then(|target| url.join(&target).ok());
         message::parse::<Catalog>(&answer.body, &self.node.answer_limits())
-            .map(|incoming| Some(incoming.message))
+            .map(|incoming| Some((url, incoming.message)))
             .map_err(|error| {
                 let text = format!("the catalog of `{}` cannot be read: {error}", self.name);
                 ApiError::new(ErrorKind::Refused, text)
@@ -166,7 +220,8 @@ pub(super) fn unsent(node: &Node, name: &str, error: &SendError) -> ApiError {
             ApiError::new(ErrorKind::Identity, text)
         }
         SendError::Status { answer, .. } => {
-            let told = PeerRefusal::read(&answer.body, &node.answer_limits()).explanation;
+            let PeerRefusal { explanation, reference, .. } =
+                PeerRefusal::read(&answer.body, &node.answer_limits());
             let kind = match answer.status {
                 StatusCode::NOT_FOUND => ErrorKind::NotFound,
                 StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => ErrorKind::Suspended,
@@ -174,16 +229,9 @@ pub(super) fn unsent(node: &Node, name: &str, error: &SendError) -> ApiError {
                 StatusCode::TOO_MANY_REQUESTS => ErrorKind::TryAgain,
                 _ => ErrorKind::Refused,
             };
-            let texts = told.texts();
-            let reference = texts.iter().find(|text| text.starts_with("urn:uuid:")).cloned();
-            let reasons: Vec<&str> = texts
-                .iter()
-                .map(String::as_str)
-                .filter(|text| !text.starts_with("urn:uuid:"))
-                .collect();
-            let reason = match reasons.as_slice() {
-                [] => answer.status.to_string(),
-                reasons => reasons.join("; "),
+            let reason = match explanation.texts() {
+                texts if texts.is_empty() => answer.status.to_string(),
+                texts => texts.join("; "),
             };
             ApiError::new(kind, format!("`{name}` refuses: {reason}")).reference(reference)
         }
@@ -218,8 +266,10 @@ struct PartnerCatalog {
     datasets: Vec<OfferedDataset>,
     /// The catalogs within the partner's.
     catalogs: Vec<Nested>,
-    /// Whether there are more datasets than are shown.
+    /// Whether there may be more datasets than are shown.
     more: bool,
+    /// The cursor of what follows; nothing after the last.
+    next: Option<String>,
 }
 
 /// A dataset of a partner's catalog.

@@ -69,7 +69,7 @@ struct Beginning {
     reason: Option<String>,
 }
 
-/// A DSP data address without secrets.
+/// A DSP data address. Its secret is sealed, and filled in when the request is sent.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Address {
@@ -77,17 +77,23 @@ struct Address {
     endpoint_type: String,
     /// Its URL.
     endpoint: Option<String>,
-    /// Further properties. None of them may be a secret: requests are kept in the journal.
+    /// Further properties: `authorization`, the secret, and `authType`, which is `bearer` unless it says otherwise.
     #[serde(default)]
     endpoint_properties: Vec<Property>,
 }
 
 /// A property of a data address.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Property {
     name: String,
     value: String,
+}
+
+impl std::fmt::Debug for Property {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Property").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 /// What a step says.
@@ -116,15 +122,28 @@ async fn begin(call: Call, wanted: Beginning) -> Result<Created<ShownTransfer>, 
                 .help("`sekisho agreement list` shows all"));
         }
     }
+    let fresh = node.fresh();
+    let (data_address, secret) = match wanted.data_address {
+        Some(address) => address.checked().map(|(address, secret)| (Some(address), secret))?,
+        None => (None, None),
+    };
+    let sealed_token = match secret {
+        None => None,
+        Some(secret) => Some(
+            crate::transfers::seal(node, &Pid::from_uuid(fresh.process), &secret)
+                .ok_or_else(|| ApiError::new(ErrorKind::TryAgain, "the secret cannot be sealed"))?,
+        ),
+    };
     let asked = Wanted {
         format: wanted.format.unwrap_or_else(|| engine::transfer::HTTP_PULL.to_owned()),
-        data_address: wanted.data_address.map(Address::checked).transpose()?,
+        data_address,
+        sealed_token,
         upload: None,
         handling: wanted.handling,
     };
     node.check_owing(&participant).map_err(ApiError::from)?;
     let by = Decider { person: Some(call.person()), reason: wanted.reason };
-    let (context, fresh) = (Arc::clone(&node.context), node.fresh());
+    let context = Arc::clone(&node.context);
     let begun = node
         .decide(move |view| {
             engine::transfer::begin(view, &context, &fresh, &participant, &agreement, &asked, &by)
@@ -134,24 +153,33 @@ async fn begin(call: Call, wanted: Beginning) -> Result<Created<ShownTransfer>, 
 }
 
 impl Address {
-    fn checked(self) -> Result<DataAddress, ApiError> {
-        let public = |property: &Property| property.name == "authType";
-        if let Some(property) = self.endpoint_properties.iter().find(|property| !public(property)) {
-            let text = format!(
-                "the property `{}` may be a secret, and a request is kept in the journal",
-                property.name
-            );
-            return Err(ApiError::invalid(text));
+    /// The address without its secret, and the secret.
+    fn checked(self) -> Result<(DataAddress, Option<String>), ApiError> {
+        let mut properties = Vec::new();
+        let mut secret = None;
+        for Property { name, value } in self.endpoint_properties {
+            match name.as_str() {
+                "authType" => properties.push(EndpointProperty::new(&name, &value)),
+                "authorization" if secret.is_none() => secret = Some(value),
+                _ => {
+                    let text = format!(
+                        "the property `{name}` cannot be sent: a request is kept in the journal, and it may be a secret"
+                    );
+                    return Err(ApiError::invalid(text).help(
+                        "`authorization`, once, is sealed and sent; `authType` says how it is used",
+                    ));
+                }
+            }
         }
-        let properties = self
-            .endpoint_properties
-            .iter()
-            .map(|property| EndpointProperty::new(&property.name, &property.value));
-        Ok(DataAddress {
+        if secret.is_some() && properties.is_empty() {
+            properties.push(EndpointProperty::new("authType", "bearer"));
+        }
+        let address = DataAddress {
             endpoint_type: self.endpoint_type,
             endpoint: self.endpoint,
-            endpoint_properties: properties.collect(),
-        })
+            endpoint_properties: properties,
+        };
+        Ok((address, secret))
     }
 }
 

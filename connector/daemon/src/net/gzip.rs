@@ -8,6 +8,7 @@ use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use http::{HeaderMap, header};
 
+use super::accept;
 use super::body::BodyError;
 
 /// Its name in header fields.
@@ -16,21 +17,8 @@ pub const NAME: &str = "gzip";
 /// Whether the sender of a request takes gzip (RFC 9110, section 12.5.3). Who does not say so is sent none.
 #[must_use]
 pub fn is_taken(headers: &HeaderMap) -> bool {
-    let fields = headers.get_all(header::ACCEPT_ENCODING);
-    let codings =
-        fields.iter().filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(','));
-    let (mut named, mut any) = (None, None);
-    for coding in codings {
-        let (name, parameters) = coding.split_once(';').unwrap_or((coding, ""));
-        let weight = parameters.trim().strip_prefix("q=").map_or(Ok(1.0), str::parse::<f32>);
-        let is_wanted = weight.is_ok_and(|weight| weight > 0.0);
-        match name.trim().to_ascii_lowercase().as_str() {
-            NAME | "x-gzip" => named = Some(is_wanted),
-            "*" => any = Some(is_wanted),
-            _ => {}
-        }
-    }
-    named.or(any).unwrap_or(false)
+    let wants = |name| accept::wants(headers, &header::ACCEPT_ENCODING, name);
+    wants(NAME).or_else(|| wants("x-gzip")).or_else(|| wants("*")).unwrap_or(false)
 }
 
 /// Compresses a body.

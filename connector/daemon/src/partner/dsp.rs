@@ -10,7 +10,7 @@ use std::time::Duration;
 use engine::process::Inbound;
 use engine::refusal::{Refusal, RefusalKind};
 use engine::{Peer, negotiation, transfer};
-use http::{Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use protocol::id::Pid;
 use protocol::message::{
@@ -45,8 +45,20 @@ pub(super) fn version() -> Response<Body> {
     wire::json(StatusCode::OK, VersionResponse::current(wire::DSP).to_json().to_string())
 }
 
-/// Answers a request to one of the DSP endpoints.
+/// Answers a request to one of the DSP endpoints, in the media type that it asks for.
 pub(super) async fn answer(
+    node: &Arc<Node>,
+    route: Route,
+    request: Request<Incoming>,
+    peer: &Peer,
+    segment: Option<&str>,
+) -> Response<Body> {
+    let accepted = request.headers().get_all(header::ACCEPT).iter();
+    let accepted = accepted.map(|value| (header::ACCEPT, value.clone())).collect::<HeaderMap>();
+    wire::as_asked(&accepted, answer_plainly(node, route, request, peer, segment).await)
+}
+
+async fn answer_plainly(
     node: &Arc<Node>,
     route: Route,
     request: Request<Incoming>,
@@ -228,7 +240,7 @@ async fn read<T: message::Message>(
     // Case makes no difference (RFC 9110, 8.3.1).
     let essence =
         declared.map(|text| text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
-    if !matches!(essence.as_deref(), None | Some("application/json" | "application/ld+json")) {
+    if !matches!(essence.as_deref(), None | Some("application/json" | wire::JSON_LD)) {
         let text = "the body must be application/json or application/ld+json";
         return Err(failed(invalid(node, text), shape.clone()));
     }

@@ -2,33 +2,50 @@
 //!
 //! `filter` is a list of objects. A dataset has to meet every object, and every member of each; a member whose value is a
 //! list is met by any of its values. The members are `id`, `tag`, `mediaType` and `language`, each exactly as the catalog
-//! shows it, and `text`: words that all have to be in id, title, description or tags, in any case. Anything else is refused.
+//! shows it, and `text`: words that all have to be in id, title, description or tags, in any case. An object may also be the
+//! QuerySpec that EDC connectors send (`query_spec`). Anything else is refused.
+
+mod query_spec;
 
 use std::collections::BTreeSet;
 
 use protocol::id::DatasetId;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::selection::Selector;
 use crate::entity::Dataset;
+use query_spec::QuerySpec;
 
 /// The most conditions of a filter, and the most values or words of each.
 const COUNT_MAX: usize = 32;
 /// The longest value, in bytes.
 const VALUE_BYTES_MAX: usize = 512;
+/// The most bytes of a filter as it is written into the link to a page, two of which have to fit the head of an answer.
+const BYTES_MAX: usize = 2_048;
 /// What can be asked for, for those who ask for something else.
 const KNOWN: &str = "a filter is a list of objects with the members id, tag, mediaType, language or text, each a text or \
-    a list of texts";
+    a list of texts, or an EDC QuerySpec";
 
-/// Which datasets a partner wants to see. The default is all of them. Two that were read from the same JSON have the same
-/// serialised form.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+/// What a partner asks of our catalog: which datasets, how many at a time, and how many of them it does not want to see. Two
+/// that were read from the same JSON have the same serialised form.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Query {
+    /// Which datasets.
+    pub filter: Filter,
+    /// How many of a page at most; else as many as a page has.
+    pub limit: Option<usize>,
+    /// How many are left out from the first on.
+    pub offset: usize,
+}
+
+/// Which datasets a partner wants to see. The default is all of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Filter(Vec<Condition>);
 
 /// One condition; all of a filter have to hold.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 enum Condition {
     /// Its id is one of these.
@@ -64,24 +81,43 @@ pub enum FilterError {
         /// The member.
         member: &'static str,
     },
+    /// A QuerySpec asks for what this node cannot do.
+    #[error("the QuerySpec's `{member}` cannot be honoured: {reason}")]
+    QuerySpec {
+        /// The member.
+        member: &'static str,
+        /// What is wrong with it, and what can be asked for.
+        reason: String,
+    },
     /// More than is looked at.
     #[error(
-        "the filter is too large: at most {COUNT_MAX} conditions, of {COUNT_MAX} values of {VALUE_BYTES_MAX} bytes each"
+        "the filter is too large: at most {COUNT_MAX} conditions, of {COUNT_MAX} values of {VALUE_BYTES_MAX} bytes each, and \
+         {BYTES_MAX} bytes in all"
     )]
     TooLarge,
 }
 
-impl Filter {
+impl Query {
     /// Reads the `filter` of a CatalogRequestMessage.
     ///
     /// # Errors
     /// [`FilterError`]: what is not understood is refused, never ignored.
     pub fn read(entries: &[Value]) -> Result<Self, FilterError> {
-        let mut conditions = Vec::new();
+        let mut query = Self::default();
+        let mut specified = false;
+        let conditions = &mut query.filter.0;
         for (number, entry) in entries.iter().enumerate() {
             let members = entry
                 .as_object()
                 .ok_or(FilterError::NotAnObject { entry: number.saturating_add(1) })?;
+            if let Some(spec) = QuerySpec::read(members)? {
+                if std::mem::replace(&mut specified, true) {
+                    return Err(QuerySpec::twice());
+                }
+                conditions.extend(spec.conditions);
+                (query.limit, query.offset) = (spec.limit, spec.offset);
+                continue;
+            }
             for (member, value) in members {
                 if conditions.len() == COUNT_MAX {
                     return Err(FilterError::TooLarge);
@@ -89,9 +125,17 @@ impl Filter {
                 conditions.extend(Condition::read(member, value)?);
             }
         }
-        Ok(Self(conditions))
+        let is_large =
+            serde_json::to_vec(&query.filter).map_or(true, |bytes| bytes.len() > BYTES_MAX);
+        if is_large || query.filter.0.len() > COUNT_MAX {
+            Err(FilterError::TooLarge)
+        } else {
+            Ok(query)
+        }
     }
+}
 
+impl Filter {
     /// Whether it lets everything through.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -119,11 +163,7 @@ impl Condition {
     /// Nothing where the member says nothing about the datasets.
     fn read(member: &str, value: &Value) -> Result<Option<Self>, FilterError> {
         Ok(Some(match member {
-            "id" | "@id" => {
-                let ids = texts("id", value)?;
-                // What is no identifier is the id of nothing.
-                Self::Id(ids.iter().filter_map(|id| DatasetId::new(id).ok()).collect())
-            }
+            "id" | "@id" => Self::ids(&texts("id", value)?),
             "tag" => Self::Tag(texts("tag", value)?),
             "mediaType" => Self::MediaType(texts("mediaType", value)?),
             "language" => Self::Language(texts("language", value)?),
@@ -146,6 +186,11 @@ impl Condition {
                 return Err(FilterError::Unknown { member });
             }
         }))
+    }
+
+    /// What has one of these ids. What is no identifier is the id of nothing.
+    fn ids(ids: &BTreeSet<String>) -> Self {
+        Self::Id(ids.iter().filter_map(|id| DatasetId::new(id).ok()).collect())
     }
 
     fn admits(&self, dataset: &Dataset) -> bool {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use protocol::id::DatasetId;
 use protocol::message;
 
-use super::{Filter, Reader, Selected, Selection, Selector, Start};
+use super::{Query, Reader, Selected, Selection, Selector, Start};
 use crate::context::Context;
 use crate::derived::Lapsed;
 use crate::{entity, judge};
@@ -19,6 +19,9 @@ use crate::{entity, judge};
 const POLICIES_MANY: usize = 64;
 /// How many of the next datasets are looked at.
 const NEXT_LOOKED_AT: usize = 400;
+
+/// How many of the datasets that are left out are looked for at once.
+const LEFT_OUT_AT_ONCE: usize = 500;
 
 /// How much a page has at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,14 +35,27 @@ pub struct Extent {
     pub looked_at: usize,
 }
 
+/// Where a page beside another begins (RFC 8288).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// What it is to that one: `next` or `previous`.
+    pub relation: &'static str,
+    /// Its place.
+    pub start: Start,
+    /// What it is a page of.
+    pub query: Query,
+}
+
 /// A part of the catalog, in the order of ids.
 #[derive(Debug)]
 pub struct Page<'a> {
     reader: &'a mut Reader,
     context: &'a Context,
-    filter: &'a Filter,
+    query: &'a Query,
     extent: Extent,
     start: Start,
+    /// How many of the next entries are left out.
+    offset: usize,
     /// What is to be found next; nothing once the page is whole.
     wanted: Option<Selection>,
     /// Whether only what is under a visible policy is wanted.
@@ -56,10 +72,15 @@ impl<'a> Page<'a> {
     pub fn new(
         reader: &'a mut Reader,
         context: &'a Context,
-        filter: &'a Filter,
+        query: &'a Query,
         start: Start,
         extent: Extent,
     ) -> Self {
+        let extent = Extent {
+            datasets: query.limit.map_or(extent.datasets, |limit| limit.min(extent.datasets)),
+            looked_at: extent.looked_at.saturating_add(query.offset),
+            ..extent
+        };
         let subject = judge::subject(&reader.partner);
         let under_policies = {
             let mut policies = reader.rules.set.visible_to(&subject, judge::ACTION);
@@ -68,9 +89,10 @@ impl<'a> Page<'a> {
         let mut page = Self {
             reader,
             context,
-            filter,
+            query,
             extent,
             start: start.clone(),
+            offset: query.offset,
             wanted: None,
             under_policies,
             looked_at: 0,
@@ -96,9 +118,13 @@ impl<'a> Page<'a> {
         self.looked_at = self.looked_at.saturating_add(found);
         self.more_from = selected.more_from;
         for (number, dataset) in selected.datasets.into_iter().enumerate() {
-            if self.filter.admits(&dataset)
+            if self.query.filter.admits(&dataset)
                 && let Some(entry) = self.reader.entry(self.context, &dataset)
             {
+                if self.offset > 0 {
+                    self.offset -= 1;
+                    continue;
+                }
                 self.bytes = self.bytes.saturating_add(message::to_bytes(&entry, None).len());
                 self.entries.push((Arc::clone(&dataset), entry));
             }
@@ -120,8 +146,8 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// Where the pages beside this one begin (RFC 8288; the relations are those that DSP 2025-1 names).
-    pub fn links(&self) -> Vec<(&'static str, Start)> {
+    /// The pages beside this one (the relations are those that DSP 2025-1 names).
+    pub fn links(&self) -> Vec<Link> {
         let first = self.entries.first().map(|(dataset, _)| dataset.id.clone());
         let last = self.entries.last().map(|(dataset, _)| dataset.id.clone());
         let (next, previous) = match &self.start {
@@ -133,8 +159,14 @@ impl<'a> Page<'a> {
                 self.more_from.clone().map(Start::Before),
             ),
         };
-        let next = next.map(|start| ("next", start));
-        next.into_iter().chain(previous.map(|start| ("previous", start))).collect()
+        let link = |relation, start, offset| Link {
+            relation,
+            start,
+            query: Query { offset, ..self.query.clone() },
+        };
+        // Where not all that is to be left out was met, the next page goes on leaving out.
+        let next = next.map(|start| link("next", start, self.offset));
+        next.into_iter().chain(previous.map(|start| link("previous", start, 0))).collect()
     }
 
     /// The datasets of the page with their entries.
@@ -147,13 +179,17 @@ impl<'a> Page<'a> {
     }
 
     fn selection(&self, start: Start) -> Selection {
-        let mut all_of: Vec<BTreeSet<Selector>> = self.filter.selectors().collect();
+        let mut all_of: Vec<BTreeSet<Selector>> = self.query.filter.selectors().collect();
         if self.under_policies {
             all_of.push(self.offered());
         } else if all_of.is_empty() {
             all_of.push(BTreeSet::from([Selector::Any]));
         }
-        Selection { all_of, start, limit: self.extent.datasets }
+        Selection {
+            all_of,
+            start,
+            limit: self.extent.datasets.saturating_add(self.offset.min(LEFT_OUT_AT_ONCE)),
+        }
     }
 
     /// By what the datasets are found that a policy with the partner in its audience offers.

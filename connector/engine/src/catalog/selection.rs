@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use protocol::id::DatasetId;
+use serde::{Deserialize, Serialize};
 
 use crate::entity::Dataset;
 
@@ -44,7 +45,8 @@ impl Selector {
 }
 
 /// From where in the order of ids, and which way.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Start {
     /// The least first.
     #[default]

@@ -108,6 +108,7 @@ fn entities() -> BTreeMap<String, Entity> {
         message: "urn:uuid:1".parse().unwrap(),
         url: "https://provider.example/dsp/transfers/1/termination".to_owned(),
         token: None,
+        sealed_token: None,
         terminates: true,
         queued: now,
         deadline: now,

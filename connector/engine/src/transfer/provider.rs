@@ -114,7 +114,8 @@ fn try_receive_request(
     }
     let agreement = &grantable.facts.agreement;
     let mut transfer = begin(view, fresh, peer, request, agreement, handling)?;
-    transfer.target = target.cloned();
+    // EDC connectors send the address of their caller's destination with a pull too; it is nothing to us.
+    transfer.target = target.filter(|_| request.format == HTTP_PUSH).cloned();
     remember(&mut transfer.accepted, inbound, 1);
     let status = status_of(&transfer);
     let mut records = negotiation::used(view, agreement)?;
@@ -200,9 +201,6 @@ fn check_shape(
     }
     if request.format == HTTP_PUSH {
         check_target(fresh, partner, request, target)?;
-    } else if request.data_address.is_some() {
-        let text = format!("dataAddress is for the format `{HTTP_PUSH}` only");
-        return Err(fresh.refuse(RefusalKind::Invalid, text.clone(), text));
     }
     if !has_origin(request.callback_address.as_str(), partner.origins.iter()) {
         let text = "callbackAddress is not at one of your registered origins";

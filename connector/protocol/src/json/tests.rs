@@ -42,6 +42,17 @@ fn names_place_and_reason_of_hostile_texts() {
 }
 
 #[test]
+fn what_is_only_shown_may_have_numbers_that_are_not_exact() {
+    let text = br#"{"a":[1e20,12345678901234567890,-9007199254740993,7,0.5],"p":{"b":1}}"#;
+    let shown = read_to_show(text, &LIMITS, "p").unwrap();
+    let numbers = ["1e+20", "12345678901234567890", "-9007199254740993"];
+    assert_eq!(shown["a"], json!([numbers[0], numbers[1], numbers[2], 7, 0.5]));
+    let error = read_to_show(br#"{"a":1e20,"p":[{"b":1e20}]}"#, &LIMITS, "p").unwrap_err();
+    assert_eq!((error.path.as_str(), error.fault), ("$.p[0].b", JsonFault::InexactNumber));
+    assert_eq!(read(text, &LIMITS).unwrap_err().path, "$.a[0]");
+}
+
+#[test]
 fn refuses_what_is_not_json() {
     for text in [
         "",

@@ -128,6 +128,7 @@ impl Wire for DatasetRequestMessage {
 impl Wire for Catalog {
     const TYPE: &'static str = "Catalog";
     const OWN_ID: bool = true;
+    const SHOWN: bool = true;
 
     fn read(node: &Node<'_>) -> Result<Self, WireError> {
         let catalog = Self::read_nested(node)?;
@@ -165,6 +166,7 @@ impl Catalog {
 impl Wire for Dataset {
     const TYPE: &'static str = "Dataset";
     const OWN_ID: bool = true;
+    const SHOWN: bool = true;
 
     fn read(node: &Node<'_>) -> Result<Self, WireError> {
         Ok(Self {

@@ -19,6 +19,8 @@ pub trait Wire: Sized {
     const TYPE: &'static str;
     /// Whether the top-level `@id` names the thing itself rather than the message.
     const OWN_ID: bool = false;
+    /// Whether it is only shown, but for its offers: then an inexact number elsewhere does no harm.
+    const SHOWN: bool = false;
 
     /// Reads the members; context and type are checked already.
     fn read(node: &Node<'_>) -> Result<Self, WireError>;

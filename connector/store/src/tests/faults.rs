@@ -119,6 +119,7 @@ async fn owe(store: &FileStore, text: &'static str) -> Result<Committed<()>, Sto
                 message: "urn:uuid:m".parse().unwrap(),
                 url: "https://b.example/".to_owned(),
                 token: None,
+                sealed_token: None,
                 terminates: false,
                 queued: view.now(),
                 deadline: view.now(),

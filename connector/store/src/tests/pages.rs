@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use engine::catalog::{Extent, Filter, Page, Reader, Start};
+use engine::catalog::{Extent, Page, Query, Reader, Start};
 use engine::derived::Lapsed;
 use engine::entity::{Dataset, Partner, PartnerState, Rules};
 use engine::{Decision, Entity, Key, Store as _, judge};
@@ -195,23 +195,24 @@ fn is_visible(reader: &Reader, dataset: &Dataset) -> bool {
 async fn paged(
     store: &FileStore,
     reader: &mut Reader,
-    filter: &Filter,
+    query: &Query,
     start: Start,
     extent: Extent,
 ) -> Vec<String> {
     let context = context();
+    let mut query = query.clone();
     let (mut start, relation) = match start {
         Start::Before(_) => (start, "previous"),
         _ => (start, "next"),
     };
     let mut found = Vec::new();
     loop {
-        let mut page = Page::new(reader, &context, filter, start.clone(), extent);
+        let mut page = Page::new(reader, &context, &query, start.clone(), extent);
         while let Some(wanted) = page.wanted() {
             let selected = store.select(wanted.clone()).await.unwrap();
             page.take(selected, Lapsed::new());
         }
-        let on = page.links().into_iter().find(|(name, _)| *name == relation);
+        let on = page.links().into_iter().find(|link| link.relation == relation);
         let ids: Vec<_> =
             page.into_entries().iter().map(|(dataset, _)| dataset.id.to_string()).collect();
         assert!(ids.len() <= extent.datasets);
@@ -219,9 +220,9 @@ async fn paged(
             "previous" => drop(found.splice(..0, ids)),
             _ => found.extend(ids),
         }
-        let Some((_, on)) = on else { return found };
-        assert_ne!(on, start, "it leads to itself");
-        start = on;
+        let Some(on) = on else { return found };
+        assert_ne!(on.start, start, "it leads to itself");
+        (start, query) = (on.start, on.query);
     }
 }
 
@@ -251,19 +252,22 @@ proptest! {
                 .unwrap();
             let now = "2030-01-01T00:00:00Z".parse().unwrap();
             let mut reader = Reader { partner: partner(), rules: Arc::new(case.rules()), now, lapsed: Lapsed::new() };
-            let filter = Filter::read(case.filter.as_array().unwrap()).unwrap();
+            let query = Query::read(case.filter.as_array().unwrap()).unwrap();
             let visible: Vec<String> = datasets
                 .iter()
-                .filter(|dataset| filter.admits(dataset) && is_visible(&reader, dataset))
+                .filter(|dataset| query.filter.admits(dataset) && is_visible(&reader, dataset))
                 .map(|dataset| dataset.id.to_string())
                 .collect();
             let extent =
                 Extent { datasets: case.page, bytes: 64 << 10, looked_at: case.looked_at };
-            let forwards = paged(&store, &mut reader, &filter, Start::First, extent).await;
+            let forwards = paged(&store, &mut reader, &query, Start::First, extent).await;
             assert_eq!(forwards, visible);
+            let some = Query { limit: Some(2), offset: case.page, ..query.clone() };
+            let rest = paged(&store, &mut reader, &some, Start::First, extent).await;
+            assert_eq!(rest, visible.iter().skip(case.page).cloned().collect::<Vec<_>>());
             // Greater than any id of this test.
             let end = Start::Before("zzz".parse().unwrap());
-            assert_eq!(paged(&store, &mut reader, &filter, end, extent).await, visible);
+            assert_eq!(paged(&store, &mut reader, &query, end, extent).await, visible);
             store.close().await.unwrap();
         });
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use engine::Peer;
-use engine::catalog::{self, Extent, Filter, Page, Selected, Start};
+use engine::catalog::{self, Extent, Page, Query, Selected, Start};
 use engine::derived::Lapsed;
 use engine::refusal::{Refusal, RefusalKind};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -15,7 +15,7 @@ use protocol::path;
 use super::{Outcome, boxed, failed, invalid, not_found, read};
 use crate::net::{Body, gzip, keeping};
 use crate::node::Node;
-use crate::partner::cursor::Cursor;
+use crate::partner::cursor::{Cursor, Sought};
 use crate::wire::{self, Shape};
 
 /// How many datasets are looked at for one page at most: beyond it a page is short, or empty, and its link leads on.
@@ -25,8 +25,8 @@ const PAGE_BYTES: usize = 512 * 1024;
 /// What is smaller is not worth compressing.
 const GZIP_FROM_BYTES: usize = 1024;
 
-/// Answers a CatalogRequestMessage with the first page, or with the page that a link names. A page of an unfiltered catalog
-/// can also be had with GET.
+/// Answers a CatalogRequestMessage with the first page. The page that a link names can be had with GET, or with POST of the
+/// same message or of one without a filter.
 pub(super) async fn page(node: &Arc<Node>, request: Request<Incoming>, peer: &Peer) -> Outcome {
     let shape = Shape::Catalog;
     let Some(place) = node.catalogs.take(&peer.participant, None) else {
@@ -37,23 +37,32 @@ pub(super) async fn page(node: &Arc<Node>, request: Request<Incoming>, peer: &Pe
     };
     let cursor = Cursor::of(request.uri());
     let takes_gzip = gzip::is_taken(request.headers());
-    let filter = if request.method() == Method::GET {
-        if cursor.is_none() {
-            return Ok(wire::not_allowed(&[Method::POST]));
-        }
-        Filter::default()
+    if cursor.is_none() && request.method() == Method::GET {
+        return Ok(wire::not_allowed(&[Method::POST]));
+    }
+    let refuse = |text: String| failed(invalid(node, &text), Shape::Catalog);
+    let asked = if request.method() == Method::GET {
+        None
     } else {
         let incoming: message::Incoming<CatalogRequestMessage> =
             read(node, peer, request, &shape).await?;
-        Filter::read(&incoming.message.filter)
-            .map_err(|error| failed(invalid(node, &error.to_string()), shape.clone()))?
+        let query =
+            Query::read(&incoming.message.filter).map_err(|error| refuse(error.to_string()))?;
+        Some(query).filter(|_| cursor.is_none() || !incoming.message.filter.is_empty())
     };
     let site = node.identity.site.load();
-    let start = match &cursor {
-        None => Start::First,
-        Some(cursor) => cursor
-            .open(&site.token_key, &peer.participant, &filter)
-            .map_err(|error| failed(invalid(node, &error.to_string()), shape.clone()))?,
+    let Sought { query, start } = match &cursor {
+        None => Sought { query: asked.unwrap_or_default(), start: Start::First },
+        Some(cursor) => {
+            let sought = cursor
+                .open(&site.token_key, &peer.participant)
+                .map_err(|error| refuse(error.to_string()))?;
+            if asked.is_some_and(|asked| asked.filter != sought.query.filter) {
+                let text = "this page's address is of another filter; repeat the filter of the first page, or send none";
+                return Err(refuse(text.to_owned()));
+            }
+            sought
+        }
     };
     let (fresh, asking) = (node.fresh(), peer.clone());
     let mut reader = node
@@ -65,17 +74,18 @@ pub(super) async fn page(node: &Arc<Node>, request: Request<Incoming>, peer: &Pe
         bytes: PAGE_BYTES,
         looked_at: LOOKED_AT,
     };
-    let mut page = Page::new(&mut reader, &node.context, &filter, start, extent);
+    let mut page = Page::new(&mut reader, &node.context, &query, start, extent);
     while let Some(wanted) = page.wanted() {
         let unread = |error: engine::StoreError| boxed(error.into(), &shape);
         let selected = node.store.select(wanted.clone()).await.map_err(unread)?;
         let lapsed = lapsed(node, &selected).await.map_err(unread)?;
         page.take(selected, lapsed);
     }
-    let links = page.links().into_iter().map(|(relation, start)| {
-        let cursor = Cursor::seal(&site.token_key, &peer.participant, &filter, &start);
-        let endpoint = &node.context.dsp_endpoint;
-        format!("<{endpoint}{}?{}>; rel=\"{relation}\"", path::CATALOG_REQUEST, cursor.query())
+    let links = page.links().into_iter().map(|link| {
+        let sought = Sought { query: link.query, start: link.start };
+        let cursor = Cursor::seal(&site.token_key, &peer.participant, &sought);
+        let (endpoint, path) = (&node.context.dsp_endpoint, path::CATALOG_REQUEST);
+        format!("<{endpoint}{path}?{}>; rel=\"{}\"", cursor.query(), link.relation)
     });
     let links = links.collect::<Vec<_>>().join(", ");
     let groups = &node.config.catalog.nested_by_tags;

@@ -35,8 +35,8 @@ pub(super) async fn transfer_request(
     let (fresh, asked) = (node.fresh(), incoming.message);
     // Our process id of it, if it begins: what the secret of its data address is bound to.
     let pid = Pid::from_uuid(fresh.process);
-    let target = source(node, &pid, asked.data_address.as_ref())
-        .map_err(|refusal| failed(refusal, shape.clone()))?;
+    let address = asked.data_address.as_ref().filter(|_| asked.format == transfer::HTTP_PUSH);
+    let target = source(node, &pid, address).map_err(|refusal| failed(refusal, shape.clone()))?;
     let mut prepared: Option<Prepared> = None;
     for _ in 0..PREPARE_ROUNDS {
         let (context, asking, inbound, message, target, ready) = (
@@ -129,20 +129,12 @@ fn source(
     let sealed_token = match address.authorization() {
         None => None,
         Some(token) => Some(
-            seal(node, pid, token)
+            transfers::seal(node, pid, token)
                 .ok_or_else(|| invalid(node, "the access token cannot be kept"))?,
         ),
     };
     let endpoint = address.endpoint().map(str::to_owned);
     Ok(endpoint.map(|endpoint| Source { endpoint, sealed_token }))
-}
-
-/// Seals a partner's access token under our node key, bound to the process it is for.
-fn seal(node: &Node, pid: &Pid, token: &str) -> Option<String> {
-    use base64::Engine as _;
-    let site = node.identity.site.load();
-    let sealed = site.seal_key.seal(token.as_bytes(), pid.as_str().as_bytes()).ok()?;
-    Some(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(sealed))
 }
 
 pub(super) async fn transferring(

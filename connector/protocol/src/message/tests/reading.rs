@@ -78,6 +78,7 @@ fn a_catalog_of_edc_is_read() {
                 {"@type": "Distribution", "format": "HttpData-PUSH", "accessService": {"@id": "s1"}},
             ],
             "edc:name": "first",
+            "edc:serial": 12_345_678_901_234_567_890_u64,
         },
         "service": [{"@id": "s1", "@type": "DataService", "endpointURL": "http://e/dsp"}],
         "distribution": [],
@@ -88,6 +89,7 @@ fn a_catalog_of_edc_is_read() {
     assert_eq!(catalog.properties["edc:originator"], "x");
     let [dataset] = catalog.datasets.as_slice() else { panic!("one dataset") };
     assert_eq!(dataset.properties["edc:name"], "first");
+    assert_eq!(dataset.properties["edc:serial"], "12345678901234567890");
     assert_eq!(dataset.distributions[0].format, "HttpData-PULL");
     let reference = crate::id::ServiceId::new("s1").unwrap();
     assert_eq!(dataset.distributions[1].access_service, AccessService::Reference(reference));
