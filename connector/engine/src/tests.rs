@@ -11,7 +11,7 @@ mod exchange;
 mod keys;
 mod pulls;
 mod pushes;
-mod random;
+mod simulation;
 mod site;
 mod stored;
 mod transfers;

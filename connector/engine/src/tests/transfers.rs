@@ -24,6 +24,15 @@ fn order(step: Step) -> Order {
 
 /// Takes a step of ours; grants are signed as they are asked for.
 pub(super) fn take(world: &mut World, pid: &Pid, step: Step) -> Result<Transfer, Refusal> {
+    try_take(world, pid, step).map(|taken| taken.expect("nothing of ours is under way"))
+}
+
+/// The same; nothing where a message of ours is under way.
+pub(super) fn try_take(
+    world: &mut World,
+    pid: &Pid,
+    step: Step,
+) -> Result<Option<Transfer>, Refusal> {
     let (context, fresh) = (world.context.clone(), world.fresh());
     let (attempted, order) = (world.attempted.contains(pid), order(step));
     let mut prepared = None;
@@ -33,8 +42,8 @@ pub(super) fn take(world: &mut World, pid: &Pid, step: Step) -> Result<Transfer,
             act(view, &context, &fresh, pid, attempted, &order, prepared, token_sha256)
         })?;
         match acted {
-            Acted::Done(transfer) => return Ok(*transfer),
-            Acted::Busy(message) => panic!("{message} is under way"),
+            Acted::Done(transfer) => return Ok(Some(*transfer)),
+            Acted::Busy(_) => return Ok(None),
             Acted::Prepare(facts) => {
                 prepared = Some(Prepared {
                     provenance: format!("provenance of {}", facts.transfer),

@@ -43,6 +43,8 @@ pub(super) struct World {
     pub(super) entities: BTreeMap<Key, (Arc<Entity>, Position)>,
     /// Every record so far; its number is the frame of its position.
     pub(super) records: Vec<RecordDraft>,
+    /// How many of the records would survive a crash now.
+    durable: usize,
     /// The processes of which an attempt to send a message began.
     pub(super) attempted: BTreeSet<Pid>,
     drawn: u128,
@@ -96,6 +98,7 @@ impl World {
             now: "2026-01-01T00:00:00Z".parse().unwrap(),
             entities: BTreeMap::new(),
             records: Vec::new(),
+            durable: 0,
             attempted: BTreeSet::new(),
             drawn: seed(participant),
             loaded: RefCell::default(),
@@ -142,26 +145,38 @@ impl World {
     pub(super) fn apply(&mut self, records: Vec<RecordDraft>) {
         for record in records {
             let position = Position { frame: self.records.len() as u64, record: 0 };
-            for write in &record.writes {
-                match &write.entity {
-                    Some(entity) => {
-                        let stored = serde_json::to_string(entity).unwrap();
-                        let read: Entity = serde_json::from_str(&stored).unwrap();
-                        assert_eq!(serde_json::to_string(&read).unwrap(), stored, "{}", write.key);
-                        assert_eq!(Key::decode(&write.key.encode()).as_ref(), Some(&write.key));
-                        self.entities.insert(write.key.clone(), (Arc::new(read), position));
-                    }
-                    None => {
-                        self.entities.remove(&write.key);
-                    }
-                }
-            }
+            write_all(&mut self.entities, &record, position);
             // INVARIANT: who may see a record's event is known by whom and what it concerns, so it concerns one of each.
             let written = record.writes.iter().filter_map(|write| write.entity.as_ref());
             let concerned: BTreeSet<_> = written.filter_map(concern).collect();
             assert!(concerned.len() <= 1, "{:?} concerns {concerned:?}", record.kind);
             self.records.push(record);
         }
+        self.check();
+    }
+
+    /// What was decided so far survives a crash: a store says so before anybody is answered.
+    pub(super) fn sync(&mut self) {
+        self.durable = self.records.len();
+    }
+
+    /// Whether everything that was decided survives a crash.
+    pub(super) fn is_durable(&self) -> bool {
+        self.durable == self.records.len()
+    }
+
+    /// Stops without warning and starts again: what was not durable is gone, and the state is what the records say. An attempt
+    /// to send anything that is owed may have begun.
+    pub(super) fn crash(&mut self) {
+        let was_durable = self.is_durable();
+        self.records.truncate(self.durable);
+        let mut replayed = BTreeMap::new();
+        for (number, record) in self.records.iter().enumerate() {
+            write_all(&mut replayed, record, Position { frame: number as u64, record: 0 });
+        }
+        let before = std::mem::replace(&mut self.entities, replayed);
+        assert!(!was_durable || before == self.entities, "the records say something else");
+        self.attempted = self.owing().into_iter().collect();
         self.check();
     }
 
@@ -465,6 +480,28 @@ impl World {
                 token_sha256,
             )
         })
+    }
+}
+
+/// Applies the writes of a record as replay does: in their stored form.
+fn write_all(
+    entities: &mut BTreeMap<Key, (Arc<Entity>, Position)>,
+    record: &RecordDraft,
+    position: Position,
+) {
+    for write in &record.writes {
+        match &write.entity {
+            Some(entity) => {
+                let stored = serde_json::to_string(entity).unwrap();
+                let read: Entity = serde_json::from_str(&stored).unwrap();
+                assert_eq!(serde_json::to_string(&read).unwrap(), stored, "{}", write.key);
+                assert_eq!(Key::decode(&write.key.encode()).as_ref(), Some(&write.key));
+                entities.insert(write.key.clone(), (Arc::new(read), position));
+            }
+            None => {
+                entities.remove(&write.key);
+            }
+        }
     }
 }
 
