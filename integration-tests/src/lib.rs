@@ -15,6 +15,7 @@ pub mod command;
 pub mod connector;
 pub mod files;
 pub mod http2;
+pub mod judged;
 pub mod line;
 pub mod management;
 pub mod narration;

@@ -2,10 +2,12 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Result;
 use tempfile::TempDir;
 
+use crate::judged::Judged;
 use crate::process::tail;
 use crate::proxy::Proxy;
 use crate::site::{Plan, Site};
@@ -14,6 +16,7 @@ use crate::site::{Plan, Site};
 #[derive(Debug)]
 pub struct Scene {
     directory: TempDir,
+    judged: Option<Arc<Judged>>,
 }
 
 impl Scene {
@@ -22,16 +25,26 @@ impl Scene {
     /// # Errors
     /// When no temporary directory can be made.
     pub fn new() -> Result<Self> {
-        Ok(Self { directory: tempfile::Builder::new().prefix("sekisho-").tempdir()? })
+        let directory = tempfile::Builder::new().prefix("sekisho-").tempdir()?;
+        Ok(Self { directory, judged: None })
     }
 
-    /// Plays a test; its failure carries the logs of all daemons.
+    /// Plays a test; its failure carries the logs of all daemons. What its sites sent is held against the official schemas,
+    /// where those are at hand.
     ///
     /// # Errors
-    /// That of the test.
+    /// That of the test, or what violates its schema.
     pub fn play(test: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
-        let scene = Self::new()?;
-        test(&scene).map_err(|error| error.context(scene.logs()))
+        let judged = Arc::new(Judged::default());
+        let mut scene = Self::new()?;
+        scene.judged = Some(Arc::clone(&judged));
+        test(&scene).map_err(|error| error.context(scene.logs()))?;
+        judged.verdict()
+    }
+
+    /// What was judged so far of what its sites sent: each time that one stops. Nothing outside of [`Scene::play`].
+    pub fn judged(&self) -> usize {
+        self.judged.as_ref().map_or(0, |judged| judged.count())
     }
 
     /// Where it is.
@@ -46,7 +59,7 @@ impl Scene {
 
     /// A site to be made here, under the name by which its partners will know it.
     pub fn plan(&self, name: &str) -> Plan {
-        Plan::new(self.path(), name)
+        Plan::new(self.path(), name, self.judged.clone())
     }
 
     /// A site that serves.

@@ -4,12 +4,14 @@ use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use crate::command::{self, Outcome, Running};
+use crate::judged::Judged;
 use crate::ports;
 use crate::process::{self, Daemon};
 use crate::wait::{self, PATIENCE};
@@ -32,10 +34,11 @@ pub struct Plan {
     dialled: Option<SocketAddr>,
     settings: Vec<(String, String)>,
     operator_id: Option<String>,
+    judged: Option<Arc<Judged>>,
 }
 
 impl Plan {
-    pub(crate) fn new(scene: &Path, name: &str) -> Self {
+    pub(crate) fn new(scene: &Path, name: &str, judged: Option<Arc<Judged>>) -> Self {
         Self {
             scene: scene.to_owned(),
             name: name.to_owned(),
@@ -43,6 +46,7 @@ impl Plan {
             dialled: None,
             settings: Vec::new(),
             operator_id: None,
+            judged,
         }
     }
 
@@ -104,6 +108,7 @@ impl Plan {
             dialled,
             status,
             settings: self.settings,
+            judged: self.judged,
             daemon: None,
         })
     }
@@ -120,6 +125,7 @@ pub struct Site {
     status: SocketAddr,
     settings: Vec<(String, String)>,
     log: PathBuf,
+    judged: Option<Arc<Judged>>,
     daemon: Option<Daemon>,
 }
 
@@ -220,7 +226,15 @@ impl Site {
     /// # Errors
     /// When it does not stop well.
     pub fn stop(&mut self) -> Result<()> {
+        self.judge();
         self.take_daemon()?.stop()
+    }
+
+    /// Holds what the daemon sent against the official schemas, while it can be asked for it.
+    fn judge(&self) {
+        if let (Some(judged), Some(_)) = (&self.judged, &self.daemon) {
+            judged.look(&self.name, &self.path("sekisho.sock"));
+        }
     }
 
     /// Kills the daemon.
@@ -351,6 +365,14 @@ impl Site {
             "dataset", "publish", file, "--id", id, "--title", &title, "--policy", policy, "--yes",
         ];
         self.ask(&words)
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.judge();
+        }
     }
 }
 

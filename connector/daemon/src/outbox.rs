@@ -217,7 +217,8 @@ enum Attempt {
         /// How long the partner wants to be left alone.
         after: Option<Duration>,
     },
-    Final(Failure),
+    /// It is given up, because the partner refused it or because it cannot be sent.
+    Final { failure: Failure, refused: bool },
 }
 
 /// How a delivery ended.
@@ -264,7 +265,8 @@ impl Worker {
         loop {
             if due.entity.deadline <= self.node.clock.now() && due.trusted_time {
                 let failure = failure(UNDELIVERED, "the partner did not take the message in time");
-                let outcome = Outcome::GivenUp(GivenUp { failure, attempts, last_error });
+                let given_up = GivenUp { failure, refused: false, attempts, last_error };
+                let outcome = Outcome::GivenUp(given_up);
                 return self.settle(&due, outcome).await;
             }
             let Some(attempt) = self.attempt(&due).await else { return false };
@@ -274,7 +276,7 @@ impl Worker {
                     if first_refusal.get_or_insert_with(Instant::now).elapsed()
                         > outbound.refusal_patience() =>
                 {
-                    Attempt::Final(failure)
+                    Attempt::Final { failure, refused: true }
                 }
                 attempt => attempt,
             };
@@ -282,8 +284,8 @@ impl Worker {
                 Attempt::Acknowledged(pid) => {
                     return self.settle(&due, Outcome::Acknowledged(pid)).await;
                 }
-                Attempt::Final(failure) => {
-                    let given_up = GivenUp { failure, attempts, last_error: None };
+                Attempt::Final { failure, refused } => {
+                    let given_up = GivenUp { failure, refused, attempts, last_error: None };
                     return self.settle(&due, Outcome::GivenUp(given_up)).await;
                 }
                 Attempt::Again { reason, after, .. } => (reason, after),
@@ -330,7 +332,8 @@ impl Worker {
         };
         let Some(client) = self.node.client(&self.participant) else {
             let text = "the partner is not registered any more";
-            return Some(Attempt::Final(failure("unregistered", text)));
+            let failure = failure("unregistered", text);
+            return Some(Attempt::Final { failure, refused: false });
         };
         let body = match self.text(due).await {
             Ok(body) => body,
@@ -360,10 +363,10 @@ impl Worker {
         tokio::select! {
             () = self.node.shutdown.stopping() => None,
             _ = changed.changed() => Some(again("the partner is suspended".to_owned())),
-            () = tokio::time::sleep(remaining) => Some(Attempt::Final(failure(
-                UNDELIVERED,
-                "the partner stayed suspended",
-            ))),
+            () = tokio::time::sleep(remaining) => Some(Attempt::Final {
+                failure: failure(UNDELIVERED, "the partner stayed suspended"),
+                refused: false,
+            }),
         }
     }
 
@@ -409,7 +412,7 @@ impl Worker {
                     code,
                 };
                 if decided || !self.may_be_early(due, answer.status) {
-                    return Attempt::Final(refused);
+                    return Attempt::Final { failure: refused, refused: true };
                 }
                 Attempt::Again { reason, refused: Some(refused), after: None }
             }
@@ -461,11 +464,9 @@ impl Worker {
             Outcome::Acknowledged(_) => {
                 self.node.metrics.delivery(&self.name(), DeliveryOutcome::Acknowledged);
             }
-            Outcome::GivenUp(GivenUp { failure, attempts, .. }) => {
-                let outcome = match failure.code.as_str() {
-                    UNDELIVERED => DeliveryOutcome::GivenUp,
-                    _ => DeliveryOutcome::Refused,
-                };
+            Outcome::GivenUp(GivenUp { failure, refused, attempts, .. }) => {
+                let outcome =
+                    if *refused { DeliveryOutcome::Refused } else { DeliveryOutcome::GivenUp };
                 self.node.metrics.delivery(&self.name(), outcome);
                 if !failure.by_policy {
                     self.node.metrics.dead_letter(&self.name());

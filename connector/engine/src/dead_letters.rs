@@ -45,6 +45,8 @@ pub struct DeadLetter {
 pub struct GivenUp {
     /// Why.
     pub failure: Failure,
+    /// Whether the partner refused it; else it could not be delivered in time.
+    pub refused: bool,
     /// How often it was tried, since the node last started.
     pub attempts: u32,
     /// What went wrong at the last attempt, where that is not why we gave up.

@@ -58,7 +58,7 @@ pub fn undeliverable(
         Subject::Negotiation => {
             negotiation::undeliverable(view, context, fresh, pid, number, failure)?
         }
-        Subject::Transfer => transfer::undeliverable(view, context, fresh, pid, number, failure)?,
+        Subject::Transfer => transfer::undeliverable(view, context, fresh, pid, number, given_up)?,
     };
     // Where there is no record the message was withdrawn meanwhile.
     if let (Some(record), Some(letter)) = (records.first_mut(), letter) {

@@ -306,7 +306,12 @@ fn two_nodes_always_come_to_agree() {
     for seed in first..first.saturating_add(number("SEEDS", 400)) {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_be_bytes());
-        let config = ProptestConfig { cases: 1, failure_persistence: None, ..Default::default() };
+        let config = ProptestConfig {
+            cases: 1,
+            failure_persistence: None,
+            max_shrink_iters: 10_000,
+            ..ProptestConfig::default()
+        };
         let random = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
         let mut runner = TestRunner::new_with_rng(config, random);
         let failed = runner.run(&scripts(), |script| {
@@ -315,11 +320,8 @@ fn two_nodes_always_come_to_agree() {
         });
         if let Err(TestError::Fail(reason, script)) = failed {
             let line = serde_json::to_string(&script).unwrap();
-            panic!("seed {seed}: {reason}\nadd this line to {}/kept.jsonl:\n{line}", module_path());
+            let kept = file!().replace(".rs", "/kept.jsonl");
+            panic!("seed {seed}: {reason}\nadd this line to {kept}:\n{line}");
         }
     }
-}
-
-fn module_path() -> String {
-    file!().trim_end_matches(".rs").to_owned()
 }

@@ -7,6 +7,7 @@ use protocol::transfer::{MessageKind, State};
 
 use super::{ended, finish, late_termination, outbox_key, terminate_with};
 use crate::context::{self, Context, Fresh, Stop};
+use crate::dead_letters::GivenUp;
 use crate::entity::{Failure, Transfer};
 use crate::process::towards;
 use crate::{Account, Category, LogId, Need, RecordDraft, RecordKind, View, agreements, pull};
@@ -51,13 +52,14 @@ pub(crate) fn undeliverable(
     fresh: &Fresh,
     pid: &Pid,
     number: u64,
-    failure: &Failure,
+    given_up: &GivenUp,
 ) -> Result<Vec<RecordDraft>, Need> {
     let Some(mut transfer) = context::transfer(view, pid)? else { return Ok(Vec::new()) };
     if transfer.outbox.first() != Some(&number) {
         return Ok(Vec::new());
     }
     transfer.outbox.remove(0);
+    let failure = &given_up.failure;
     let refused = transfer.process.pending().map(|pending| pending.message);
     transfer.process = transfer.process.refused();
     transfer.transitions += 1;
@@ -69,7 +71,11 @@ pub(crate) fn undeliverable(
         Some(MessageKind::Termination) => {
             transfer.process = ended(&transfer, State::Terminated);
         }
-        Some(MessageKind::Completion) => transfer.process = ended(&transfer, State::Completed),
+        // So it is with a completion that could not be delivered. One that the partner refused is no end: it has decided
+        // otherwise, such as to terminate, and both are to say the same.
+        Some(MessageKind::Completion) if !given_up.refused => {
+            transfer.process = ended(&transfer, State::Completed);
+        }
         Some(MessageKind::Request) if transfer.process.role() == Role::Consumer => {
             records.extend(agreements::ended_by_partner(view, &transfer.agreement, failure)?);
             records.extend(pull::refused(view, &transfer, failure)?);
