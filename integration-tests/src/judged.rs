@@ -34,7 +34,8 @@ impl Judged {
     /// Looks through the journal of a node that serves, by its socket. Nothing where the schemas are not at hand.
     pub(crate) fn look(&self, node: &str, socket: &Path) {
         static SCHEMAS: OnceLock<Result<Option<Schemas>, String>> = OnceLock::new();
-        let schemas = SCHEMAS.get_or_init(|| Schemas::named().map_err(|error| format!("{error:#}")));
+        let schemas =
+            SCHEMAS.get_or_init(|| Schemas::named().map_err(|error| format!("{error:#}")));
         match schemas {
             Ok(None) => {}
             Ok(Some(schemas)) => {

@@ -218,7 +218,10 @@ enum Attempt {
         after: Option<Duration>,
     },
     /// It is given up, because the partner refused it or because it cannot be sent.
-    Final { failure: Failure, refused: bool },
+    Final {
+        failure: Failure,
+        refused: bool,
+    },
 }
 
 /// How a delivery ended.

@@ -312,7 +312,8 @@ impl World {
     pub(super) fn refused(&mut self, pid: &Pid, number: u64, failure: &Failure) {
         let Some(participant) = self.participant_of(pid) else { return };
         let (context, fresh) = (self.context.clone(), self.fresh());
-        let given_up = GivenUp { failure: failure.clone(), refused: true, attempts: 3, last_error: None };
+        let given_up =
+            GivenUp { failure: failure.clone(), refused: true, attempts: 3, last_error: None };
         self.decide(|view| {
             outbox::undeliverable(view, &context, &fresh, &participant, pid, number, &given_up)
         });

@@ -108,7 +108,9 @@ fn check_messages(own: &World, other: &World) {
 /// What a node holds of the partner's log is still the beginning of that log.
 fn check_checkpoints(own: &World, other: &World) {
     let log = LogId::Relation(own.peer().participant);
-    let Some(Entity::Witness(held)) = own.get(&Key::Witness(other.peer().participant)) else { return };
+    let Some(Entity::Witness(held)) = own.get(&Key::Witness(other.peer().participant)) else {
+        return;
+    };
     let Witness { size, root, conflict, behind, .. } = held;
     assert_eq!((conflict, behind), (&None, &None));
     let leaves = leaves(other, &log);
@@ -119,7 +121,8 @@ fn check_checkpoints(own: &World, other: &World) {
 /// The messages in the records of a node, by id: the SHA-256 of what was taken, or of what was owed.
 fn messages(world: &World, taken: bool) -> BTreeMap<String, String> {
     let of_partner = |record: &&RecordDraft| record.account.node.is_some() == taken;
-    let texts = world.records.iter().filter(of_partner).filter_map(|record| record.body.message.as_ref());
+    let texts =
+        world.records.iter().filter(of_partner).filter_map(|record| record.body.message.as_ref());
     texts.map(|text| (id(text), digest(text))).collect()
 }
 
@@ -143,7 +146,11 @@ fn leaves(world: &World, log: &LogId) -> Vec<String> {
     of_log
         .map(|record| {
             let parts = serde_json::json!([
-                record.kind, record.account, record.digests, record.writes, record.body
+                record.kind,
+                record.account,
+                record.digests,
+                record.writes,
+                record.body
             ]);
             hex::encode(Sha256::digest(parts.to_string()))
         })

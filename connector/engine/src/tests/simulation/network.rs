@@ -183,7 +183,8 @@ impl Network {
     }
 
     pub(super) fn give_up(&mut self, by: Role, number: usize) {
-        let waiting: Vec<_> = self.waiting.keys().filter(|(role, _)| *role == by).cloned().collect();
+        let waiting: Vec<_> =
+            self.waiting.keys().filter(|(role, _)| *role == by).cloned().collect();
         if let Some(at) = number.checked_rem(waiting.len()) {
             self.waiting.remove(&waiting[at]);
         }
@@ -235,7 +236,8 @@ impl Network {
         let fresh = to.fresh();
         let shown = Shown::Consistent { held: proven_from };
         let now = to.now;
-        let witness = Witness { size: head.size, root: head.root, note: head.note, ..Witness::nothing(now) };
+        let witness =
+            Witness { size: head.size, root: head.root, note: head.note, ..Witness::nothing(now) };
         // One that another overtook is refused, and asked for again.
         let _ = to.decide(|view| evidence::witness(view, &fresh, &from, &shown, &witness));
     }
