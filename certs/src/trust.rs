@@ -111,6 +111,9 @@ pub struct Checked {
     pub valid_until: Timestamp,
     /// SHA-256 of the leaf (`x5t#S256`).
     pub leaf_sha256: [u8; 32],
+    /// What the node is called: the leaf's alternative names (URIs, and DNS names in lower case), where an anchor vouches
+    /// for them, and its key's SHA-256 as pins are written. A pinned certificate names itself, so only its key counts.
+    pub node: Arc<BTreeSet<String>>,
     /// The [`TrustStore::generation`] that answered. With another one the question must be put again.
     pub generation: u64,
 }
@@ -304,7 +307,8 @@ impl TrustStore {
             reason: Arc::new(reason),
         };
         let authorities = partner.authorities(purpose);
-        let valid_until = if partner.has_pin(&leaf.spki_sha256()) {
+        let pinned = partner.has_pin(&leaf.spki_sha256());
+        let valid_until = if pinned {
             // A pin replaces the anchors; dates, strength, purpose and a known revocation still count.
             check_leaf(&leaf, purpose, now).map_err(refused)?;
             if partner.lists_as_revoked(&leaf) {
@@ -317,7 +321,12 @@ impl TrustStore {
             authorities.verify(&leaf, &presented, purpose, now).map_err(refused)?.valid_until
         };
         let leaf_sha256 = leaf.sha256();
-        Ok(Checked { participant, valid_until, leaf_sha256, generation: self.generation })
+        let mut node = BTreeSet::from([hex::encode(leaf.spki_sha256())]);
+        if !pinned {
+            node.extend(leaf.uris().iter().chain(leaf.dns_names()).cloned());
+        }
+        let node = Arc::new(node);
+        Ok(Checked { participant, valid_until, leaf_sha256, node, generation: self.generation })
     }
 }
 

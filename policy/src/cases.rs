@@ -95,6 +95,8 @@ struct WrittenCase {
     agreed: Option<Spanned<Instant>>,
     #[serde(default)]
     done: BTreeSet<String>,
+    /// A name of the certificate of the node that fetches.
+    node: Option<String>,
     expect: Spanned<Expected>,
     /// The policy that must decide.
     policy: Option<Spanned<String>>,
@@ -190,6 +192,7 @@ impl Cases {
             at: now,
             uses: case.uses,
             previous: case.previous_use.as_ref().map(instant).transpose()?,
+            node: case.node.clone(),
             agreed_at: case.agreed.as_ref().map(instant).transpose()?.unwrap_or(now),
             done: case.done.clone(),
         };

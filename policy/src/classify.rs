@@ -232,9 +232,16 @@ const fn fact(fact: Fact) -> (Class, &'static str) {
         Fact::Now | Fact::SinceAgreement => CLOCK,
         Fact::Purpose => PURPOSE,
         Fact::Recipient => RECIPIENT,
-        Fact::Location | Fact::Attribute => {
+        Fact::Node => {
+            (Class::Enforced, "the node that fetches the data is known by its certificate")
+        }
+        Fact::Location => {
             (Class::Declared(By::Administrator), "compared with what the partner's file says of it")
         }
+        Fact::Attribute => (
+            Class::Declared(By::Administrator),
+            "compared with the attributes and the valid credentials in the partner's file, while data flows as well",
+        ),
         Fact::MediaType | Fact::Size | Fact::Version | Fact::Language => {
             (Class::Enforced, "compared with the dataset as published")
         }
@@ -245,10 +252,14 @@ const fn fact(fact: Fact) -> (Class, &'static str) {
             Class::Declared(By::Partner),
             "a term of contract that the partner accepts with the agreement; nothing checks it",
         ),
-        Fact::MeteredTime => {
-            (Class::Refused, "this node does not measure how long data is used, so it denies")
-        }
-        Fact::Paid => (Class::Refused, "this node does not know what was paid, so it denies"),
+        Fact::MeteredTime => (
+            Class::Refused,
+            "how long data is used happens at the recipient and is not measured, so it denies",
+        ),
+        Fact::Paid => (
+            Class::Refused,
+            "this node does not know what was paid, so it denies; it can be asked of the duty `compensate`",
+        ),
         Fact::Unknown => (Class::Refused, "not a fact that a connector can know, so it denies"),
     }
 }

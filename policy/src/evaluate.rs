@@ -16,7 +16,8 @@
 //!
 //! | operand | catalog | negotiation | transfer, data |
 //! |---|---|---|---|
-//! | `recipient`, `spatial` | judged | judged | judged |
+//! | `recipient`, `spatial`, what the partner's file says | judged | judged | judged |
+//! | `systemDevice`, `idsc:CONNECTOR` | applies later | applies later | judged |
 //! | `dateTime` | refuses what is over; what has not begun applies later | as catalog | judged |
 //! | `purpose` | applies later | judged | judged |
 //! | `count`, `elapsedTime`, `delayPeriod`, `timeInterval` | applies later | applies later | judged |
@@ -37,7 +38,7 @@ use jiff::Timestamp;
 
 pub(crate) use constraint::after;
 pub use report::{Activation, Attempt, Concept, Deontic, Performance, deontic};
-pub use world::{Behaviour, Facts, Link, Performed, PreviousUse, Proof, Subject, World};
+pub use world::{Behaviour, Facts, Link, Performed, PreviousUse, Proof, Statement, Subject, World};
 
 /// What somebody asks to do.
 #[derive(Debug, Clone, Copy)]

@@ -6,6 +6,7 @@
 
 use crate::evaluate::{ConstraintReport, Evaluation, Ground, RuleKind, Status};
 use crate::odrl::Policy;
+use crate::vocabulary::{Fact, LeftOperand};
 use std::fmt::Write as _;
 
 mod recipient;
@@ -100,7 +101,17 @@ fn change(report: &ConstraintReport) -> &'static str {
         "delayPeriod" | "timeInterval" => "ask again when the period has passed",
         "spatial" => "it is judged by the region registered for the participant; ask the provider",
         "recipient" => "it is judged by the identity of the participant; ask the provider",
-        _ => "see its parts in the policy",
+        operand => match LeftOperand::parse(operand) {
+            Some(LeftOperand::Other(operand)) => match operand.fact {
+                Fact::Node => "it is judged by the certificate of the node that fetches the data",
+                Fact::Attribute => {
+                    "it is judged by what the provider registered of the participant, such as a credential that has to be \
+                     valid; ask the provider"
+                }
+                _ => "see its parts in the policy",
+            },
+            _ => "see its parts in the policy",
+        },
     }
 }
 

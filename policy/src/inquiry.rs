@@ -10,9 +10,10 @@ pub(crate) mod tests;
 
 use crate::diagnostic::Spot;
 use crate::evaluate::{
-    Evaluation, Facts, Ground, Performed, Phase, PreviousUse, Request, RuleKind, Status, Subject,
-    World, evaluate,
+    Evaluation, Facts, Ground, Link, Performed, Phase, PreviousUse, Proof, Request, RuleKind,
+    Status, Subject, World, evaluate,
 };
+
 use crate::file::expression;
 use crate::odrl::Policy;
 use crate::restrict::restrict;
@@ -79,6 +80,8 @@ pub struct Question {
     pub agreed_at: Timestamp,
     /// Duties done by then.
     pub done: BTreeSet<String>,
+    /// The node that fetches the data: a name of its certificate.
+    pub node: Option<String>,
 }
 
 /// The answer to a question.
@@ -163,6 +166,7 @@ impl Question {
             previous: None,
             agreed_at: at,
             done: BTreeSet::new(),
+            node: None,
         }
     }
 }
@@ -344,13 +348,18 @@ fn judge_terms(
             facts: BTreeMap::new(),
         })
         .collect();
+    let asking = question.node.as_ref().map(|node| Subject {
+        node: Some(Link::new(node, Proof::Connection)),
+        ..partner.subject.clone()
+    });
+    let subject = asking.as_ref().unwrap_or(&partner.subject);
     let world = World {
         earlier_uses: Some(question.uses),
         previous_use: question.previous.map_or(PreviousUse::Never, PreviousUse::At),
         agreed_at: Some(question.agreed_at),
         performed: &performed,
         facts: &dataset.facts,
-        ..World::new(question.at, &partner.subject, rules.purposes())
+        ..World::new(question.at, subject, rules.purposes())
     };
     let request = Request {
         action: &question.action,

@@ -98,6 +98,7 @@ impl Node {
         Ok(Peer {
             participant: ParticipantId::new(&checked.participant)?,
             proof: hex::encode(checked.leaf_sha256),
+            node: (*checked.node).clone(),
             place: format!("partner {}", connection.remote()),
         })
     }

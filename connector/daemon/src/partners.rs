@@ -15,6 +15,7 @@ use protocol::id::ParticipantId;
 
 use crate::config::{Place, Problem, Problems};
 
+mod credentials;
 mod edit;
 mod file;
 pub mod from_card;

@@ -1,5 +1,6 @@
 //! What every decision is given beside the state: who we are, who asks, and fresh identifiers.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -38,6 +39,8 @@ pub struct Peer {
     pub participant: ParticipantId,
     /// SHA-256 of the leaf certificate, hexadecimal: the node that acted.
     pub proof: String,
+    /// What that node is called by its certificate ([`policy::evaluate::Subject::node`]).
+    pub node: BTreeSet<String>,
     /// The listener and remote address.
     pub place: String,
 }

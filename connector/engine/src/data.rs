@@ -1,13 +1,15 @@
 //! Requests for data: admitted with a [`Permit`], checked again while bytes flow, cut when their ground is gone.
 
+use std::collections::BTreeSet;
+
 use policy::evaluate::Phase;
 use protocol::id::Pid;
 use protocol::transfer::{Process, State};
 
 use crate::agreements::ENDED_CODE;
 use crate::context::{self, Context, Decided, Fresh, Peer, Stop, settle};
-use crate::entity::{Dataset, Digests, Failure, PartnerState, Transfer};
-use crate::judge::{self, Uses};
+use crate::entity::{Dataset, Failure, Grant, Partner, PartnerState, Transfer};
+use crate::judge::{self, Uses, Way};
 use crate::permit::{EndReason, Permit};
 use crate::process::{POLICY_CODE, is_terminating};
 use crate::pull::NEW_VERSION_CODE;
@@ -63,7 +65,7 @@ fn try_admit(
         return Err(fresh.not_found("the access token does not open this transfer"));
     };
     let records = started(fresh, &mut transfer, attempted)?;
-    permitted(view, fresh, transfer, grant.digests, grant.generation, records)
+    permitted(view, fresh, transfer, peer.node.clone(), &grant, records)
 }
 
 /// Judges one attempt to push. Everything that the grant rests on is looked at again.
@@ -84,7 +86,8 @@ pub fn admit_push(view: &dyn View, fresh: &Fresh, pid: &Pid) -> Decided<Admitted
             let text = "the transfer is not started at present";
             return Err(fresh.refuse(RefusalKind::IllegalState, text, text));
         }
-        permitted(view, fresh, transfer, grant.digests, grant.generation, Vec::new())
+        // Which node takes it is known only once it is dialled.
+        permitted(view, fresh, transfer, BTreeSet::new(), &grant, Vec::new())
     })())
 }
 
@@ -93,13 +96,13 @@ fn permitted(
     view: &dyn View,
     fresh: &Fresh,
     transfer: Transfer,
-    digests: Digests,
-    generation: u32,
+    node: BTreeSet<String>,
+    grant: &Grant,
     records: Vec<RecordDraft>,
 ) -> Result<Decision<Admitted>, Stop> {
-    let holds = holds(view, fresh, &transfer)?;
+    let holds = holds(view, fresh, &transfer, &node)?;
     let dataset = transfer::available_dataset(view, fresh, &holds.agreement)?;
-    if dataset.digests != digests {
+    if dataset.digests != grant.digests {
         let text = "the dataset has a new version; request a new transfer";
         return Err(fresh.refuse(RefusalKind::NewVersion, text, text));
     }
@@ -108,8 +111,9 @@ fn permitted(
         participant: transfer.participant.clone(),
         agreement: transfer.agreement.clone(),
         dataset: transfer.dataset.clone(),
-        digests,
-        generation,
+        node,
+        digests: grant.digests.clone(),
+        generation: grant.generation,
         until: holds.until,
     };
     Ok(Decision { records, reply: Admitted { transfer, dataset }, permit: Some(permit) })
@@ -174,24 +178,31 @@ struct Holds {
     until: Option<jiff::Timestamp>,
 }
 
-/// Judges everything that a running transfer rests on.
-fn holds(view: &dyn View, fresh: &Fresh, transfer: &Transfer) -> Result<Holds, Stop> {
+/// Judges everything that a running transfer rests on, for the node that reads.
+fn holds(
+    view: &dyn View,
+    fresh: &Fresh,
+    transfer: &Transfer,
+    node: &BTreeSet<String>,
+) -> Result<Holds, Stop> {
     let now = context::trusted_time(view, fresh)?;
     let agreement = granted_agreement(view, fresh, &transfer.participant, &transfer.agreement)?;
-    let partner = match context::partner(view, &transfer.participant)? {
-        Some(partner) if partner.state == PartnerState::Active => partner,
-        _ => {
-            return Err(fresh.refuse(
-                RefusalKind::Suspended,
-                "this participant may not exchange data here",
-                "the partner is suspended or removed",
-            ));
+    let away = match context::partner(view, &transfer.participant)? {
+        Some(partner) if partner.state == PartnerState::Active => Ok(partner),
+        Some(Partner { name, state: PartnerState::Offboarded, .. }) => {
+            Err(format!("partner `{name}` was offboarded"))
         }
+        Some(Partner { name, .. }) => Err(format!("partner `{name}` is suspended")),
+        None => Err(format!("`{}` is not registered any more", transfer.participant)),
     };
+    let partner = away.map_err(|internal| {
+        let external = "this participant may not exchange data here";
+        fresh.refuse(RefusalKind::Suspended, external, internal)
+    })?;
     let Some(grant) = &transfer.grant else {
         return Err(fresh.not_found("nothing was granted"));
     };
-    let uses = Uses::in_progress(grant, &transfer.format);
+    let uses = Uses::in_progress(grant, Way { format: &transfer.format, node });
     let evaluation = judge::agreed(view, &partner, &agreement, Phase::Data, uses, now)?;
     judge::permit_or_refuse(fresh, &judge::name(&agreement), &evaluation)?;
     Ok(Holds { agreement, until: evaluation.until })
@@ -214,21 +225,25 @@ pub(crate) fn recheck(view: &dyn View, permit: &Permit) -> Result<Option<EndReas
             };
             return Err(fresh.refuse(RefusalKind::IllegalState, text.clone(), text));
         }
-        let holds = holds(view, &fresh, &transfer)?;
+        let holds = holds(view, &fresh, &transfer, &permit.node)?;
         let dataset = transfer::available_dataset(view, &fresh, &holds.agreement)?;
         if dataset.digests != permit.digests {
             let text = "the dataset has a new version";
             return Err(fresh.refuse(RefusalKind::NewVersion, text, text));
         }
-        // INVARIANT: an answer that changes at another instant than the permit says ends the permit; the next request
-        // gets one with the right instant.
-        Ok(holds.until == permit.until)
+        // INVARIANT: an answer that changes before the instant that the permit says ends the permit; the next request
+        // gets one with the right instant. One that changes later does not: at its instant the permit is decided again.
+        Ok(match (holds.until, permit.until) {
+            (None, _) => true,
+            (Some(changes), Some(until)) => changes >= until,
+            (Some(_), None) => false,
+        })
     })();
     match outcome {
         Ok(true) => Ok(None),
         Ok(false) => Ok(Some(EndReason {
             external: "the permit has to be decided again".to_owned(),
-            internal: "the instant at which the permit ends has changed".to_owned(),
+            internal: "the permit ends earlier than it says".to_owned(),
             terminates: false,
             by_policy: false,
         })),

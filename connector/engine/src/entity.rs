@@ -146,6 +146,9 @@ pub struct Partner {
     /// `Membership`, `SECURITY_LEVEL`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, BTreeSet<String>>,
+    /// Credentials of it, and attestations of its nodes, that our administrator verified.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub credentials: Vec<Credential>,
     /// The base URL of its DSP 2025-1 endpoints.
     pub dsp_endpoint: String,
     /// The origins (scheme, host, port) that we may dial.
@@ -161,6 +164,31 @@ pub struct Partner {
     pub handling: Option<Handling>,
     /// SHA-256 of its file.
     pub file_sha256: String,
+}
+
+/// A credential of a partner, or an attestation of one of its nodes, as our administrator verified and entered it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Credential {
+    /// What it is, such as `MembershipCredential`.
+    pub kind: String,
+    /// Who issued it: a DID, an IRI or a name.
+    pub issuer: String,
+    /// Its own identifier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Who verified it here, and how or when.
+    pub verified_by: String,
+    /// The node that it is about, by a name of its certificate; else the participant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// What it says, by the name of the operand that policies compare.
+    pub says: BTreeMap<String, BTreeSet<String>>,
+    /// Before this instant it is not valid yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid_from: Option<Timestamp>,
+    /// From this instant on it is valid no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid_until: Option<Timestamp>,
 }
 
 /// Where a dataset's bytes are.
@@ -526,6 +554,10 @@ pub struct Transfer {
     pub dataset: DatasetId,
     /// DSP transfer format.
     pub format: String,
+    /// Provider: what the node that asked is called by its certificate. Empty for a push: which node will take it is not
+    /// known when it is judged.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty", default)]
+    pub node: BTreeSet<String>,
     /// Provider: what was granted.
     pub grant: Option<Grant>,
     /// Consumer: where the data are.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use policy::classify::Class;
 use policy::evaluate::{
-    Evaluation, Facts, Phase, PreviousUse, Request, Subject, World, decide, evaluate,
+    Evaluation, Facts, Link, Phase, PreviousUse, Proof, Request, Statement, Subject, World, decide,
+    evaluate,
 };
 use policy::odrl::Policy;
 use policy::restrict::restrict;
@@ -18,7 +19,9 @@ use serde_json::Value;
 
 use crate::context::{self, Fresh, Stop};
 use crate::derived::{self, Lapsed};
-use crate::entity::{Agreement, Dataset, Digests, Grant, Location, Partner, Rules, Side};
+use crate::entity::{
+    Agreement, Credential, Dataset, Digests, Grant, Location, Partner, Rules, Side,
+};
 use crate::refusal::RefusalKind;
 use crate::{Handling, Need, View, duties};
 
@@ -54,7 +57,20 @@ pub fn subject(partner: &Partner) -> Subject {
         attributes: (partner.attributes.clone().into_iter())
             .chain(partner.operator_id.as_deref().map(operator_id))
             .collect(),
+        statements: partner.credentials.iter().flat_map(statements).collect(),
     }
+}
+
+/// What a credential says, operand by operand.
+fn statements(credential: &Credential) -> impl Iterator<Item = Statement> {
+    credential.says.iter().map(|(operand, values)| Statement {
+        operand: operand.clone(),
+        values: values.clone(),
+        source: format!("{} of {}", credential.kind, credential.issuer),
+        node: credential.node.clone(),
+        from: credential.valid_from,
+        until: credential.valid_until,
+    })
 }
 
 fn operator_id(id: &str) -> (String, BTreeSet<String>) {
@@ -201,20 +217,37 @@ pub struct Uses<'a> {
     pub previous: PreviousUse,
     /// When this one was granted; `None` where it is asked for now.
     pub began: Option<Timestamp>,
+    /// How the data are fetched.
+    pub way: Way<'a>,
+}
+
+/// How data are fetched, as policies see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Way<'a> {
     /// The DSP transfer format.
     pub format: &'a str,
+    /// The names of the node's certificate; empty where the node is not known.
+    pub node: &'a BTreeSet<String>,
+}
+
+impl Way<'_> {
+    /// The node as a member of the subject's chain, proven by its connection.
+    fn link(self) -> Option<Link> {
+        let names = self.node.clone();
+        (!names.is_empty()).then_some(Link { names, proof: Proof::Connection })
+    }
 }
 
 impl<'a> Uses<'a> {
     /// The use in progress under a grant: the uses before it, and not itself once more.
-    pub fn in_progress(grant: &Grant, format: &'a str) -> Self {
+    pub fn in_progress(grant: &Grant, way: Way<'a>) -> Self {
         let previous = match (grant.granted, grant.previous_use) {
             (None, _) => PreviousUse::Unknown,
             (Some(_), None) => PreviousUse::Never,
             (Some(_), Some(at)) => PreviousUse::At(at),
         };
         let earlier = grant.use_number.saturating_sub(1);
-        Self { earlier, previous, began: grant.granted, format }
+        Self { earlier, previous, began: grant.granted, way }
     }
 }
 
@@ -231,7 +264,7 @@ pub(crate) fn agreed(
     now: Timestamp,
 ) -> Result<Evaluation, Stop> {
     let rules = rules_in_force(view)?;
-    let subject = subject(partner);
+    let subject = Subject { node: uses.way.link(), ..subject(partner) };
     let Some(policy) = agreement.policy() else {
         return Err(Fresh::none().not_found("the agreement's terms cannot be read"));
     };
@@ -245,7 +278,7 @@ pub(crate) fn agreed(
         Side::Consumer => None,
     };
     let facts = Facts {
-        delivery_channels: [uses.format, SCHEME].map(str::to_owned).into(),
+        delivery_channels: [uses.way.format, SCHEME].map(str::to_owned).into(),
         ..dataset.as_ref().map(facts).unwrap_or_default()
     };
     let performed = duties::performed(view, agreement)?;

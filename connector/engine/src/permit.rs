@@ -1,5 +1,7 @@
 //! Permits: the only key to data.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use protocol::id::{AgreementId, DatasetId, ParticipantId, Pid};
 use serde::{Deserialize, Serialize};
@@ -31,6 +33,8 @@ pub struct Permit {
     pub(crate) participant: ParticipantId,
     pub(crate) agreement: AgreementId,
     pub(crate) dataset: DatasetId,
+    /// What the node that reads is called by its certificate.
+    pub(crate) node: BTreeSet<String>,
     pub(crate) digests: Digests,
     pub(crate) generation: u32,
     pub(crate) until: Option<Timestamp>,

@@ -9,6 +9,8 @@ mod messages;
 mod provider;
 mod resumption;
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 use protocol::id::{AgreementId, MessageId, ParticipantId, Pid};
 use protocol::message::{
@@ -28,6 +30,7 @@ pub use provider::{Answer, GrantFacts, Prepared, receive_request};
 
 use crate::context::{self, Context, Decided, Fresh, Peer, Stop, settle};
 use crate::entity::{Agreement, Failure, Partner, PeerProcess, Subject, Transfer, Upload};
+use crate::judge::Way;
 use crate::process::{Draft, Owed, late_termination_id, owe, towards, withdraw_unowed};
 use crate::refusal::RefusalKind;
 use crate::{
@@ -158,6 +161,7 @@ pub fn request(
         agreement: agreement.id.clone(),
         dataset: agreement.dataset.clone(),
         format: wanted.format.clone(),
+        node: BTreeSet::new(),
         grant: None,
         source: None,
         target: None,
@@ -489,6 +493,13 @@ pub(crate) fn finish(mut records: Vec<RecordDraft>, transfer: &mut Transfer) -> 
 
 pub(crate) fn outbox_key(transfer: &Transfer, number: u64) -> Key {
     Key::Outbox(transfer.participant.clone(), transfer.pid.clone(), number)
+}
+
+impl Transfer {
+    /// How the data are fetched by the node that asked for the transfer.
+    pub(crate) fn way(&self) -> Way<'_> {
+        Way { format: &self.format, node: &self.node }
+    }
 }
 
 /// The account of something that concerns a transfer.

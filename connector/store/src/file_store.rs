@@ -186,11 +186,12 @@ impl FileStore {
         self.recheck(Some(transfer)).await
     }
 
-    /// As [`FileStore::recheck_permits`], for all of them.
+    /// As [`FileStore::recheck_permits`], for those whose instant has come by the wall clock: streams count monotonic time,
+    /// which stands still while a machine is suspended.
     ///
     /// # Errors
     /// When the store is closed.
-    pub async fn recheck_all(&self) -> Result<usize, StoreError> {
+    pub async fn recheck_due(&self) -> Result<usize, StoreError> {
         self.recheck(None).await
     }
 

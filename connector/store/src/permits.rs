@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use engine::Key;
 use engine::permit::{EndReason, Permit};
+use jiff::Timestamp;
 use protocol::id::Pid;
 use tokio::sync::oneshot;
 
@@ -118,8 +119,11 @@ impl Registry {
         self.resting_on([Key::Transfer(transfer.clone()).encode()].iter())
     }
 
-    pub(crate) fn all(&self) -> BTreeSet<PermitId> {
-        self.permits.keys().copied().collect()
+    /// The permits that must be decided again by now.
+    pub(crate) fn due(&self, now: Timestamp) -> BTreeSet<PermitId> {
+        let is_due = |permit: &Permit| permit.until().is_some_and(|until| until <= now);
+        let due = self.permits.iter().filter(|(_, registered)| is_due(&registered.permit));
+        due.map(|(id, _)| *id).collect()
     }
 
     /// Whether a permit rests on this key.

@@ -49,7 +49,7 @@ pub(crate) enum Message {
     Transact(Box<dyn Transaction>),
     /// Look at the state, when all of it is durable.
     Look(Box<dyn FnOnce(&State) + Send>),
-    /// Decide permits again: those of a transfer, or all.
+    /// Decide permits again: those of a transfer, or those whose instant has come.
     Recheck { transfer: Option<Pid>, done: tokio::sync::oneshot::Sender<usize> },
     /// Nothing is served under it any more.
     Release(PermitId),
@@ -182,7 +182,7 @@ impl Sequencer {
                 Message::Recheck { transfer, done } => {
                     let ids = match &transfer {
                         Some(transfer) => self.permits.of_transfer(transfer),
-                        None => self.permits.all(),
+                        None => self.permits.due(self.now()),
                     };
                     let before = group.cuts.len();
                     for id in ids {

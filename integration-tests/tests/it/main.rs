@@ -11,6 +11,7 @@ mod corpus;
 mod deliveries;
 mod derived;
 mod duties;
+mod enforcement;
 mod events;
 mod evidence;
 mod exchange;

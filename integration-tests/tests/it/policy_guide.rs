@@ -32,6 +32,11 @@ fn every_example_of_the_guide_is_as_it_says() -> Result<()> {
                     ensure!(!block.file.is_empty(), "a file has no name: {:?}", block.lines);
                     std::fs::write(site.path(&block.file), block.lines.join("\n") + "\n")?;
                 }
+                "added" => {
+                    let path = site.path(&block.file);
+                    let before = std::fs::read_to_string(&path)?;
+                    std::fs::write(path, before + &block.lines.join("\n") + "\n")?;
+                }
                 "remove" => {
                     for file in &block.lines {
                         std::fs::remove_file(site.path(file))?;

@@ -1,6 +1,8 @@
 //! Judges constraints: one fact, one operator, one expected value; and the four connectives over them.
 
-use super::{Behaviour, ConstraintReport, Phase, PreviousUse, Request, RuleKind, Status, World};
+use super::{
+    Behaviour, ConstraintReport, Phase, PreviousUse, Proof, Request, RuleKind, Status, World,
+};
 use crate::file::expression;
 use crate::odrl::{
     Asset, Atomic, Connective, Constraint, Decimal, LeftOperand, Logical, Operator, Party,
@@ -11,6 +13,7 @@ use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
+use std::fmt;
 
 /// What `count` counts here.
 const COUNTED: &str = "transfer";
@@ -31,6 +34,24 @@ pub(super) struct Scope<'a> {
 struct Finding {
     status: Status,
     found: String,
+}
+
+/// Why a credential does not count.
+#[derive(Clone, Copy)]
+enum Lack {
+    Begins(Timestamp),
+    Ended(Timestamp),
+    OtherNode,
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Begins(from) => write!(formatter, "is valid from {from} only"),
+            Self::Ended(until) => write!(formatter, "ended at {until}"),
+            Self::OtherNode => formatter.write_str("is about another node"),
+        }
+    }
 }
 
 impl<'a> Scope<'a> {
@@ -213,11 +234,9 @@ impl<'a> Scope<'a> {
             (Fact::Location, RightOperand::Terms(terms)) => {
                 self.names(operator, terms, &subject.locations, "the partner's locations")
             }
+            (Fact::Node, RightOperand::Terms(terms)) => self.node(operator, terms),
             (Fact::Attribute, RightOperand::Terms(terms)) => {
-                match subject.attributes.get(operand.term) {
-                    Some(values) => self.names(operator, terms, values, "the partner's file says"),
-                    None => self.undecidable("the partner's file does not say"),
-                }
+                self.attribute(operand, operator, terms)
             }
             (Fact::MediaType, RightOperand::Terms(terms)) => {
                 let terms: Vec<&str> = terms.iter().map(|term| media_type(term)).collect();
@@ -320,6 +339,60 @@ impl<'a> Scope<'a> {
             format!("{what} `{}`", listed.join("`, `"))
         });
         Finding { status, found }
+    }
+
+    fn node(&self, operator: Operator, terms: &[String]) -> Finding {
+        let Some(node) = &self.world.subject.node else {
+            return match self.is_transfer() {
+                true => self.undecidable("which node fetches the data is not known"),
+                false => self.later("the node that fetches the data is known with the transfer"),
+            };
+        };
+        match node.proof {
+            Proof::Declared => self.undecidable("the node is only declared by the partner"),
+            _ => self.names(operator, terms, &node.names, "the node is"),
+        }
+    }
+
+    /// What the partner's file says of it: attributes without a term, and credentials while they are valid.
+    fn attribute(&mut self, operand: &Operand, operator: Operator, terms: &[String]) -> Finding {
+        let subject = self.world.subject;
+        let mut values = subject.attributes.get(operand.term).cloned().unwrap_or_default();
+        let mut missing = None;
+        for statement in subject.statements.iter().filter(|said| said.operand == operand.term) {
+            match (&statement.node, &subject.node) {
+                (Some(_), None) if !self.is_transfer() => {
+                    return self.later("what is attested of a node is judged when it fetches");
+                }
+                (Some(about), node) => {
+                    let is_it = node.as_ref().is_some_and(|node| {
+                        node.proof != Proof::Declared && node.names.contains(about)
+                    });
+                    if !is_it {
+                        missing = Some((statement, Lack::OtherNode));
+                        continue;
+                    }
+                }
+                (None, _) => {}
+            }
+            // INVARIANT: the answer changes where a credential begins and ends, so a permit ends there as well.
+            self.note(statement.from);
+            self.note(statement.until);
+            let now = self.world.now;
+            match (statement.from, statement.until) {
+                (Some(from), _) if now < from => missing = Some((statement, Lack::Begins(from))),
+                (_, Some(until)) if now >= until => missing = Some((statement, Lack::Ended(until))),
+                _ => values.extend(statement.values.iter().cloned()),
+            }
+        }
+        match missing {
+            Some((statement, lack)) if values.is_empty() => {
+                let why = self.text(|| format!("{} {lack}", statement.source));
+                self.undecidable(&why)
+            }
+            _ if values.is_empty() => self.undecidable("the partner's file does not say"),
+            _ => self.names(operator, terms, &values, "the partner's file says"),
+        }
     }
 
     /// A name that was published with the dataset; case does not matter in any of them.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 mod delivery;
+mod profiles;
 mod semantics;
 mod wider_facts;
 

@@ -129,15 +129,46 @@ pub struct Subject {
     pub locations: BTreeSet<String>,
     /// What else our administrator declared of the participant, by the name of the operand.
     pub attributes: BTreeMap<String, BTreeSet<String>>,
+    /// What credentials and attestations say of it that our administrator verified.
+    pub statements: Vec<Statement>,
 }
 
 /// One member of the chain below the participant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
-    /// Its identifier.
-    pub id: String,
+    /// Its identifiers: a node has each name of its certificate.
+    pub names: BTreeSet<String>,
     /// How it is known.
     pub proof: Proof,
+}
+
+impl Link {
+    /// A member with one identifier.
+    #[must_use]
+    pub fn new(name: impl Into<String>, proof: Proof) -> Self {
+        Self { names: BTreeSet::from([name.into()]), proof }
+    }
+
+    fn is(&self, id: &str) -> bool {
+        self.names.contains(id)
+    }
+}
+
+/// What a credential says of the participant, or an attestation of one of its nodes, while it is valid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Statement {
+    /// The operand that it decides, by its term.
+    pub operand: String,
+    /// What it says.
+    pub values: BTreeSet<String>,
+    /// What it is, for people: its type and who issued it.
+    pub source: String,
+    /// The node that it is about; else the participant with all its nodes.
+    pub node: Option<String>,
+    /// Before this instant it is not valid yet.
+    pub from: Option<Timestamp>,
+    /// From this instant on it is valid no more.
+    pub until: Option<Timestamp>,
 }
 
 /// How a member of the chain is known.
@@ -171,7 +202,7 @@ impl Subject {
             || [&self.node, &self.application, &self.person]
                 .into_iter()
                 .flatten()
-                .any(|link| link.id == id && counts(link.proof))
+                .any(|link| link.is(id) && counts(link.proof))
             || self.groups.contains(id)
     }
 }

@@ -338,6 +338,7 @@ fn what_is_written_for_administrators_to_learn_from_has_no_finding() {
     };
     site.datasets.extend([
         published("cfp-part-b", &[], &["demo-cfp"]),
+        published("drafts", &[], &[]),
         published("drawing-1", &["drawing"], &[]),
         published("forecast", &[], &[]),
         published("parts", &[], &[]),

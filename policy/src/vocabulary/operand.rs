@@ -95,9 +95,12 @@ pub enum Fact {
     Purpose,
     /// The subject's chain and groups.
     Recipient,
+    /// The node that fetches the data, by the names of its certificate.
+    Node,
     /// The addresses that the partner's file registers for it.
     Location,
-    /// What our administrator wrote about the partner, under the operand's name.
+    /// What our administrator wrote about the partner under the operand's name, and what credentials say of it that are
+    /// valid.
     Attribute,
     /// The media type as published.
     MediaType,
@@ -124,8 +127,8 @@ pub enum Fact {
 }
 
 use Fact::{
-    Agreed, Attribute, Channel, CountedUnit, Language, Location, MediaType, MeteredTime, Now, Paid,
-    Percentage, Purpose, Recipient, SinceAgreement, Size, Unknown, Version,
+    Agreed, Attribute, Channel, CountedUnit, Language, Location, MediaType, MeteredTime, Node, Now,
+    Paid, Percentage, Purpose, Recipient, SinceAgreement, Size, Unknown, Version,
 };
 use Operators::{Any, Named, Only, Ordered};
 use ValueType as V;
@@ -151,7 +154,7 @@ const fn idsa(term: &'static str, fact: Fact) -> Operand {
 static OPERANDS: [Operand; 63] = [
     odrl("meteredTime", V::Duration, Ordered, MeteredTime),
     odrl("unitOfCount", V::Terms, Named, CountedUnit),
-    odrl("systemDevice", V::Terms, Named, Recipient),
+    odrl("systemDevice", V::Terms, Named, Node),
     odrl("virtualLocation", V::Terms, Named, Location),
     odrl("fileFormat", V::Terms, Named, MediaType),
     odrl("absoluteSize", V::Bytes, Ordered, Size),
@@ -209,7 +212,7 @@ static OPERANDS: [Operand; 63] = [
         operators: Ordered,
         fact: Now,
     },
-    idsa("CONNECTOR", Recipient),
+    idsa("CONNECTOR", Node),
     idsa("ROLE", Attribute),
     idsa("SECURITY_LEVEL", Attribute),
     idsa("APPLICATION", Attribute),

@@ -445,7 +445,7 @@ async fn tidy(node: Arc<Node>) {
     }
 }
 
-/// The one periodic task there is: sees steps of the wall clock.
+/// The one periodic task there is: sees steps of the wall clock, and what came due while the machine was suspended.
 async fn watch_clock(node: Arc<Node>) {
     let mut before = None;
     loop {
@@ -462,6 +462,9 @@ async fn watch_clock(node: Arc<Node>) {
             if settled || before.is_none() {
                 before = Some(now);
             }
+        }
+        if let Err(error) = node.store.recheck_due().await {
+            tracing::error!(event = "permits.not_rechecked", error = %error);
         }
         node.ticks.send_replace(());
         tokio::select! {

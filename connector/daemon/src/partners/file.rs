@@ -89,6 +89,9 @@ struct Written {
     /// Facts for policies, by the name of the operand.
     #[serde(default)]
     attributes: BTreeMap<String, BTreeSet<String>>,
+    /// Facts for policies that somebody attested, with their dates.
+    #[serde(default)]
+    credentials: Vec<Spanned<super::credentials::Written>>,
     #[serde(default)]
     networks: Vec<IpNet>,
     #[serde(default)]
@@ -195,6 +198,12 @@ pub(super) fn parse(path: &Path, name: &str, text: &str) -> Result<PartnerFile, 
             "give two capital letters, such as `JP`",
         ));
     }
+    let credentials = super::credentials::check(written.credentials, &written.attributes).map_err(
+        |(span, found)| {
+            let key = format!("credentials.{}", found.key);
+            wrong(span, &key, found.message, found.help)
+        },
+    )?;
     let span = written.identity.span();
     let identity = written.identity.into_inner();
     let (material, signing_anchors) = material(path, &written.id, &identity)
@@ -215,6 +224,7 @@ pub(super) fn parse(path: &Path, name: &str, text: &str) -> Result<PartnerFile, 
         region: written.region.map(Spanned::into_inner),
         operator_id: written.ods.operator_id,
         attributes: written.attributes,
+        credentials,
         dsp_endpoint: base.as_str().trim_end_matches('/').to_owned(),
         origins: origins.into_iter().map(String::from).collect(),
         signing_key: written

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use engine::derived::Lapsed;
 use engine::entity::{Dataset, Partner, PartnerState};
 use jiff::Timestamp;
-use policy::evaluate::{self, Subject};
+use policy::evaluate::{self, Statement, Subject};
 use policy::inquiry::{self, Site};
 use policy::odrl::Policy;
 use policy::set::RuleSet;
@@ -70,6 +70,28 @@ pub struct PartnerFacts {
     /// What else its file says of it, by the name of the operand.
     #[serde(default)]
     pub attributes: BTreeMap<String, BTreeSet<String>>,
+    /// What credentials say of it, or attestations of its nodes, with their dates.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub statements: Vec<StatementFacts>,
+}
+
+/// What a credential says, or an attestation of a node, while it is valid.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StatementFacts {
+    /// The operand that it decides.
+    pub operand: String,
+    /// What it says.
+    pub values: BTreeSet<String>,
+    /// What it is, and who issued it.
+    pub source: String,
+    /// The node that it is about; else the participant.
+    pub node: Option<String>,
+    /// Before this instant it is not valid yet.
+    #[schemars(with = "Option<String>")]
+    pub valid_from: Option<Timestamp>,
+    /// From this instant on it is valid no more.
+    #[schemars(with = "Option<String>")]
+    pub valid_until: Option<Timestamp>,
 }
 
 /// A dataset as policies see it: what the node compares ([`engine::judge::facts`]).
@@ -135,6 +157,7 @@ impl From<&Partner> for PartnerFacts {
             region: subject.region,
             locations: subject.locations,
             attributes: subject.attributes,
+            statements: subject.statements.into_iter().map(StatementFacts::from).collect(),
         }
     }
 }
@@ -170,6 +193,7 @@ impl PartnerFacts {
                 region: self.region,
                 locations: self.locations,
                 attributes: self.attributes,
+                statements: self.statements.into_iter().map(Statement::from).collect(),
                 ..Subject::default()
             },
         }
@@ -192,6 +216,20 @@ impl DatasetFacts {
             is_available: self.available,
             bounds: self.bounds.into_iter().map(BoundFacts::into_bound).collect(),
         }
+    }
+}
+
+impl From<Statement> for StatementFacts {
+    fn from(said: Statement) -> Self {
+        let Statement { operand, values, source, node, from, until } = said;
+        Self { operand, values, source, node, valid_from: from, valid_until: until }
+    }
+}
+
+impl From<StatementFacts> for Statement {
+    fn from(said: StatementFacts) -> Self {
+        let StatementFacts { operand, values, source, node, valid_from, valid_until } = said;
+        Self { operand, values, source, node, from: valid_from, until: valid_until }
     }
 }
 

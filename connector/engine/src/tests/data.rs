@@ -9,7 +9,8 @@ use super::world::*;
 use crate::context::Peer;
 use crate::data::{self, Admitted};
 use crate::entity::{
-    Agreement, ClockRefusal, Dataset, Failure, Partner, PartnerState, PullStep, Site, Usage,
+    Agreement, ClockRefusal, Credential, Dataset, Failure, Partner, PartnerState, PullStep, Site,
+    Usage,
 };
 use crate::permit::{EndReason, Permit, cut, recheck};
 use crate::{Decision, Entity, Key, Kind, RecordKind, Refusal, RefusalKind, transfer};
@@ -374,6 +375,57 @@ fn a_use_in_progress_is_not_judged_as_a_further_use() {
     // Six days after the use before, this one began; that it lasts two days makes it no later.
     provider.now = provider.now.checked_add(jiff::SignedDuration::from_hours(48)).unwrap();
     let token = token_sha256(&theirs, 1);
+    let (_, permit) = admit(&mut provider, &consumer.peer(), &theirs, &token).unwrap();
+    assert_eq!(provider.look(|view| recheck(view, &permit)), None);
+}
+
+/// The consumer with a credential as a member until an instant.
+fn member(until: Option<&str>) -> Partner {
+    let credential = Credential {
+        kind: "MembershipCredential".to_owned(),
+        issuer: "did:web:authority.example".to_owned(),
+        id: None,
+        verified_by: "H. Tanaka".to_owned(),
+        node: None,
+        says: [("Membership".to_owned(), ["active".to_owned()].into())].into(),
+        valid_from: None,
+        valid_until: until.map(|until| until.parse().unwrap()),
+    };
+    Partner { credentials: vec![credential], ..partner(CONSUMER) }
+}
+
+#[test]
+fn a_credential_that_is_renewed_interrupts_nothing_and_one_that_ends_earlier_cuts() {
+    let (mut consumer, mut provider) = pair("\"Membership eq active\"");
+    let key = Key::Partner(CONSUMER.parse().unwrap());
+    provider.put(key.clone(), member(Some("2026-06-01T00:00:00Z")));
+    let (_, theirs) = started(&mut consumer, &mut provider, "p");
+    let token = token_sha256(&theirs, 1);
+    let (_, permit) = admit(&mut provider, &consumer.peer(), &theirs, &token).unwrap();
+    assert_eq!(permit.until(), Some("2026-06-01T00:00:00Z".parse().unwrap()));
+    let ends = |provider: &mut World, until: Option<&str>| {
+        provider.put(key.clone(), member(until));
+        provider.look(|view| recheck(view, &permit))
+    };
+    assert_eq!(ends(&mut provider, Some("2027-06-01T00:00:00Z")), None);
+    assert_eq!(ends(&mut provider, None), None);
+    let earlier = ends(&mut provider, Some("2026-05-01T00:00:00Z")).unwrap();
+    assert!(!earlier.terminates, "it may be asked for again: {earlier:?}");
+    let over = ends(&mut provider, Some("2025-12-31T00:00:00Z")).unwrap();
+    assert!(over.terminates && over.by_policy, "{over:?}");
+    assert!(over.internal.contains("`Membership eq active` does not hold"), "{over:?}");
+    assert!(over.internal.contains("ended at 2025-12-31T00:00:00Z"), "{over:?}");
+}
+
+#[test]
+fn another_node_of_the_partner_may_not_read_what_is_for_one() {
+    let (mut consumer, mut provider) = pair("\"systemDevice eq node-1.example\"");
+    let (_, theirs) = started(&mut consumer, &mut provider, "p");
+    let token = token_sha256(&theirs, 1);
+    let other = Peer { node: ["node-2.example".to_owned()].into(), ..consumer.peer() };
+    let refusal = admit(&mut provider, &other, &theirs, &token).unwrap_err();
+    assert_eq!(refusal.kind, RefusalKind::Policy);
+    assert!(refusal.internal.contains("the node is `node-2.example`"), "{refusal:?}");
     let (_, permit) = admit(&mut provider, &consumer.peer(), &theirs, &token).unwrap();
     assert_eq!(provider.look(|view| recheck(view, &permit)), None);
 }

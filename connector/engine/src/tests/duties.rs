@@ -130,7 +130,10 @@ fn grants(provider: &mut World) -> bool {
             earlier: 0,
             previous: policy::evaluate::PreviousUse::Never,
             began: None,
-            format: crate::transfer::HTTP_PULL,
+            way: crate::judge::Way {
+                format: crate::transfer::HTTP_PULL,
+                node: &Default::default(),
+            },
         };
         let judged = duties::no_block(view, &fresh, &agreement)
             .and_then(|()| judge::agreed(view, &partner, &agreement, Phase::Transfer, uses, now));

@@ -17,10 +17,14 @@ pub(super) fn choice(provider: &World, purpose: Option<&str>) -> Option<Choice> 
     let Some(Entity::Dataset(dataset)) = provider.get(&Key::Dataset(dataset_id())) else {
         return None;
     };
+    let Some(Entity::Partner(asking)) = provider.get(&Key::Partner(CONSUMER.parse().unwrap()))
+    else {
+        return None;
+    };
     let offers = judge::offers(
         &rules,
         PROVIDER,
-        &partner(CONSUMER),
+        asking,
         dataset,
         &crate::derived::Lapsed::new(),
         provider.now,

@@ -117,6 +117,7 @@ impl World {
         Peer {
             participant: self.context.participant.clone(),
             proof: "ab".repeat(32),
+            node: BTreeSet::from(["node-1.example".to_owned()]),
             place: "partner 192.0.2.1:443".to_owned(),
         }
     }

@@ -328,7 +328,7 @@ fn granted(
     };
     let pid = transfer.pid.clone();
     let grantable =
-        Grantable::find(view, fresh, pid, consumer_pid, partner, agreement, &transfer.format)?;
+        Grantable::find(view, fresh, pid, consumer_pid, partner, agreement, transfer.way())?;
     match prepared.filter(|prepared| grantable.is_prepared(prepared)) {
         None => Ok(Granted::Prepare(Box::new(grantable.facts))),
         Some(prepared) => grant(view, context, fresh, transfer, prepared, grantable.usage)

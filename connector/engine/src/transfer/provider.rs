@@ -1,5 +1,7 @@
 //! Granting a transfer.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use policy::evaluate::{Phase, PreviousUse};
 use protocol::id::Pid;
@@ -15,7 +17,7 @@ use crate::context::{self, Context, Decided, Fresh, Peer, Stop, settle};
 use crate::entity::{
     Agreement, Dataset, Grant, Partner, PeerProcess, Source, Token, Transfer, Usage,
 };
-use crate::judge::{self, Uses};
+use crate::judge::{self, Uses, Way};
 use crate::process::{Inbound, by_peer, has_origin, remember, remembered};
 use crate::refusal::RefusalKind;
 use crate::{
@@ -102,11 +104,13 @@ fn try_receive_request(
     context::room(view, context, fresh, &partner, true)?;
     let agreement = granted_agreement(view, fresh, &peer.participant, &request.agreement_id)?;
     check_shape(fresh, &partner, request, target)?;
+    // EDC connectors send the address of their caller's destination with a pull too; it is nothing to us.
+    let target = target.filter(|_| request.format == HTTP_PUSH);
     let handling = handling::of(agreement.handling, &partner, None);
     let consumer_pid = request.consumer_pid.clone();
-    let format = request.format.as_str();
+    let way = Way { format: &request.format, node: node_of(peer, target) };
     let grantable =
-        Grantable::find(view, fresh, fresh.pid(), consumer_pid, partner, agreement, format)?;
+        Grantable::find(view, fresh, fresh.pid(), consumer_pid, partner, agreement, way)?;
     if handling == Handling::Auto
         && !prepared.is_some_and(|prepared| grantable.is_prepared(prepared))
     {
@@ -114,8 +118,8 @@ fn try_receive_request(
     }
     let agreement = &grantable.facts.agreement;
     let mut transfer = begin(view, fresh, peer, request, agreement, handling)?;
-    // EDC connectors send the address of their caller's destination with a pull too; it is nothing to us.
-    transfer.target = target.filter(|_| request.format == HTTP_PUSH).cloned();
+    transfer.target = target.cloned();
+    transfer.node = node_of(peer, target).clone();
     remember(&mut transfer.accepted, inbound, 1);
     let status = status_of(&transfer);
     let mut records = negotiation::used(view, agreement)?;
@@ -127,6 +131,12 @@ fn try_receive_request(
     remembered(&mut transfer.accepted, transfer.transitions);
     records.extend(finish(vec![requested, answered], &mut transfer));
     Ok(Decision::commit(records, Answer::Status(status)))
+}
+
+/// The node that fetches: the one that asks. Of a push nothing is known of the node that takes it.
+fn node_of<'p>(peer: &'p Peer, target: Option<&Source>) -> &'p BTreeSet<String> {
+    static UNKNOWN: BTreeSet<String> = BTreeSet::new();
+    if target.is_some() { &UNKNOWN } else { &peer.node }
 }
 
 /// What a transfer would be granted on, judged now.
@@ -145,11 +155,11 @@ impl Grantable {
         consumer_pid: Pid,
         partner: Partner,
         agreement: Agreement,
-        format: &str,
+        way: Way<'_>,
     ) -> Result<Self, Stop> {
         let now = context::trusted_time(view, fresh)?;
         let dataset = available(view, fresh, &agreement)?;
-        let usage = judge_use(view, fresh, &partner, &agreement, format, now)?;
+        let usage = judge_use(view, fresh, &partner, &agreement, way, now)?;
         let facts = GrantFacts {
             transfer,
             consumer_pid,
@@ -268,14 +278,14 @@ fn judge_use(
     fresh: &Fresh,
     partner: &Partner,
     agreement: &Agreement,
-    format: &str,
+    way: Way<'_>,
     now: Timestamp,
 ) -> Result<Usage, Stop> {
     let usage = context::usage(view, &partner.participant, &agreement.offer, &agreement.dataset)?
         .unwrap_or(Usage { v: 1, uses: 0, latest: None });
     duties::no_block(view, fresh, agreement)?;
     let previous = usage.latest.map_or(PreviousUse::Never, PreviousUse::At);
-    let uses = Uses { earlier: usage.uses, previous, began: None, format };
+    let uses = Uses { earlier: usage.uses, previous, began: None, way };
     let evaluation = judge::agreed(view, partner, agreement, Phase::Transfer, uses, now)?;
     judge::permit_or_refuse(fresh, &judge::name(agreement), &evaluation)?;
     Ok(usage)
@@ -302,6 +312,7 @@ fn begin(
         agreement: agreement.id.clone(),
         dataset: agreement.dataset.clone(),
         format: request.format.clone(),
+        node: BTreeSet::new(),
         grant: None,
         source: None,
         target: None,

@@ -31,7 +31,7 @@ impl Resumption {
             let text = "the dataset has a new version; request a new transfer";
             return Err(fresh.refuse(RefusalKind::NewVersion, text, text));
         }
-        let uses = Uses::in_progress(grant, &transfer.format);
+        let uses = Uses::in_progress(grant, transfer.way());
         let evaluation = judge::agreed(view, &partner, &agreement, Phase::Data, uses, now)?;
         judge::permit_or_refuse(fresh, &judge::name(&agreement), &evaluation)?;
         Ok(Self { agreement })

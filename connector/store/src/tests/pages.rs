@@ -161,6 +161,7 @@ fn partner() -> Partner {
         region: None,
         operator_id: None,
         attributes: BTreeMap::new(),
+        credentials: Vec::new(),
         dsp_endpoint: "https://a.example/dsp".to_owned(),
         origins: BTreeSet::new(),
         signing_key: None,

@@ -28,6 +28,7 @@ fn partner(state: PartnerState) -> Entity {
         region: None,
         operator_id: None,
         attributes: Default::default(),
+        credentials: Vec::new(),
         dsp_endpoint: "https://partner.example/dsp".to_owned(),
         origins: Default::default(),
         signing_key: None,
@@ -87,6 +88,7 @@ fn transfer() -> Entity {
         agreement: "agreement".parse().unwrap(),
         dataset: "dataset-00001".parse().unwrap(),
         format: "HttpData-PULL".to_owned(),
+        node: Default::default(),
         grant: Some(Grant {
             version: "1".to_owned(),
             digests: digests(),
@@ -134,6 +136,7 @@ async fn admit(store: &FileStore) -> Ending {
     let peer = Peer {
         participant: PARTNER.parse().unwrap(),
         proof: String::new(),
+        node: Default::default(),
         place: "test".to_owned(),
     };
     let pid = TRANSFER.parse().unwrap();
@@ -243,7 +246,7 @@ async fn a_permit_rests_on_cold_entities_too() {
     let mut ending = admit(&store).await;
     assert_eq!(store.recheck_permits(TRANSFER.parse().unwrap()).await.unwrap(), 0);
     assert!(!has_ended(&mut ending).await);
-    assert_eq!(store.recheck_all().await.unwrap(), 0);
+    assert_eq!(store.recheck_due().await.unwrap(), 0);
     assert!(!has_ended(&mut ending).await);
     let withdrawn = match dataset(1, "a") {
         Entity::Dataset(dataset) => {

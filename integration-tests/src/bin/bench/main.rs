@@ -4,6 +4,7 @@
 
 mod catalog;
 mod commits;
+mod cuts;
 mod download;
 mod figures;
 mod negotiations;
@@ -83,7 +84,7 @@ const QUICK: Extent = Extent {
 
 /// What is measured, by the name under which it can be asked for.
 type Part = (&'static str, fn(&mut Figures, Extent) -> Result<()>);
-const PARTS: [Part; 10] = [
+const PARTS: [Part; 11] = [
     ("starts", node::starts),
     ("catalog", catalog::pages),
     ("negotiation", node::negotiations),
@@ -92,6 +93,7 @@ const PARTS: [Part; 10] = [
     ("policy", policy::decisions),
     ("commits", commits::rates),
     ("long-journal", commits::long_journal),
+    ("cuts", cuts::after_records),
     ("streaming", download::memory),
     ("download", download::beside_nginx),
 ];

@@ -16,7 +16,7 @@ fn done(action: &str, when: &str, facts: &[(&str, &str)]) -> Performed {
 }
 
 /// A case whose dataset, partner and delivery are all known.
-fn known() -> Case {
+pub(super) fn known() -> Case {
     let mut case = Case::new();
     case.facts = Facts {
         collections: BTreeSet::from(["parts".to_owned()]),
@@ -30,6 +30,8 @@ fn known() -> Case {
         references: BTreeMap::from([("urn:limit".to_owned(), json!("3"))]),
     };
     let names = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect();
+    case.subject.node =
+        Some(Link { names: names(&["node-1.a.example", "urn:node:1"]), proof: Proof::Connection });
     case.subject.locations = names(&["https://a.example"]);
     case.subject.attributes = BTreeMap::from([
         ("industry".to_owned(), names(&["automotive"])),
@@ -116,7 +118,12 @@ fn operands_of_the_partner_and_of_profiles() {
         ("event", "eq", json!("urn:event:recall"), YES),
         ("virtualLocation", "eq", json!("https://a.example"), YES),
         ("virtualLocation", "eq", json!("https://b.example"), NO),
-        ("systemDevice", "isAnyOf", json!([ME]), YES),
+        // The node is the one of the connection, and not the participant that it belongs to.
+        ("systemDevice", "isAnyOf", json!(["node-1.a.example"]), YES),
+        ("systemDevice", "eq", json!("urn:node:1"), YES),
+        ("systemDevice", "isAnyOf", json!([ME, "customers"]), NO),
+        ("systemDevice", "isNoneOf", json!(["node-1.a.example"]), NO),
+        ("systemDevice", "isNoneOf", json!(["node-2.a.example"]), YES),
         ("cx-policy:Membership", "eq", json!("active"), YES),
         ("https://w3id.org/catenax/2025/9/policy/Membership", "eq", json!("active"), YES),
         ("Membership", "neq", json!("active"), UNCLEAR),
@@ -148,7 +155,8 @@ fn operands_of_the_partner_and_of_profiles() {
         ("percentage", "gteq", json!("-1"), UNCLEAR),
         ("inForceDate", "lteq", json!("contractAgreement+5y"), UNCLEAR),
         ("idsc:SECURITY_LEVEL", "eq", json!("trust-plus"), YES),
-        ("idsc:CONNECTOR", "isAnyOf", json!([ME]), YES),
+        ("idsc:CONNECTOR", "isAnyOf", json!([ME]), NO),
+        ("idsc:CONNECTOR", "eq", json!("urn:node:1"), YES),
         ("idsc:JSON_PATH", "eq", json!("$.a"), OPEN),
         ("operatorId", "eq", json!("b39e6248-c888-56ca-d9d0-89de1b1adc8e"), YES),
     ];
@@ -660,7 +668,7 @@ fn a_member_of_the_chain_that_is_only_declared_grants_nothing() {
         (Proof::Declared, false),
     ] {
         let mut case = Case::new();
-        case.subject.person = Some(Link { id: "urn:person:1".to_owned(), proof });
+        case.subject.person = Some(Link::new("urn:person:1", proof));
         assert_eq!(case.evaluate(&policy).is_permit(), granted, "{proof:?}");
         assert!(!case.evaluate(&excludes).is_permit(), "{proof:?} is enough to be left out");
     }
@@ -690,7 +698,7 @@ fn a_member_that_is_only_declared_leaves_every_condition_about_it_open() {
         let excludes = matches!(operator, "neq" | "isNoneOf");
         for (proof, is_proven) in [(Proof::Connection, true), (Proof::Declared, false)] {
             let mut case = Case::new();
-            case.subject.person = Some(Link { id: member.to_owned(), proof });
+            case.subject.person = Some(Link::new(member, proof));
             let grants = |kind| case.evaluate(&named(operator, kind)).is_permit();
             assert_eq!(grants("permission"), is_proven && !excludes, "permit {operator} {proof:?}");
             assert_eq!(grants("prohibition"), is_proven && excludes, "forbid {operator} {proof:?}");
@@ -698,12 +706,112 @@ fn a_member_that_is_only_declared_leaves_every_condition_about_it_open() {
     }
     // One of two that are proven and declared is not exactly one.
     let mut case = Case::new();
-    case.subject.person = Some(Link { id: member.to_owned(), proof: Proof::Declared });
+    case.subject.person = Some(Link::new(member, Proof::Declared));
     let own = case.subject.participant.clone();
     let xone = json!({ "xone": [
         constraint("recipient", "eq", &own), constraint("recipient", "eq", member),
     ] });
     assert!(!case.evaluate(&permit(&[xone])).is_permit());
+}
+
+#[test]
+fn the_node_is_judged_once_data_are_fetched_and_only_where_it_is_proven() {
+    let policies = [
+        ("eq", permit(&[constraint("systemDevice", "eq", "node-1.a.example")])),
+        ("neq", permit(&[constraint("systemDevice", "neq", "node-2.a.example")])),
+    ];
+    for (operator, policy) in policies {
+        for (phase, proof, granted) in [
+            (Phase::Catalog, None, true),
+            (Phase::Negotiation, None, true),
+            (Phase::Transfer, None, false),
+            (Phase::Data, None, false),
+            (Phase::Data, Some(Proof::Connection), true),
+            (Phase::Data, Some(Proof::Declared), false),
+        ] {
+            let mut case = Case { phase, ..Case::new() };
+            case.subject.node = proof.map(|proof| Link::new("node-1.a.example", proof));
+            let found = case.evaluate(&policy).is_permit();
+            assert_eq!(found, granted, "{operator} {phase:?} {proof:?}");
+        }
+    }
+    let prohibits = json!({
+        "conflict": "prohibit",
+        "permission": [{ "action": "use" }],
+        "prohibition": [{
+            "action": "use", "constraint": [constraint("systemDevice", "neq", "node-1.a.example")],
+        }],
+    });
+    assert!(!Case::new().evaluate(&prohibits).is_permit(), "which node it is is not known");
+}
+
+#[test]
+fn a_credential_counts_while_it_is_valid_and_says_when_that_changes() {
+    let (from, until) = (at("2026-11-01T00:00:00Z"), at("2026-12-01T00:00:00Z"));
+    let statement = Statement {
+        operand: "Membership".to_owned(),
+        values: BTreeSet::from(["active".to_owned()]),
+        source: "MembershipCredential of urn:issuer".to_owned(),
+        node: None,
+        from: Some(from),
+        until: Some(until),
+    };
+    let member = permit(&[constraint("Membership", "eq", "active")]);
+    let table = [
+        ("2026-10-31T23:59:59.999Z", false, Some(from), "valid from 2026-11-01T00:00:00Z"),
+        ("2026-11-01T00:00:00Z", true, Some(until), ""),
+        ("2026-11-30T23:59:59.999Z", true, Some(until), ""),
+        // Half an hour before midnight in Tokyo it is not over yet.
+        ("2026-12-01T08:30:00+09:00", true, Some(until), ""),
+        ("2026-12-01T00:00:00Z", false, None, "ended at 2026-12-01T00:00:00Z"),
+        ("2026-12-01T00:00:00.001Z", false, None, "ended at 2026-12-01T00:00:00Z"),
+    ];
+    for (now, granted, changes, found) in table {
+        let mut case = Case { now: at(now), ..Case::new() };
+        case.subject.statements = vec![statement.clone()];
+        let answer = case.evaluate(&member);
+        assert_eq!((answer.is_permit(), answer.until), (granted, changes), "{now}");
+        let report = &answer.rules[0].constraints[0];
+        assert!(report.found.contains(found), "{now}: {}", report.found);
+        // What is not known to be so prohibits as well.
+        let prohibition = json!({
+            "conflict": "prohibit",
+            "permission": [{ "action": "use" }],
+            "prohibition": [{ "action": "use", "constraint": [constraint("Membership", "eq", "active")] }],
+        });
+        assert!(!case.evaluate(&prohibition).is_permit(), "{now}");
+    }
+    // One that ended does not take away what another says.
+    let mut case = Case { now: at("2026-12-24T00:00:00Z"), ..Case::new() };
+    let later = Statement { from: Some(until), until: None, ..statement.clone() };
+    case.subject.statements = vec![statement, later];
+    assert!(case.evaluate(&member).is_permit());
+}
+
+#[test]
+fn an_attestation_of_a_node_counts_for_that_node_alone() {
+    let attested = permit(&[constraint("idsc:APPLICATION", "eq", "urn:app:solver")]);
+    let mut case = Case::new();
+    case.subject.statements = vec![Statement {
+        operand: "APPLICATION".to_owned(),
+        values: BTreeSet::from(["urn:app:solver".to_owned()]),
+        source: "attestation".to_owned(),
+        node: Some("node-1.a.example".to_owned()),
+        from: None,
+        until: None,
+    }];
+    for (name, proof, granted) in [
+        ("node-1.a.example", Proof::Connection, true),
+        ("node-1.a.example", Proof::Declared, false),
+        ("node-2.a.example", Proof::Connection, false),
+    ] {
+        case.subject.node = Some(Link::new(name, proof));
+        assert_eq!(case.evaluate(&attested).is_permit(), granted, "{name} {proof:?}");
+    }
+    case.subject.node = None;
+    assert!(!case.evaluate(&attested).is_permit(), "which node it is is not known");
+    case.phase = Phase::Negotiation;
+    assert!(case.evaluate(&attested).is_permit(), "it applies later");
 }
 
 proptest! {

@@ -17,7 +17,7 @@ Cases stand in files NAME.test.toml beside the policies:
   at = 2026-06-01T00:00:00+09:00
   expect = \"permit\"
 
-A case may also say: action, uses, previous-use, agreed, done = [\"obtainConsent\"], policy and clause (which must decide). A file
+A case may also say: action, uses, previous-use, agreed, node, done = [\"obtainConsent\"], policy and clause (which must decide). A file
 may declare partners and datasets of its own under [[partner]] (name, id, groups, region) and [[dataset]] (id, tags, policies).
 The daemon is not asked, so the command runs anywhere.";
 
@@ -157,6 +157,9 @@ pub struct Explain {
     /// A duty that was done before; may be repeated.
     #[arg(long = "done")]
     pub done: Vec<String>,
+    /// The node that fetches the data: a name of its certificate, for `systemDevice` and `CONNECTOR`.
+    #[arg(long)]
+    pub node: Option<String>,
     /// The language of the answer.
     #[arg(long, default_value = "en")]
     pub lang: Language,

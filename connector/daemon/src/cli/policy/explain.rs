@@ -40,6 +40,7 @@ pub(super) fn run(
         previous: arguments.previous_use,
         agreed_at: arguments.agreed.unwrap_or(at),
         done: arguments.done.iter().cloned().collect(),
+        node: arguments.node.clone(),
     };
     let answer = ask(&site, partner, &dataset, &question);
     let text = render(&site, partner, &dataset, &question, &answer, arguments.lang);

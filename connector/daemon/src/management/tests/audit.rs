@@ -45,6 +45,7 @@ async fn a_refusal_is_found_by_its_reference() {
     let peer = engine::Peer {
         participant: PARTNER.parse().unwrap(),
         proof: "00".to_owned(),
+        node: Default::default(),
         place: "partner test".to_owned(),
     };
     let node = fixture.node();
@@ -198,6 +199,7 @@ async fn refusals_at_once_share_a_reference_only_where_they_share_the_reason() {
     let peer = engine::Peer {
         participant: PARTNER.parse().unwrap(),
         proof: "00".to_owned(),
+        node: Default::default(),
         place: "partner test".to_owned(),
     };
     let node = fixture.node();

@@ -24,6 +24,7 @@ pub(in crate::tests) fn partner(participant: &str) -> Partner {
         region: Some("JP".to_owned()),
         operator_id: None,
         attributes: Default::default(),
+        credentials: Vec::new(),
         dsp_endpoint: format!("https://{name}.example/dsp"),
         origins: BTreeSet::from([format!("https://{name}.example")]),
         signing_key: None,
