@@ -4,18 +4,19 @@
 //! reload. A file that the reload refuses is put back as it was; only a suspension stays written, because what is refused
 //! then is another file, and the partner shall be out as soon as that one is repaired.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use certs::card::Fingerprint;
 use certs::key::{Algorithm, VerifyingKey};
 use certs::x509::Certificate;
-use engine::entity::PartnerState;
+use engine::entity::{Credential, PartnerState};
 use engine::evidence::{latest_head, latest_witness};
 use engine::registry::{Author, Changes};
 use engine::{Decision, RecordKind};
 use ipnet::IpNet;
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -123,13 +124,17 @@ async fn show(call: Call) -> Result<Json<ShownPartner>, ApiError> {
         .await?;
     let (size, _) = engine::Store::tree_head(&node.store, tree.clone()).await?;
     drop(registry);
-    let partner = &file.partner;
+    let (partner, now) = (&file.partner, node.clock.now());
     Ok(Json(ShownPartner {
         summary: PartnerSummary::of(&file),
         dsp_endpoint: partner.dsp_endpoint.clone(),
         origins: partner.origins.clone(),
         networks: file.networks.clone(),
         operator_id: partner.operator_id.clone(),
+        attributes: partner.attributes.clone(),
+        credentials: (partner.credentials.iter())
+            .map(|credential| ShownCredential::of(credential, now))
+            .collect(),
         card_number: partner.card_number,
         extensions: partner.extensions.clone(),
         fingerprint: fingerprint(&file),
@@ -495,6 +500,10 @@ struct ShownPartner {
     networks: Vec<IpNet>,
     /// ODS operator id.
     operator_id: Option<String>,
+    /// What policies compare of it, by the name of the operand, as its file declares it.
+    attributes: BTreeMap<String, BTreeSet<String>>,
+    /// Credentials of it, and attestations of its nodes, that its file lists.
+    credentials: Vec<ShownCredential>,
     /// The number of the card that its file came from.
     card_number: Option<u64>,
     /// The extensions of ours that it speaks.
@@ -506,6 +515,44 @@ struct ShownPartner {
     /// Its file on the daemon's host.
     file: PathBuf,
     file_sha256: String,
+}
+
+/// A credential of a partner, or an attestation of one of its nodes.
+#[derive(Debug, Serialize, JsonSchema)]
+struct ShownCredential {
+    /// What it is.
+    r#type: String,
+    issuer: String,
+    /// Its own identifier.
+    id: Option<String>,
+    /// Who verified it here, and how or when.
+    verified_by: String,
+    /// The node that it is about; else the participant.
+    node: Option<String>,
+    /// What it says, by the name of the operand.
+    says: BTreeMap<String, BTreeSet<String>>,
+    valid_from: Option<String>,
+    valid_until: Option<String>,
+    /// Whether it counts now.
+    is_valid: bool,
+}
+
+impl ShownCredential {
+    fn of(credential: &Credential, now: Timestamp) -> Self {
+        let begun = credential.valid_from.is_none_or(|from| from <= now);
+        let over = credential.valid_until.is_some_and(|until| until <= now);
+        Self {
+            r#type: credential.kind.clone(),
+            issuer: credential.issuer.clone(),
+            id: credential.id.clone(),
+            verified_by: credential.verified_by.clone(),
+            node: credential.node.clone(),
+            says: credential.says.clone(),
+            valid_from: credential.valid_from.map(|from| from.to_string()),
+            valid_until: credential.valid_until.map(|until| until.to_string()),
+            is_valid: begun && !over,
+        }
+    }
 }
 
 /// By what a partner is known, and until when that holds.

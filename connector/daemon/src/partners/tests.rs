@@ -212,6 +212,52 @@ fn what_is_wrong_in_a_file_is_named_with_its_line() {
 }
 
 #[test]
+fn a_credential_says_what_it_decides_and_until_when() {
+    let directory = tempfile::tempdir().unwrap();
+    let other = Other::new("did:web:b.example");
+    let path = add(directory.path(), &other.card(1, ENDPOINT), "b").partner.path;
+    let plain = fs::read_to_string(&path).unwrap();
+    let entry = "\n[[credentials]]\ntype = \"MembershipCredential\"\nissuer = \"did:web:i.example\"\n\
+                 verified_by = \"H. Tanaka\"\nvalid_from = 2026-01-01T00:00:00+09:00\n\
+                 valid_until = \"2027-01-01T00:00:00Z\"\nsays = { \"cx-policy:Membership\" = [\"active\"] }\n";
+    let good = format!("{plain}{entry}");
+    fs::write(&path, &good).unwrap();
+    let registry = Registry::load(directory.path()).unwrap();
+    let read = registry.iter().next().unwrap().partner.credentials.clone();
+    let [credential] = read.as_slice() else { panic!("{read:?}") };
+    assert_eq!(credential.says.keys().collect::<Vec<_>>(), ["Membership"]);
+    assert_eq!(credential.valid_from, Some("2025-12-31T15:00:00Z".parse().unwrap()));
+    let line = plain.lines().count() + 2;
+    let cases = [
+        ("\"MembershipCredential\"", "\"\"", "type", "is empty"),
+        ("\"H. Tanaka\"", "\" \"", "verified_by", "is empty"),
+        ("cx-policy:Membership", "Membreship", "says", "`Membreship` is no operand"),
+        ("cx-policy:Membership", "purpose", "says", "`purpose` is no operand"),
+        ("[\"active\"]", "[]", "says", "has no value"),
+        ("{ \"cx-policy:Membership\" = [\"active\"] }", "{}", "says", "says nothing"),
+        ("2027-01-01T00:00:00Z", "2027-01-01T00:00:00", "valid_until", "is no instant"),
+        ("2027-01-01T00:00:00Z", "2025-12-31T15:00:00Z", "valid_until", "is not after"),
+    ];
+    for (from, to, key, what) in cases {
+        assert!(good.contains(from), "{from}");
+        fs::write(&path, good.replacen(from, to, 1)).unwrap();
+        let problems = Registry::load(directory.path()).unwrap_err().to_string();
+        assert!(problems.contains(&format!("b.toml:{line}:1: `credentials.{key}`")), "{problems}");
+        assert!(problems.contains(what), "{to}: {problems}");
+    }
+    // An attribute never ends, so it may not stand beside what does.
+    let both = format!("{good}\n[attributes]\nMembership = [\"active\"]\n");
+    fs::write(&path, both).unwrap();
+    let problems = Registry::load(directory.path()).unwrap_err().to_string();
+    assert!(problems.contains("under [attributes] as well"), "{problems}");
+    // One that is missing a part, or has one that is not known, is not half understood.
+    for (from, to) in [("issuer = ", "isuer = "), ("verified_by = \"H. Tanaka\"\n", "")] {
+        fs::write(&path, good.replacen(from, to, 1)).unwrap();
+        assert!(Registry::load(directory.path()).is_err(), "{from}");
+    }
+}
+
+#[test]
 fn of_two_that_claim_the_same_neither_is_used() {
     let directory = tempfile::tempdir().unwrap();
     let other = Other::new("did:web:b.example");

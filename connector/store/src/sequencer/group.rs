@@ -300,7 +300,7 @@ impl Sequencer {
     }
 
     /// The later of the wall clock and the last journaled time.
-    fn now(&self) -> Timestamp {
+    pub(super) fn now(&self) -> Timestamp {
         self.parts.clock.now().max(self.parts.last_time)
     }
 }
