@@ -9,6 +9,10 @@ use zeroize::{Zeroize as _, Zeroizing};
 use super::WireError;
 use super::wire::{Members, Node, put, put_list};
 
+/// The members of a data address that are no secret, or whose secrets are replaced one by one. What else a connector of another
+/// make writes there may be one.
+const KNOWN_MEMBERS: [&str; 5] = ["@type", "@id", "endpointType", "endpoint", "endpointProperties"];
+
 /// Names of endpoint properties whose values are no secret. Everything else is taken to be one.
 const PUBLIC_PROPERTIES: [&str; 3] = ["authType", "endpoint", "endpointType"];
 
@@ -140,10 +144,18 @@ impl fmt::Debug for EndpointProperty {
 
 /// Replaces the secrets of a message's data address by `sha256:` and their digest, and wipes them.
 pub(super) fn redact(document: &mut Value) {
-    let Some(properties) = document.pointer_mut("/dataAddress/endpointProperties") else { return };
-    match properties {
-        Value::Array(properties) => properties.iter_mut().for_each(redact_property),
-        single => redact_property(single),
+    let Some(address) = document.get_mut("dataAddress").and_then(Value::as_object_mut) else {
+        return;
+    };
+    for (name, value) in address {
+        match (name.as_str(), value) {
+            ("endpointProperties", Value::Array(properties)) => {
+                properties.iter_mut().for_each(redact_property);
+            }
+            ("endpointProperties", single) => redact_property(single),
+            (name, value) if !KNOWN_MEMBERS.contains(&name) => redact_value(value),
+            _ => {}
+        }
     }
 }
 
@@ -151,7 +163,12 @@ fn redact_property(property: &mut Value) {
     if property.get("name").and_then(Value::as_str).is_some_and(is_public) {
         return;
     }
-    let Some(value) = property.get_mut("value") else { return };
+    if let Some(value) = property.get_mut("value") {
+        redact_value(value);
+    }
+}
+
+fn redact_value(value: &mut Value) {
     let mut secret = match value.take() {
         Value::String(text) => text,
         other => other.to_string(),

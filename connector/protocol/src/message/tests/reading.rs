@@ -140,6 +140,11 @@ fn secrets_in_odd_places_are_redacted_too() {
     let incoming = read::<TransferStartMessage>(&sent).unwrap();
     assert_eq!(incoming.message.data_address.unwrap().authorization(), Some("4711"));
     assert!(!incoming.document.to_string().contains("4711"));
+    // Connectors write addresses of their own kinds, too.
+    sent["dataAddress"]["https://w3id.org/edc/v0.0.1/ns/authCode"] = json!("s3cret");
+    sent["dataAddress"]["header"] = json!({ "x-api-key": ["s3cret"] });
+    let kept = read::<TransferStartMessage>(&sent).unwrap().document.to_string();
+    assert!(!kept.contains("s3cret"), "{kept}");
 }
 
 #[test]
