@@ -408,7 +408,7 @@ fn a_transfer_request_shows_that_the_agreement_was_finalized() {
 
 #[test]
 fn transfer_requests_are_refused_with_what_is_wrong() {
-    let changes: [Wrong; 5] = [
+    let changes: [Wrong; 4] = [
         (
             "agreement",
             |text| text["agreementId"] = json!("urn:none"),
@@ -432,16 +432,6 @@ fn transfer_requests_are_refused_with_what_is_wrong() {
             |text| text["callbackAddress"] = json!("https://consumer.example:444/dsp"),
             RefusalKind::Invalid,
             "callbackAddress",
-        ),
-        (
-            "push",
-            |text| {
-                text["dataAddress"] = json!({
-                    "@type": "DataAddress", "endpointType": "x", "endpoint": "https://x.example",
-                });
-            },
-            RefusalKind::Invalid,
-            "dataAddress",
         ),
     ];
     let (mut consumer, mut provider) = pair("");
