@@ -7,6 +7,9 @@ use crate::odrl::{
 use crate::vocabulary::{self, Fact};
 use std::fmt;
 
+#[cfg(test)]
+mod tests;
+
 /// One clause and how far it is honoured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClauseReport {

@@ -23,6 +23,7 @@
 //! | `count`, `elapsedTime`, `delayPeriod`, `timeInterval` | applies later | applies later | judged |
 //! | `duty` of a permission | applies later | applies later | judged |
 
+mod compliance;
 mod constraint;
 mod report;
 mod rule;
@@ -36,6 +37,7 @@ use crate::set::Purposes;
 use crate::vocabulary;
 use jiff::Timestamp;
 
+pub use compliance::compliance;
 pub(crate) use constraint::after;
 pub use report::{Activation, Attempt, Concept, Deontic, Performance, deontic};
 pub use world::{Behaviour, Facts, Link, Performed, PreviousUse, Proof, Statement, Subject, World};

@@ -301,10 +301,18 @@ impl Policy {
         read::policy(value, members::Unknown::Refused)
     }
 
-    /// Writes the compact form. What was not understood is written as it was read.
+    /// Writes the compact form, as DSP 2025-1's schemas ask for it: lists are arrays. What was not understood is written as
+    /// it was read.
     #[must_use]
     pub fn to_json(&self) -> Value {
         write::policy(self)
+    }
+
+    /// Writes the same for any processor of JSON-LD, which takes an array for a set unless it is told: `andSequence` is an
+    /// `@list`.
+    #[must_use]
+    pub fn to_json_ld(&self) -> Value {
+        write::ordered(write::policy(self))
     }
 }
 

@@ -22,6 +22,7 @@ mod hostile;
 mod hostile_requests;
 mod hostile_wire;
 mod identity;
+mod inheritance;
 mod limits;
 mod management;
 mod negotiations;

@@ -1,6 +1,7 @@
 //! Every rule, operand and operator with its boundary, and what must hold for all policies.
 
 use super::*;
+use crate::evaluate::compliance;
 use crate::odrl::Policy;
 use crate::set::Purpose;
 use proptest::prelude::*;
@@ -9,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 mod delivery;
 mod profiles;
+mod properties;
 mod semantics;
 mod wider_facts;
 

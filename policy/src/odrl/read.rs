@@ -387,9 +387,12 @@ fn logical(
             other => return Err(format!("has the member `{other}` beside a logical operator")),
         }
     }
-    let operands = match value {
-        Value::Object(wrapped) => wrapped.get("@list").map_or_else(|| list(value), list),
-        _ => list(value),
+    // A list of JSON-LD says that the order counts; it may stand in an array by itself.
+    let operands = match list(value) {
+        [Value::Object(wrapped)] if wrapped.len() == 1 && wrapped.contains_key("@list") => {
+            wrapped.get("@list").map(list).unwrap_or_default()
+        }
+        operands => operands,
     };
     if operands.is_empty() {
         return Err(format!("`{}` has no operands", connective.term()));

@@ -54,6 +54,27 @@ fn a_policy_comes_back_as_it_went() {
 }
 
 #[test]
+fn a_sequence_keeps_its_order_whoever_reads_it() {
+    let first = json!({ "leftOperand": "purpose", "operator": "eq", "rightOperand": "b" });
+    let second = json!({ "or": [
+        { "leftOperand": "purpose", "operator": "eq", "rightOperand": "a" },
+        { "andSequence": [first] },
+    ] });
+    let policy = permission(json!({ "andSequence": [first, second] }));
+    let written = policy.to_json_ld();
+    let place = "/permission/0/constraint/0/andSequence";
+    assert_eq!(written.pointer(&format!("{place}/@list/0")), Some(&first));
+    assert_eq!(written.pointer(&format!("{place}/@list/1/or/1/andSequence/@list/0")), Some(&first));
+    // The schemas of DSP know only the array.
+    assert!(policy.to_json().pointer(place).is_some_and(Value::is_array));
+    assert_eq!(Policy::from_json(&written), Ok(policy.clone()));
+    let alone = permission(json!({ "andSequence": [{ "@list": [first, second] }] }));
+    assert_eq!(alone, policy);
+    let more = permission(json!({ "andSequence": { "@list": [first], "@type": "x" } }));
+    assert_ne!(more, permission(json!({ "andSequence": [first] })), "no member is passed over");
+}
+
+#[test]
 fn every_spelling_of_a_term_is_the_same_term() {
     let spelt = json!({
         "@type": "http://www.w3.org/ns/odrl/2/Set",

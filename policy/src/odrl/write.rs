@@ -111,6 +111,26 @@ pub(super) fn constraint(constraint: &Constraint) -> Value {
     Value::Object(object)
 }
 
+/// Says of each sequence that its order counts, as JSON-LD does: neither ODRL's context nor DSP's makes `andSequence` a list,
+/// and what is no list there is a set. Reading bounds how deep a policy is.
+pub(super) fn ordered(mut value: Value) -> Value {
+    match &mut value {
+        Value::Array(entries) => {
+            entries.iter_mut().for_each(|entry| *entry = ordered(entry.take()))
+        }
+        Value::Object(members) => {
+            for (name, member) in members {
+                *member = ordered(member.take());
+                if name == "andSequence" && member.is_array() {
+                    *member = json!({ "@list": member.take() });
+                }
+            }
+        }
+        _ => {}
+    }
+    value
+}
+
 fn write_actions(object: &mut Object, actions: &[Action]) {
     let written: Vec<Value> = actions
         .iter()

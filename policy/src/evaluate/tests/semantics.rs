@@ -862,3 +862,41 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn p16_the_reports_are_written_in_the_terms_of_the_model() {
+    let policy = json!({
+        "conflict": "prohibit",
+        "permission": [{
+            "action": "use",
+            "constraint": [{ "or": [constraint("spatial", "eq", "JP"), constraint("event", "eq", "x")] }],
+            "duty": [{ "action": "obtainConsent" }],
+        }],
+        "prohibition": [{ "action": "print" }],
+        "obligation": [{ "action": "delete", "constraint": [constraint("elapsedTime", "lteq", "P1D")] }],
+    });
+    let written = compliance(&Case::new().evaluate(&policy));
+    let at = |place: &str| written.pointer(place).cloned().unwrap_or_default();
+    for (place, expected) in [
+        ("/@type", json!("PolicyReport")),
+        ("/ruleReport/0/@type", json!("PermissionReport")),
+        ("/ruleReport/0/rule", json!("permission 1")),
+        ("/ruleReport/0/attemptState", json!("Attempted")),
+        ("/ruleReport/0/activationState", json!("Inactive")),
+        ("/ruleReport/0/performanceState", json!("Unknown")),
+        ("/ruleReport/0/deonticState", json!("NonSet")),
+        ("/ruleReport/0/premiseReport/2/@type", json!("ActionReport")),
+        ("/ruleReport/0/premiseReport/2/satisfactionState", json!("Satisfied")),
+        ("/ruleReport/0/premiseReport/3/premiseReport/0/constraint", json!("spatial eq JP")),
+        ("/ruleReport/0/premiseReport/3/premiseReport/1/satisfactionState", json!("Unsatisfied")),
+        ("/ruleReport/0/premiseReport/3/premiseReport/1/status", json!("undecidable")),
+        ("/ruleReport/0/conditionReport/0/activationState", json!("Active")),
+        ("/ruleReport/1/@type", json!("ProhibitionReport")),
+        ("/ruleReport/1/attemptState", json!("NotAttempted")),
+        ("/ruleReport/2/@type", json!("DutyReport")),
+        ("/ruleReport/2/deonticState", json!("Violated")),
+        ("/ruleReport/2/deadline", json!("2026-11-02T00:00:00Z")),
+    ] {
+        assert_eq!(at(place), expected, "{place} in {written:#}");
+    }
+}

@@ -1,7 +1,8 @@
 //! `sekisho policy explain`.
 
 use jiff::Timestamp;
-use policy::inquiry::{Answer, Change, Question, Verdict, ask, render};
+use policy::evaluate::compliance;
+use policy::inquiry::{Answer, Change, Judged, Question, Verdict, ask, render};
 use serde_json::{Value, json};
 
 use super::super::failure::Failure;
@@ -78,7 +79,19 @@ fn described(answer: &Answer) -> Value {
             "text": clause.text,
         })),
         "changes": answer.changes.iter().map(change).collect::<Vec<_>>(),
+        "reports": answer.judged.iter().map(report).collect::<Vec<_>>(),
     })
+}
+
+/// What each policy says, rule by rule.
+fn report(judged: &Judged) -> Value {
+    let mut document = compliance(&judged.evaluation);
+    if let Some(members) = document.as_object_mut() {
+        members.insert("policy".to_owned(), json!(judged.policy.name));
+        members.insert("offered".to_owned(), json!(judged.is_offered));
+        members.insert("permitted".to_owned(), json!(judged.evaluation.is_permit()));
+    }
+    document
 }
 
 fn change(change: &Change) -> Value {

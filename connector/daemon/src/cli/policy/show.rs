@@ -44,7 +44,7 @@ fn odrl(policy: &policy::set::CompiledPolicy) -> serde_json::Value {
         "dct:title": policy.title,
     });
     if let (Some(members), serde_json::Value::Object(terms)) =
-        (document.as_object_mut(), policy.terms.clone())
+        (document.as_object_mut(), policy.template.to_json_ld())
     {
         members.extend(terms);
     }
