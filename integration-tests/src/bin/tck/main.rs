@@ -143,6 +143,10 @@ fn play(order: &Order) -> Result<bool> {
             started.elapsed(),
             seen.resets,
         ));
+        ensure!(
+            order.faults.reset_every.is_none() || seen.resets > 0,
+            "the bad line reset nothing, so it showed nothing"
+        );
         wrong.iter().for_each(|(name, why)| line(format!("  {name}: {why}")));
         run.reasons().for_each(|reason| line(format!("  the kit: {reason}")));
         seen.faults.iter().for_each(|fault| line(format!("  violates its schema: {fault}")));
