@@ -14,6 +14,7 @@ pub mod expression;
 pub(crate) mod json;
 mod json_places;
 mod keys;
+mod offering;
 pub mod places;
 mod reader;
 pub mod restrictions;
@@ -28,6 +29,8 @@ use crate::evaluate::Subject;
 use crate::odrl::{Asset, Constraint, Kind, Policy, Rule, meant};
 use crate::set::{Groups, Purposes};
 use json_places::JsonText;
+use offering::Offered;
+pub use offering::export;
 use places::Places;
 use reader::Reader;
 pub use restrictions::{Restriction, Restrictions};
@@ -39,6 +42,9 @@ pub const MAX_BYTES: usize = 1 << 20;
 
 /// The file among the policies that is none: what the site prohibits to everybody.
 pub const RESTRICTIONS_FILE: &str = "restrictions.toml";
+
+/// How early an offer may be shown; a site with more policies than this in order has other troubles.
+const PRIORITIES: std::ops::RangeInclusive<i32> = -1000..=1000;
 
 /// The words of the site that a policy may use.
 #[derive(Debug, Clone, Copy)]
@@ -325,28 +331,49 @@ fn json_file(name: &str, text: &str, words: &Words<'_>) -> Result<PolicyFile, Ve
     for rule in terms.permissions.iter_mut().chain(&mut terms.prohibitions) {
         rule.constraints.extend_from_slice(&refinements);
     }
-    let assignee = assignee.map(|party| party.id);
-    let audience = Audience {
-        anyone_registered: assignee.is_none(),
-        // An assignee may be a partner or a group of ours; it is looked up as both.
-        partners: assignee.iter().cloned().collect(),
-        groups: assignee.into_iter().collect(),
-        ..Audience::default()
+    let own = value.get(offering::MEMBER);
+    let named = assignee.is_some() || target.is_some();
+    let offered = match own {
+        Some(own) => {
+            let place = text.find(offering::MEMBER).unwrap_or_default();
+            let place = place..place + offering::MEMBER.len();
+            if named {
+                let message = format!("`{}` stands beside an assignee or target", offering::MEMBER);
+                let help =
+                    "say once to whom the policy is offered, and on what: remove one of the two";
+                return Err(one(place, message, help));
+            }
+            offering::read(own, words).map_err(|(message, help)| one(place, message, &help))?
+        }
+        None => {
+            let assignee = assignee.map(|party| party.id);
+            // A target may be a dataset or one of our tags; it is looked up as both.
+            let datasets: BTreeSet<String> = target.into_iter().map(|asset| asset.id).collect();
+            Offered {
+                audience: Audience {
+                    anyone_registered: assignee.is_none(),
+                    // An assignee may be a partner or a group of ours; it is looked up as both.
+                    partners: assignee.iter().cloned().collect(),
+                    groups: assignee.into_iter().collect(),
+                    ..Audience::default()
+                },
+                tags: datasets.clone(),
+                datasets,
+                ..Offered::default()
+            }
+        }
     };
-    // A target may be a dataset or one of our tags; it is looked up as both.
-    let datasets: BTreeSet<String> = target.into_iter().map(|asset| asset.id).collect();
-    let tags = datasets.clone();
     (terms.uid, terms.kind, terms.assigner) = (String::new(), Kind::Set, None);
     Ok(PolicyFile {
         title: title.to_owned(),
-        description: String::new(),
-        audience,
-        datasets,
-        tags,
-        priority: 0,
+        description: offered.description,
+        audience: offered.audience,
+        datasets: offered.datasets,
+        tags: offered.tags,
+        priority: offered.priority,
         terms,
         places: places.places(),
-        handling: Handling::Auto,
+        handling: offered.handling,
     })
 }
 

@@ -24,6 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use change::Change;
+pub(crate) use change::atoms;
 pub use render::answer as render;
 
 /// A site as its policies see it: what rules, who may ask, and what may be asked for.
@@ -314,19 +315,24 @@ pub(crate) fn judge(
     policy: &CompiledPolicy,
     question: &Question,
 ) -> Evaluation {
-    judge_terms(rules, partner, dataset, &policy.template, question)
+    let purposes = match &question.purpose {
+        Some(purpose) => vec![purpose.clone()],
+        None => terms::named_purposes(&policy.template),
+    };
+    judge_terms(rules, partner, dataset, &policy.template, &purposes, question)
 }
 
-/// The restriction of the site that stands against a question, whatever a policy says.
+/// The restriction of the site that stands against a question about these purposes, whatever a policy says.
 pub(crate) fn restriction(
     rules: &RuleSet,
     partner: &Partner,
     dataset: &Dataset,
+    purposes: &[String],
     question: &Question,
 ) -> Option<Ground> {
     let everything = serde_json::json!({ "permission": [{ "action": question.action }] });
     let everything = Policy::from_json(&everything).ok()?;
-    judge_terms(rules, partner, dataset, &everything, question).ground
+    judge_terms(rules, partner, dataset, &everything, purposes, question).ground
 }
 
 fn judge_terms(
@@ -334,12 +340,9 @@ fn judge_terms(
     partner: &Partner,
     dataset: &Dataset,
     policy: &Policy,
+    purposes: &[String],
     question: &Question,
 ) -> Evaluation {
-    let purposes = match &question.purpose {
-        Some(purpose) => vec![purpose.clone()],
-        None => terms::named_purposes(policy),
-    };
     let performed: Vec<_> = (question.done.iter())
         .map(|action| Performed {
             action: action.clone(),
@@ -361,12 +364,8 @@ fn judge_terms(
         facts: &dataset.facts,
         ..World::new(question.at, subject, rules.purposes())
     };
-    let request = Request {
-        action: &question.action,
-        target: &dataset.id,
-        purposes: &purposes,
-        phase: Phase::Data,
-    };
+    let request =
+        Request { action: &question.action, target: &dataset.id, purposes, phase: Phase::Data };
     let evaluation = evaluate(policy, &request, &world);
     restrict(rules, &dataset.facts.collections, &request, &world, evaluation)
 }

@@ -5,16 +5,22 @@
 
 #[cfg(test)]
 mod tests;
+mod unweighed;
 
 use crate::evaluate::Ground;
 use crate::explain::{self, Language};
-use crate::file::expression;
+use crate::file::{Handling, expression};
 use crate::inquiry::{self, Dataset, Partner, Question, Site};
-use crate::odrl::{LeftOperand, Policy};
+use crate::odrl::{Constraint, Duty, Policy, RightOperand, Rule};
 use crate::set::CompiledPolicy;
-use crate::terms;
+use crate::{terms, vocabulary};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
+
+pub use unweighed::Unweighed;
+
+/// A purpose that stands for all that nobody named.
+const ANY_OTHER: &str = "urn:sekisho:v1:any-other-purpose";
 
 /// What a partner may do with a dataset.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,14 +42,47 @@ pub struct Outcome {
     pub permitted: bool,
     /// The policies that permit it, in the order in which they are offered.
     pub policies: Vec<String>,
-    /// The purposes for which; none where any will do.
+    /// The purposes for which; none where any will do but those of [`Self::except`].
     pub purposes: BTreeSet<String>,
-    /// The conditions of the first policy besides the purpose, and its duties, in short form.
+    /// The purposes for which it is denied, where any other will do.
+    pub except: BTreeSet<String>,
+    /// The terms of each policy that permits it, besides the purpose, and what the site restricts; in short form.
     pub terms: Vec<String>,
     /// When time alone may change the answer.
     pub until: Option<Timestamp>,
     /// Why it is denied, where an offered policy denies it.
     pub ground: Option<String>,
+    /// What each policy that permits it says, by its name.
+    grants: BTreeMap<String, Grant>,
+    /// The conditional restrictions of the site.
+    restricted: Vec<String>,
+}
+
+/// What one policy permits.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Grant {
+    purposes: Purposes,
+    terms: Vec<String>,
+}
+
+/// For which purposes something is permitted.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Purposes {
+    /// Those that were tried and will do.
+    permitted: BTreeSet<String>,
+    /// Those that were tried and will not.
+    denied: BTreeSet<String>,
+    /// Whether one that nobody named will do.
+    any_other: bool,
+}
+
+/// What another set would change.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Comparison {
+    /// What changes for whom.
+    pub changes: Vec<Difference>,
+    /// What differs between the sets and shows in none of the changes.
+    pub unweighed: Vec<Unweighed>,
 }
 
 /// What changes for a partner, dataset and action.
@@ -89,11 +128,17 @@ impl DifferenceKind {
     }
 }
 
-/// Every action that the policies of a site name in their permissions, and `use`.
+/// Every action that the policies and the restrictions of a site name in their permissions and prohibitions, and `use`.
 #[must_use]
 pub fn actions(site: &Site) -> BTreeSet<String> {
-    let rules = site.rules.policies().flat_map(|policy| &policy.template.permissions);
-    let named = rules.flat_map(|rule| rule.actions.iter().map(|action| action.name.clone()));
+    let restrictions = site.rules.restrictions().list.iter();
+    let restricted = restrictions.flat_map(|restriction| &restriction.terms.prohibitions);
+    let policies = site.rules.policies();
+    let rules = policies
+        .flat_map(|policy| policy.template.permissions.iter().chain(&policy.template.prohibitions));
+    let named = rules
+        .chain(restricted)
+        .flat_map(|rule| rule.actions.iter().map(|action| action.name.clone()));
     named.chain(["use".to_owned()]).collect()
 }
 
@@ -130,18 +175,15 @@ pub fn outcome(
     if !partner.is_active || !dataset.is_available {
         return found;
     }
-    let mut any_purpose = false;
-    for policy in site.policies_of(dataset) {
-        if !policy.is_visible_to(&partner.subject) {
-            continue;
-        }
+    for policy in offered(site, partner, dataset) {
         if let Some(reason) =
             terms::barred(&policy.template, &dataset.bounds, site.rules.purposes())
         {
             found.ground.get_or_insert(reason);
             continue;
         }
-        for purpose in purposes(policy) {
+        let mut purposes = Purposes::default();
+        for purpose in purposes_to_try(site, policy) {
             let question = Question {
                 action: action.to_owned(),
                 purpose: purpose.clone(),
@@ -153,38 +195,127 @@ pub fn outcome(
                 (Some(one), Some(other)) => Some(one.min(other)),
                 (one, other) => one.or(other),
             };
+            purposes.note(purpose, evaluation.is_permit());
             if !evaluation.is_permit() {
                 let ground =
                     evaluation.ground.filter(|g| !matches!(g, Ground::NoPermission { .. }));
                 found.ground = found.ground.or_else(|| ground.map(|ground| ground.to_string()));
-                continue;
             }
-            if !found.permitted {
-                found.terms = conditions(policy, action);
-            }
-            found.permitted = true;
-            if !found.policies.contains(&policy.name) {
-                found.policies.push(policy.name.clone());
-            }
-            any_purpose |= purpose.is_none();
-            found.purposes.extend(purpose);
+        }
+        if purposes.any_other || !purposes.permitted.is_empty() {
+            found.policies.push(policy.name.clone());
+            let terms = conditions(policy, action);
+            found.grants.insert(policy.name.clone(), Grant { purposes, terms });
         }
     }
-    if any_purpose {
-        found.purposes.clear();
-    }
-    if found.permitted {
+    if !found.policies.is_empty() {
+        found.permitted = true;
         found.ground = None;
+        found.restricted = restricted(site, partner, dataset, action);
+        (found.purposes, found.except) = together(&found.grants);
+        found.terms = found.told_terms();
     }
     found
 }
 
-/// The purposes to try: those that the policy names, and none at all, which permits where no purpose is asked.
-fn purposes(policy: &CompiledPolicy) -> Vec<Option<String>> {
-    let named = terms::named_purposes(&policy.template);
+/// The policies whose offers of a dataset a partner may see, in the order of the offers.
+fn offered<'s>(
+    site: &'s Site,
+    partner: &Partner,
+    dataset: &Dataset,
+) -> impl Iterator<Item = &'s CompiledPolicy> {
+    let policies = site.policies_of(dataset).into_iter().map(AsRef::as_ref);
+    policies.filter(|policy: &&CompiledPolicy| policy.is_visible_to(&partner.subject))
+}
+
+impl Purposes {
+    fn note(&mut self, purpose: Option<String>, is_permit: bool) {
+        match purpose.filter(|purpose| purpose != ANY_OTHER) {
+            None => self.any_other = is_permit,
+            Some(purpose) if is_permit => {
+                self.permitted.insert(purpose);
+            }
+            Some(purpose) => {
+                self.denied.insert(purpose);
+            }
+        }
+    }
+
+    /// For people.
+    fn shown(&self) -> String {
+        let list = |names: &BTreeSet<String>| names.iter().cloned().collect::<Vec<_>>().join(", ");
+        match (self.any_other, self.denied.is_empty()) {
+            (false, _) => list(&self.permitted),
+            (true, true) => "any purpose".to_owned(),
+            (true, false) => format!("any purpose but {}", list(&self.denied)),
+        }
+    }
+}
+
+impl Outcome {
+    /// The terms of every policy that permits it; each under its policy's name where there are several.
+    fn told_terms(&self) -> Vec<String> {
+        let mut told = Vec::new();
+        for name in &self.policies {
+            let Some(grant) = self.grants.get(name) else { continue };
+            if self.policies.len() == 1 {
+                told.extend(grant.terms.iter().cloned());
+                continue;
+            }
+            let terms =
+                if grant.terms.is_empty() { "no terms".to_owned() } else { grant.terms.join(", ") };
+            told.push(format!("under {name} for {}: {terms}", grant.purposes.shown()));
+        }
+        told.extend(self.restricted.iter().cloned());
+        told
+    }
+
+    /// For which purposes, for people.
+    #[must_use]
+    pub fn told_purposes(&self) -> String {
+        let (permitted, denied) = (self.purposes.clone(), self.except.clone());
+        Purposes { any_other: permitted.is_empty(), permitted, denied }.shown()
+    }
+}
+
+/// For which purposes something is permitted by one policy or another: those that will do, and those that will not where any
+/// other will do.
+fn together(grants: &BTreeMap<String, Grant>) -> (BTreeSet<String>, BTreeSet<String>) {
+    let of = |grant: &Grant| grant.purposes.permitted.clone();
+    let permitted: BTreeSet<String> = grants.values().flat_map(of).collect();
+    let mut open =
+        grants.values().map(|grant| &grant.purposes).filter(|purposes| purposes.any_other);
+    let Some(first) = open.next() else { return (permitted, BTreeSet::new()) };
+    let mut except = first.denied.clone();
+    open.for_each(|other| except.retain(|purpose| other.denied.contains(purpose)));
+    except.retain(|purpose| !permitted.contains(purpose));
+    (BTreeSet::new(), except)
+}
+
+/// The purposes to try: those that the policy or a restriction names in whatever way, those of the site that are part of one
+/// of them or contain it, and one that nobody named. Where none is named, none is declared.
+fn purposes_to_try(site: &Site, policy: &CompiledPolicy) -> Vec<Option<String>> {
+    let restrictions = site.rules.restrictions().list.iter().map(|restriction| &restriction.terms);
+    let mut named = BTreeSet::new();
+    for policy in restrictions.chain([&policy.template]) {
+        inquiry::atoms(policy).filter(|atomic| atomic.left.is_purpose()).for_each(|atomic| {
+            if let RightOperand::Terms(terms) = &atomic.right {
+                named.extend(terms.iter().cloned());
+            }
+        });
+    }
     if named.is_empty() {
         return vec![None];
     }
+    let purposes = site.rules.purposes();
+    let related = purposes.iter().map(|(name, _)| name).filter(|listed| {
+        named
+            .iter()
+            .any(|name| purposes.is_within(listed, name) || purposes.is_within(name, listed))
+    });
+    let related: Vec<String> = related.cloned().collect();
+    named.extend(related);
+    named.insert(ANY_OTHER.to_owned());
     named.into_iter().map(Some).collect()
 }
 
@@ -193,38 +324,70 @@ fn duties_before(policy: &Policy) -> BTreeSet<String> {
     duties.flat_map(|duty| duty.actions.iter().map(|action| action.name.clone())).collect()
 }
 
-/// The terms of a policy that bind an action, without the purpose.
+/// Whether a rule is about an action.
+fn binds(rule: &Rule, action: &str) -> bool {
+    rule.actions.iter().any(|item| vocabulary::is_included_in(action, &item.name))
+}
+
+/// The terms of a policy that bind an action; where only one permission does, without its purpose, which stands beside.
 fn conditions(policy: &CompiledPolicy, action: &str) -> Vec<String> {
-    let rules = policy.template.permissions.iter().filter(|rule| {
-        rule.actions.iter().any(|item| crate::vocabulary::is_included_in(action, &item.name))
-    });
-    let mut found = Vec::new();
-    let mut add = |text: String| {
-        if !found.contains(&text) {
-            found.push(text);
+    let template = &policy.template;
+    let duty = |duty: &Duty| explain::duty(duty, Language::English);
+    let before = |rule: &Rule| rule.duties.iter().map(duty).collect::<Vec<String>>();
+    let permissions: Vec<&Rule> =
+        template.permissions.iter().filter(|rule| binds(rule, action)).collect();
+    let mut found: Vec<String> = Vec::new();
+    if let [rule] = permissions.as_slice() {
+        if is_narrowed(rule) {
+            found.push(format!("only {}", expression::write_head(rule)));
         }
-    };
-    for rule in rules {
-        for constraint in &rule.constraints {
-            let is_purpose = matches!(constraint,
-                crate::odrl::Constraint::Atomic(atomic) if atomic.left == LeftOperand::Purpose);
-            if !is_purpose {
-                add(expression::write(constraint));
-            }
-        }
-        rule.duties
-            .iter()
-            .for_each(|duty| add(format!("before: {}", expression::write_duty(duty))));
+        let is_purpose = |constraint: &Constraint| matches!(constraint, Constraint::Atomic(atomic) if atomic.left.is_purpose());
+        let others = rule.constraints.iter().filter(|constraint| !is_purpose(constraint));
+        found.extend(others.map(expression::write));
+        found.extend(before(rule).into_iter().map(|duty| format!("before: {duty}")));
+    } else {
+        found.extend(permissions.into_iter().map(|rule| {
+            let before: String =
+                before(rule).iter().map(|duty| format!("; before: {duty}")).collect();
+            format!("either {}{before}", expression::write_rule(rule))
+        }));
     }
-    for duty in &policy.template.obligations {
-        add(format!("duty: {}", explain::duty(duty, Language::English)));
+    for rule in template.prohibitions.iter().filter(|rule| binds(rule, action)) {
+        let remedies: String =
+            before(rule).iter().map(|duty| format!("; whoever does: {duty}")).collect();
+        found.push(format!("not {}{remedies}", expression::write_rule(rule)));
     }
+    found.extend(template.obligations.iter().map(|item| format!("duty: {}", duty(item))));
+    if policy.handling == Handling::Manual {
+        found.push("once a person has agreed".to_owned());
+    }
+    let mut seen = BTreeSet::new();
+    found.retain(|term| seen.insert(term.clone()));
     found
+}
+
+/// Whether a permission is about less than its actions.
+fn is_narrowed(rule: &Rule) -> bool {
+    rule.assignee.is_some()
+        || rule.target.is_some()
+        || rule.actions.iter().any(|action| !action.refinements.is_empty())
+}
+
+/// What the site restricts of an action, under conditions that do not hold for a first use.
+fn restricted(site: &Site, partner: &Partner, dataset: &Dataset, action: &str) -> Vec<String> {
+    let list = site.rules.restrictions().list.iter();
+    let concerned = list.filter(|restriction| {
+        restriction.audience.includes(&partner.subject)
+            && restriction.is_about(&dataset.id, &dataset.facts.collections)
+    });
+    let rules = concerned.flat_map(|restriction| &restriction.terms.prohibitions);
+    let told = |rule| format!("the site prohibits: {}", expression::write_rule(rule));
+    rules.filter(|rule| binds(rule, action)).map(told).collect()
 }
 
 /// What a site would change for whom at an instant, compared with another.
 #[must_use]
-pub fn diff(old: &Site, new: &Site, at: Timestamp) -> Vec<Difference> {
+pub fn diff(old: &Site, new: &Site, at: Timestamp) -> Comparison {
     let wanted: BTreeSet<String> = actions(old).into_iter().chain(actions(new)).collect();
     let index = |site: &Site| -> BTreeMap<(String, String, String), Outcome> {
         (matrix(site, &wanted, at).into_iter())
@@ -233,21 +396,25 @@ pub fn diff(old: &Site, new: &Site, at: Timestamp) -> Vec<Difference> {
     };
     let (before, after) = (index(old), index(new));
     let keys: BTreeSet<_> = before.keys().chain(after.keys()).cloned().collect();
-    let mut found = Vec::new();
+    let mut changes = Vec::new();
     for key in keys {
         let (was, is) = (before.get(&key).cloned(), after.get(&key).cloned());
         let (was, is) = (was.unwrap_or_default(), is.unwrap_or_default());
+        let is_for_others = was.purposes != is.purposes || was.except != is.except;
         let kind = match (was.permitted, is.permitted) {
             (false, true) => DifferenceKind::Granted,
             (true, false) => DifferenceKind::Withdrawn,
-            (true, true) if was.purposes != is.purposes => DifferenceKind::Purposes,
-            (true, true) if was.terms != is.terms => DifferenceKind::Terms,
+            (true, true) if is_for_others => DifferenceKind::Purposes,
+            (true, true) if was.grants != is.grants || was.restricted != is.restricted => {
+                DifferenceKind::Terms
+            }
             _ => continue,
         };
         let (partner, dataset, action) = key;
-        found.push(Difference { partner, dataset, action, kind, before: was, after: is });
+        changes.push(Difference { partner, dataset, action, kind, before: was, after: is });
     }
-    found
+    let unweighed = unweighed::find(old, new, &changes);
+    Comparison { changes, unweighed }
 }
 
 /// The matrix as CSV (RFC 4180), with a heading line. A field that a spreadsheet would take for a formula begins with an
@@ -255,10 +422,11 @@ pub fn diff(old: &Site, new: &Site, at: Timestamp) -> Vec<Difference> {
 #[must_use]
 pub fn csv(entries: &[Entry]) -> String {
     let mut text =
-        "partner,dataset,action,permitted,policies,purposes,terms,until,reason\r\n".to_owned();
+        "partner,dataset,action,permitted,policies,purposes,except,terms,until,reason\r\n"
+            .to_owned();
     for entry in entries {
         let outcome = &entry.outcome;
-        let purposes: Vec<&str> = outcome.purposes.iter().map(String::as_str).collect();
+        let list = |names: &BTreeSet<String>| names.iter().cloned().collect::<Vec<_>>().join("; ");
         let until = outcome.until.map(|until| until.to_string()).unwrap_or_default();
         let fields = [
             entry.partner.as_str(),
@@ -266,7 +434,8 @@ pub fn csv(entries: &[Entry]) -> String {
             &entry.action,
             if outcome.permitted { "yes" } else { "no" },
             &outcome.policies.join("; "),
-            &purposes.join("; "),
+            &list(&outcome.purposes),
+            &list(&outcome.except),
             &outcome.terms.join("; "),
             &until,
             outcome.ground.as_deref().unwrap_or_default(),
@@ -286,15 +455,16 @@ fn field(value: &str) -> String {
     value
 }
 
-/// The restriction that stops a running agreement on a dataset at an instant; none where it goes on.
+/// The restriction that stops a running agreement on a dataset at an instant; none where it goes on. `purposes` are those that
+/// it is for: the declared one, or all that its terms name.
 #[must_use]
 pub fn stopped(
     site: &Site,
     partner: &Partner,
     dataset: &Dataset,
-    purpose: Option<&str>,
+    purposes: &[String],
     at: Timestamp,
 ) -> Option<String> {
-    let question = Question { purpose: purpose.map(str::to_owned), ..Question::at(at) };
-    inquiry::restriction(&site.rules, partner, dataset, &question).map(|ground| ground.to_string())
+    inquiry::restriction(&site.rules, partner, dataset, purposes, &Question::at(at))
+        .map(|ground| ground.to_string())
 }

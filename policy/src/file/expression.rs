@@ -1,6 +1,8 @@
 //! Conditions as short expressions, `count lteq 10`, in and out.
 
-use crate::odrl::{Atomic, Constraint, Duty, LeftOperand, Operator, RightOperand, Rule};
+use crate::odrl::{
+    Action, Asset, Atomic, Constraint, Duty, LeftOperand, Operator, Party, RightOperand, Rule,
+};
 use crate::vocabulary::ValueType;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -48,13 +50,22 @@ pub fn parse(text: &str) -> Result<Constraint, ExpressionError> {
     Ok(Constraint::Atomic(atomic))
 }
 
-/// Writes a constraint in the form that [`parse`] reads; groups as `any of (…; …)`.
+/// Writes a constraint in the form that [`parse`] reads; groups as `any of (…; …)`. What only ODRL JSON-LD has, a unit and the
+/// uses already made, stands behind in brackets.
 #[must_use]
 pub fn write(constraint: &Constraint) -> String {
     match constraint {
         Constraint::Atomic(atomic) => {
             let (left, operator) = (atomic.left.term(), atomic.operator.term());
-            format!("{left} {operator} {}", write_right(atomic))
+            let mut text = format!("{left} {operator} {}", write_right(atomic));
+            // Writing to a string cannot fail, here and below.
+            if let Some(unit) = &atomic.unit {
+                let _ = write!(text, " (unit: {unit})");
+            }
+            if atomic.status != 0 {
+                let _ = write!(text, " (already used: {})", atomic.status);
+            }
+            text
         }
         Constraint::Logical(logical) => {
             let operands: Vec<_> = logical.operands.iter().map(write).collect();
@@ -75,23 +86,60 @@ pub const fn group_name(connective: crate::odrl::Connective) -> &'static str {
     }
 }
 
-/// Writes a duty in one line.
+/// Writes a duty in one line, without its consequences.
 #[must_use]
 pub fn write_duty(duty: &Duty) -> String {
-    write_parts(duty.actions.iter().map(|action| action.name.as_str()), &duty.constraints)
+    let head =
+        head(&duty.actions, duty.target.as_ref(), duty.assignee.as_ref(), duty.assigner.as_ref());
+    write_parts(head, &duty.constraints)
 }
 
-/// Writes a rule in one line.
+/// Writes a rule in one line, without its duties.
 #[must_use]
 pub fn write_rule(rule: &Rule) -> String {
-    write_parts(rule.actions.iter().map(|action| action.name.as_str()), &rule.constraints)
+    write_parts(write_head(rule), &rule.constraints)
 }
 
-fn write_parts<'a>(actions: impl Iterator<Item = &'a str>, constraints: &[Constraint]) -> String {
-    let mut text = actions.collect::<Vec<_>>().join(", ");
+/// Writes what a rule is about, without its conditions.
+#[must_use]
+pub fn write_head(rule: &Rule) -> String {
+    head(&rule.actions, rule.target.as_ref(), rule.assignee.as_ref(), rule.assigner.as_ref())
+}
+
+/// The actions, what they are done to, by whom, and for whom.
+fn head(
+    actions: &[Action],
+    target: Option<&Asset>,
+    assignee: Option<&Party>,
+    assigner: Option<&Party>,
+) -> String {
+    let actions: Vec<_> =
+        actions.iter().map(|action| refined(&action.name, &action.refinements)).collect();
+    let mut text = actions.join(", ");
+    let parts = [
+        ("of", target.map(|asset| refined(&asset.id, &asset.refinements))),
+        ("by", assignee.map(|party| refined(&party.id, &party.refinements))),
+        ("for", assigner.map(|party| refined(&party.id, &party.refinements))),
+    ];
+    for (word, part) in parts {
+        if let Some(part) = part {
+            let _ = write!(text, " {word} {part}");
+        }
+    }
+    text
+}
+
+fn refined(name: &str, refinements: &[Constraint]) -> String {
+    if refinements.is_empty() {
+        return name.to_owned();
+    }
+    let refinements: Vec<_> = refinements.iter().map(write).collect();
+    format!("{name} [{}]", refinements.join("; "))
+}
+
+fn write_parts(mut text: String, constraints: &[Constraint]) -> String {
     for (index, constraint) in constraints.iter().enumerate() {
         let joint = if index == 0 { "when" } else { "and" };
-        // Writing to a string cannot fail.
         let _ = write!(text, " {joint} {}", write(constraint));
     }
     text

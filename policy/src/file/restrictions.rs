@@ -69,6 +69,11 @@ pub(super) fn restrictions(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Restr
     reader.known(root, "restrictions.toml", keys::RESTRICTIONS);
     let title = reader.text(root, "title").map(|text| text.value).unwrap_or_default();
     let _ = reader.text(root, "description");
+    // A file that is being written, or was emptied by mistake, must not give everything back.
+    if !root.contains_key("prohibit") {
+        let help = "to lift all restrictions write `prohibit = []`, or remove the file";
+        reader.finding(0..0, "the file restricts nothing", help);
+    }
     let mut list = Vec::new();
     for (span, table) in reader.tables(root, "prohibit") {
         reader.known(table, "[[prohibit]] in restrictions.toml", keys::RESTRICTION);

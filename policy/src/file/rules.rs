@@ -3,7 +3,7 @@
 use super::expression;
 use super::places::{Places, RulePlaces};
 use super::reader::{Reader, Text, kind};
-use super::{Audience, Handling, PolicyFile, keys};
+use super::{Audience, Handling, PRIORITIES, PolicyFile, keys};
 use crate::diagnostic::Spot;
 use crate::odrl::{
     Action, Asset, Atomic, Conflict, Connective, Constraint, Duty, Kind, LeftOperand, Logical,
@@ -16,8 +16,6 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// How early an offer may be shown; a site with more policies than this in order has other troubles.
-const PRIORITIES: std::ops::RangeInclusive<i32> = -1000..=1000;
 /// How deep groups of conditions may stand in each other.
 const MAX_GROUPS: usize = 8;
 /// How many consequences may follow one another.

@@ -1,7 +1,7 @@
 //! Policy files: what they compile to, and what a person reads when one is wrong.
 
 use super::*;
-use crate::set::Purpose;
+use crate::set::{CompiledPolicy, Purpose, RuleSet, Source};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -640,4 +640,55 @@ fn no_clause_of_an_odrl_file_is_lost_by_its_name() {
             "timestamp": "2026-01-01T00:00:00Z", "comment": "k" }}"#
     );
     assert!(read_text("p.json", text.as_bytes()).is_ok());
+}
+
+#[test]
+fn an_exported_policy_comes_back_as_it_was() {
+    let compiled = |name: &str, text: &str| {
+        let sources = [Source { name: name.to_owned(), bytes: text.as_bytes().to_vec() }];
+        let set = RuleSet::compile(&sources, &Groups::new(), &Purposes::default());
+        set.unwrap_or_else(|found| panic!("{}", found[0])).policy("p").unwrap().as_ref().clone()
+    };
+    let text = "title = \"T\"\ndescription = \"D\"\npriority = 7\n\
+        [who]\ngroups = [\"customers\"]\npartners = [\"urn:x\"]\nexcept-partners = [\"urn:b\"]\nexcept-groups = [\"late\"]\n\
+        [what]\ndatasets = [\"d\"]\ntags = [\"t\"]\n[offer]\nhandling = \"manual\"\n\
+        [valid]\nfrom = 2026-01-01T00:00:00Z\nuntil = 2027-01-01T00:00:00Z\n\
+        [[permit]]\nactions = [\"use\"]\nwhen = [\"count lteq 10\"]\n[[prohibit]]\nactions = [\"distribute\"]\n";
+    let written = compiled("p.toml", text);
+    let read = compiled("p.jsonld", &export(&written).to_string());
+    let file = |policy: &CompiledPolicy| CompiledPolicy {
+        file: String::new(),
+        places: Places::default(),
+        ..policy.clone()
+    };
+    assert_eq!(file(&read), file(&written));
+    // And once more, from the ODRL file.
+    assert_eq!(export(&read), export(&written));
+
+    let refused = |edit: fn(&mut Value)| {
+        let mut document = export(&written);
+        edit(&mut document);
+        let findings = read_text("p.jsonld", document.to_string().as_bytes()).unwrap_err();
+        findings[0].message.clone()
+    };
+    let none = refused(|document| document[offering::MEMBER]["who"] = json!({}));
+    assert!(none.contains("names nobody"), "{none}");
+    let unknown = refused(|document| document[offering::MEMBER]["whom"] = json!(1));
+    assert!(unknown.contains("whom"), "{unknown}");
+    let twice = refused(|document| document["assignee"] = json!("urn:y"));
+    assert!(twice.contains("beside an assignee"), "{twice}");
+    let early = refused(|document| document[offering::MEMBER]["priority"] = json!(5000));
+    assert!(early.contains("no priority"), "{early}");
+}
+
+#[test]
+fn restrictions_that_restrict_nothing_are_refused_unless_it_is_said() {
+    let (groups, purposes, parents) = Default::default();
+    let unhonoured = Unhonoured::Refused;
+    let words = Words { groups: &groups, purposes: &purposes, parents: &parents, unhonoured };
+    for text in ["", "title = \"T\"\n"] {
+        let findings = read_restrictions(text.as_bytes(), &words).unwrap_err();
+        assert!(findings[0].help.contains("prohibit = []"), "{}", findings[0]);
+    }
+    assert_eq!(read_restrictions(b"prohibit = []", &words).unwrap().list, []);
 }

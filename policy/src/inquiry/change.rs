@@ -53,10 +53,10 @@ pub(super) fn find(
         answer.judged.iter().map(|judged| judged.policy.as_ref()).collect();
     let mut atoms: Vec<&Atomic> = Vec::new();
     for policy in &policies {
-        collect(&policy.template, &mut atoms);
+        atoms.extend(super::atoms(&policy.template));
     }
     for restriction in &site.rules.restrictions().list {
-        collect(&restriction.terms, &mut atoms);
+        atoms.extend(super::atoms(&restriction.terms));
     }
     let mut found = Vec::new();
     found.extend(purposes(site, &atoms).into_iter().filter_map(|purpose| {
@@ -152,15 +152,23 @@ fn terms_of(atoms: &[&Atomic], left: LeftOperand) -> BTreeSet<String> {
     terms
 }
 
-/// The comparisons of a policy's rules, those in groups included.
-pub(crate) fn collect<'a>(policy: &'a Policy, atoms: &mut Vec<&'a Atomic>) {
+/// The comparisons of a policy's rules and of their actions, those in groups included.
+pub(crate) fn atoms(policy: &Policy) -> impl Iterator<Item = &Atomic> {
     let rules = policy.permissions.iter().chain(&policy.prohibitions);
-    let mut pending: Vec<&Constraint> = rules.flat_map(|rule| &rule.constraints).collect();
-    while let Some(constraint) = pending.pop() {
-        match constraint {
-            Constraint::Atomic(atomic) => atoms.push(atomic),
-            Constraint::Logical(logical) => pending.extend(&logical.operands),
-            Constraint::NotUnderstood(_) => {}
+    let mut pending: Vec<&Constraint> = rules
+        .flat_map(|rule| {
+            rule.constraints
+                .iter()
+                .chain(rule.actions.iter().flat_map(|action| &action.refinements))
+        })
+        .collect();
+    std::iter::from_fn(move || {
+        loop {
+            match pending.pop()? {
+                Constraint::Atomic(atomic) => return Some(atomic),
+                Constraint::Logical(logical) => pending.extend(&logical.operands),
+                Constraint::NotUnderstood(_) => {}
+            }
         }
-    }
+    })
 }

@@ -4,15 +4,21 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use policy::inquiry::Site;
-use policy::matrix::{Difference, diff, stopped};
+use policy::matrix::{Comparison, Unweighed, diff, stopped};
+use policy::odrl::Policy;
 use policy::set::RuleSet;
+use policy::terms::named_purposes;
 use serde_json::{Value, json};
 
+use super::super::client::path;
 use super::super::failure::Failure;
 use super::super::output::{Output, cell};
 use super::matrix::outcome;
 use super::{Desk, facts};
 use crate::exit::Exit;
+
+/// How many agreements that go on as before are listed for people.
+const SHOWN: usize = 20;
 
 pub(super) fn run(
     desk: &Desk,
@@ -44,14 +50,14 @@ fn named(desk: &Desk, name: &str, output: Output) -> Result<RuleSet, Failure> {
 
 /// What a change of sets means.
 pub(super) struct Report {
-    differences: Vec<Difference>,
+    comparison: Comparison,
     agreements: Option<Agreements>,
 }
 
 /// What becomes of running agreements under which we provide data.
 struct Agreements {
-    /// How many keep the terms that they were made under.
-    keep: usize,
+    /// Those that keep the terms that they were made under.
+    keep: Vec<Value>,
     /// Those that a restriction of the new set stops, with the restriction.
     stopped: Vec<(Value, String)>,
 }
@@ -76,12 +82,12 @@ impl Report {
         let (old, new) = (site(old), site(new));
         let agreements =
             if is_running { Some(Agreements::look(desk, &old, &new, at)?) } else { None };
-        Ok(Self { differences: diff(&old, &new, at), agreements })
+        Ok(Self { comparison: diff(&old, &new, at), agreements })
     }
 
     /// As JSON.
     pub(super) fn to_json(&self) -> Value {
-        let changes = self.differences.iter().map(|change| {
+        let changes = self.comparison.changes.iter().map(|change| {
             json!({
                 "partner": change.partner, "dataset": change.dataset, "action": change.action,
                 "what": change.kind.name(),
@@ -90,12 +96,16 @@ impl Report {
         });
         json!({
             "changes": changes.collect::<Vec<_>>(),
+            "not_weighed": self.comparison.unweighed.iter().map(unweighed).collect::<Vec<_>>(),
             "agreements": self.agreements.as_ref().map(|found| json!({
-                "keep_their_terms": found.keep,
-                "stopped": found.stopped.iter().map(|(agreement, restriction)| json!({
-                    "agreement": agreement.get("id"), "partner": agreement.get("partner"),
-                    "dataset": agreement.get("dataset"), "restriction": restriction,
-                })).collect::<Vec<_>>(),
+                "keep_their_terms": found.keep.iter().map(agreement).collect::<Vec<_>>(),
+                "stopped": found.stopped.iter().map(|(stopped, restriction)| {
+                    let mut stopped = agreement(stopped);
+                    if let Some(members) = stopped.as_object_mut() {
+                        members.insert("restriction".to_owned(), json!(restriction));
+                    }
+                    stopped
+                }).collect::<Vec<_>>(),
             })),
         })
     }
@@ -103,28 +113,32 @@ impl Report {
     /// For people.
     pub(super) fn text(&self) -> String {
         let mut lines = Vec::new();
-        for change in &self.differences {
+        for change in &self.comparison.changes {
             let head = format!("{}: {} of {}", change.partner, change.action, change.dataset);
             lines.push(format!("{:<10} {head}", change.kind.name()));
             for (label, outcome) in [("before", &change.before), ("after", &change.after)] {
                 lines.push(format!("  {label:<7} {}", shown(outcome)));
             }
         }
+        let unweighed = self.comparison.unweighed.iter();
+        lines.extend(unweighed.map(|found| format!("{:<10} {found}", "not shown")));
         if lines.is_empty() {
             lines.push("Nobody may do anything more, less, or under other terms.".to_owned());
         }
         if let Some(found) = &self.agreements {
             lines.push(format!(
                 "{} running agreements keep the terms that they were made under.",
-                found.keep
+                found.keep.len()
             ));
+            lines.extend(
+                found.keep.iter().take(SHOWN).map(|kept| format!("keeps      {}", told(kept))),
+            );
+            if found.keep.len() > SHOWN {
+                let others = found.keep.len() - SHOWN;
+                lines.push(format!("           and {others} others; `--json` lists all"));
+            }
             for (agreement, restriction) in &found.stopped {
-                lines.push(format!(
-                    "stopped    agreement {} with {} on {}: {restriction}",
-                    cell(agreement.get("id")),
-                    cell(agreement.get("partner")),
-                    cell(agreement.get("dataset")),
-                ));
+                lines.push(format!("stopped    {}: {restriction}", told(agreement)));
             }
         }
         lines.join("\n")
@@ -133,25 +147,91 @@ impl Report {
 
 impl Agreements {
     fn look(desk: &Desk, old: &Site, new: &Site, at: Timestamp) -> Result<Self, Failure> {
-        let answer = desk.get("/v1/agreements?limit=10000")?;
-        let mut found = Self { keep: 0, stopped: Vec::new() };
-        for agreement in answer.get("items").and_then(Value::as_array).into_iter().flatten() {
-            let text = |member: &str| agreement.get(member).and_then(Value::as_str);
-            if text("side") != Some("provider") || text("state") != Some("in force") {
-                continue;
+        let mut found = Self { keep: Vec::new(), stopped: Vec::new() };
+        let mut cursor: Option<String> = None;
+        loop {
+            let query = [
+                ("side", Some("provider".to_owned())),
+                ("state", Some("in force".to_owned())),
+                ("order", Some("id".to_owned())),
+                ("count", Some("false".to_owned())),
+                ("limit", Some("1000".to_owned())),
+                ("cursor", cursor),
+            ];
+            let page = desk.get(&path(&["v1", "agreements"], &query))?;
+            for agreement in page.get("items").and_then(Value::as_array).into_iter().flatten() {
+                match newly_stopped(desk, old, new, agreement, at)? {
+                    Some(restriction) => found.stopped.push((agreement.clone(), restriction)),
+                    None => found.keep.push(agreement.clone()),
+                }
             }
-            let stop = |site: &Site| {
-                let partner = site.partner(text("participant")?)?;
-                let dataset = site.dataset(text("dataset")?)?;
-                stopped(site, partner, &dataset, text("purpose"), at)
-            };
-            match (stop(old), stop(new)) {
-                (None, Some(restriction)) => found.stopped.push((agreement.clone(), restriction)),
-                _ => found.keep += 1,
+            cursor = page.get("next").and_then(Value::as_str).map(str::to_owned);
+            if cursor.is_none() {
+                return Ok(found);
             }
         }
-        Ok(found)
     }
+}
+
+/// The restriction of the new set that stops an agreement, where none of the old set does.
+fn newly_stopped(
+    desk: &Desk,
+    old: &Site,
+    new: &Site,
+    agreement: &Value,
+    at: Timestamp,
+) -> Result<Option<String>, Failure> {
+    let text = |member: &str| agreement.get(member).and_then(Value::as_str);
+    // Without restrictions nothing is stopped, and there is nothing to ask for.
+    if new.rules.restrictions().list.is_empty() {
+        return Ok(None);
+    }
+    let purposes = match (text("purpose"), text("id")) {
+        (Some(purpose), _) => vec![purpose.to_owned()],
+        // It is for all that its terms name.
+        (None, Some(id)) => {
+            let whole = desk.get(&path(&["v1", "agreements", id], &[]))?;
+            let terms = whole.get("terms").and_then(|terms| Policy::from_json(terms).ok());
+            terms.as_ref().map(named_purposes).unwrap_or_default()
+        }
+        (None, None) => Vec::new(),
+    };
+    let stop = |site: &Site| {
+        let partner = site.partner(text("participant")?)?;
+        let dataset = site.dataset(text("dataset")?)?;
+        stopped(site, partner, &dataset, &purposes, at)
+    };
+    Ok(stop(new).filter(|_| stop(old).is_none()))
+}
+
+/// Which agreement it is, as JSON.
+fn agreement(listed: &Value) -> Value {
+    json!({
+        "agreement": listed.get("id"), "partner": listed.get("partner"),
+        "dataset": listed.get("dataset"),
+    })
+}
+
+/// Which agreement it is, for people.
+fn told(listed: &Value) -> String {
+    let [id, partner, dataset] =
+        ["id", "partner", "dataset"].map(|member| cell(listed.get(member)));
+    format!("agreement {id} with {partner} on {dataset}")
+}
+
+fn unweighed(found: &Unweighed) -> Value {
+    let (kind, policy, concerns) = match found {
+        Unweighed::Policy { name, concerns, .. } => ("policy", Some(name), concerns.as_slice()),
+        Unweighed::Restrictions => ("restrictions", None, [].as_slice()),
+        Unweighed::Purposes => ("purposes", None, [].as_slice()),
+    };
+    let concerns = concerns.iter();
+    let concerns =
+        concerns.map(|(partner, dataset)| json!({ "partner": partner, "dataset": dataset }));
+    json!({
+        "what": kind, "policy": policy, "concerns": concerns.collect::<Vec<_>>(),
+        "text": found.to_string(),
+    })
 }
 
 fn shown(outcome: &policy::matrix::Outcome) -> String {
@@ -161,8 +241,7 @@ fn shown(outcome: &policy::matrix::Outcome) -> String {
             .as_ref()
             .map_or_else(|| "not offered".to_owned(), |ground| format!("denied: {ground}"));
     }
-    let purposes: Vec<&str> = outcome.purposes.iter().map(String::as_str).collect();
-    let purposes = if purposes.is_empty() { "any purpose".to_owned() } else { purposes.join(", ") };
+    let purposes = outcome.told_purposes();
     let terms =
         if outcome.terms.is_empty() { "no terms".to_owned() } else { outcome.terms.join("; ") };
     format!("permitted by {} for {purposes}; {terms}", outcome.policies.join(", "))

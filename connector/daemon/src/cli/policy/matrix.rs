@@ -48,12 +48,7 @@ pub(super) fn run(desk: &Desk, wanted: Wanted, output: Output) -> Result<(), Fai
 fn row(entry: &Entry) -> Vec<String> {
     let outcome = &entry.outcome;
     let may = if outcome.permitted { "yes" } else { "no" };
-    let list = |items: &mut dyn Iterator<Item = &str>| items.collect::<Vec<_>>().join(", ");
-    let purposes = match (outcome.permitted, outcome.purposes.is_empty()) {
-        (false, _) => "-".to_owned(),
-        (true, true) => "any".to_owned(),
-        (true, false) => list(&mut outcome.purposes.iter().map(String::as_str)),
-    };
+    let purposes = if outcome.permitted { outcome.told_purposes() } else { "-".to_owned() };
     let terms = match (&outcome.ground, outcome.permitted) {
         (Some(ground), _) => ground.clone(),
         (None, false) => "not offered".to_owned(),
@@ -82,6 +77,7 @@ pub(super) fn outcome(outcome: &Outcome) -> Value {
         "permitted": outcome.permitted,
         "policies": outcome.policies,
         "purposes": outcome.purposes,
+        "except_purposes": outcome.except,
         "terms": outcome.terms,
         "until": outcome.until.map(|until| until.to_string()),
         "reason": outcome.ground,

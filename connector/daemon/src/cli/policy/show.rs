@@ -1,6 +1,7 @@
 //! `sekisho policy show`.
 
 use policy::explain::{Language, document};
+use policy::file::export;
 use serde_json::json;
 
 use super::super::failure::Failure;
@@ -24,29 +25,14 @@ pub(super) fn run(
         "title": policy.title,
         "sha256": hex::encode(policy.hash),
         "priority": policy.priority,
-        "odrl": odrl(policy),
+        "odrl": export(policy),
         "text": text,
         "file": rules.text(&policy.file),
     });
     output.result(&result, |_| match form {
         Form::Text => text,
-        Form::Odrl => format!("{:#}", odrl(policy)),
+        Form::Odrl => format!("{:#}", export(policy)),
         Form::File => rules.text(&policy.file).to_owned(),
     });
     Ok(())
-}
-
-/// The policy as an ODRL Set that stands by itself.
-fn odrl(policy: &policy::set::CompiledPolicy) -> serde_json::Value {
-    let mut document = json!({
-        "@context": "http://www.w3.org/ns/odrl.jsonld",
-        "uid": format!("urn:sekisho:policy:{}", hex::encode(policy.hash)),
-        "dct:title": policy.title,
-    });
-    if let (Some(members), serde_json::Value::Object(terms)) =
-        (document.as_object_mut(), policy.template.to_json_ld())
-    {
-        members.extend(terms);
-    }
-    document
 }
