@@ -30,6 +30,7 @@ use crate::odrl::{Asset, Constraint, Kind, Policy, Rule, meant};
 use crate::set::{Groups, Purposes};
 use json_places::JsonText;
 use offering::Offered;
+pub(crate) use offering::MEMBER as OFFER_MEMBER;
 pub use offering::export;
 use places::Places;
 use reader::Reader;
@@ -176,6 +177,14 @@ pub fn read_restrictions(bytes: &[u8], words: &Words<'_>) -> Result<Restrictions
     let mut reader = Reader::new(name, text, words);
     let found = restrictions::restrictions(&mut reader, root.get_ref());
     reader.finish(found)
+}
+
+/// Whether a file is most likely meant to be [`RESTRICTIONS_FILE`], and is not: a backup of an editor is none.
+#[must_use]
+pub fn is_nearly_restrictions(name: &str) -> bool {
+    name != RESTRICTIONS_FILE
+        && !name.ends_with('~')
+        && expression::distance(name, RESTRICTIONS_FILE) <= 2
 }
 
 /// The name of a policy: that of its file without extension.

@@ -10,7 +10,7 @@ use crate::classify::{Class, ClauseReport};
 use crate::diagnostic::{Diagnostic, Spot};
 use crate::evaluate::Subject;
 use crate::file::places::Places;
-use crate::file::{self, PolicyFile, RESTRICTIONS_FILE, Restrictions};
+use crate::file::{self, PolicyFile, RESTRICTIONS_FILE, Restriction, Restrictions};
 use crate::{odrl, terms};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -173,6 +173,27 @@ impl RuleSet {
     #[must_use]
     pub fn among(&self, groups: &Groups) -> Self {
         Self::restored(Sources { groups: groups.clone(), ..self.inner.sources.clone() })
+    }
+
+    /// The set in force under other groups, with other restrictions; none where those cannot be read, or lift one of those in
+    /// force.
+    #[must_use]
+    pub fn restricted_by(&self, restrictions: &Source, groups: &Groups) -> Option<Self> {
+        let text = String::from_utf8(restrictions.bytes.clone()).ok()?;
+        let mut sources = Sources { groups: groups.clone(), ..self.inner.sources.clone() };
+        sources.files.insert(RESTRICTIONS_FILE.to_owned(), text);
+        let set = Self::restored(sources);
+        let is_read = !set.unreadable().iter().any(|found| found.file == RESTRICTIONS_FILE);
+        let kept = |before: &Restriction| {
+            let mut now = set.restrictions().list.iter();
+            now.any(|now| {
+                now.audience == before.audience
+                    && now.datasets == before.datasets
+                    && now.tags == before.tags
+                    && now.terms == before.terms
+            })
+        };
+        (is_read && self.restrictions().list.iter().all(kept)).then_some(set)
     }
 
     /// The same policies under other groups, to be put in force again.

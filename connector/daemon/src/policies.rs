@@ -2,20 +2,27 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use policy::cases;
 use policy::diagnostic::Diagnostic;
-use policy::set::{Purpose, Purposes, RuleSet, Source};
+use policy::file::RESTRICTIONS_FILE;
+use policy::set::{Groups, Purpose, Purposes, RuleSet, Source};
 
 use crate::config::{Place, Problem, Problems};
 use crate::partners::Registry;
 use crate::site::Paths;
 
 pub mod facts;
+pub(crate) mod rollback;
 
 /// The endings of policy files: our TOML form, and ODRL as it is.
 const ENDINGS: [&str; 3] = ["toml", "json", "jsonld"];
+
+/// The ending of files that are there to be copied.
+const EXAMPLE_ENDING: &str = ".example";
+/// How often files are read until they are the same twice.
+const READS: usize = 5;
 
 /// What is wrong with policies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,10 +58,40 @@ impl From<Problem> for PoliciesError {
 /// # Errors
 /// Everything that is wrong.
 pub fn load(paths: &Paths, registry: &Registry) -> Result<RuleSet, PoliciesError> {
-    let purposes = purposes(&paths.purposes)?;
-    let sources = sources(&paths.policies)?;
+    if let Some(rules) = rollback::committed(paths)? {
+        return rules
+            .regrouped(&registry.groups(), paths.unhonoured)
+            .map_err(PoliciesError::Policies);
+    }
+    let (sources, purposes) = read_whole(paths)?;
     RuleSet::compile_with(&sources, &registry.groups(), &purposes, paths.unhonoured)
         .map_err(PoliciesError::Policies)
+}
+
+/// Reads policies and purposes twice, so that what is written meanwhile is not taken for whole.
+fn read_whole(paths: &Paths) -> Result<(Vec<Source>, Purposes), Problem> {
+    let read = || Ok::<_, Problem>((sources(&paths.policies)?, purposes(&paths.purposes)?));
+    let mut before = read()?;
+    for _ in 0..READS {
+        let now = read()?;
+        if now == before {
+            return Ok(now);
+        }
+        before = now;
+    }
+    let help = "wait until whatever writes them is done";
+    let place = Place::File(paths.policies.clone());
+    Err(Problem::new(place, "", "changes while it is read", help))
+}
+
+/// The set in force among other groups, with the restrictions of the files where those are right and only add to what is
+/// restricted: what is wrong in a policy does not keep a restriction from its force.
+pub(crate) fn at_least(paths: &Paths, in_force: &RuleSet, groups: &Groups) -> RuleSet {
+    let path = paths.policies.join(RESTRICTIONS_FILE);
+    let restricted = source(&path, RESTRICTIONS_FILE)
+        .ok()
+        .and_then(|filed| in_force.restricted_by(&filed, groups));
+    restricted.unwrap_or_else(|| in_force.among(groups))
 }
 
 /// Reads the policy files of a directory, in the order of their names. Cases for `sekisho policy test` are none.
@@ -62,10 +99,16 @@ pub fn load(paths: &Paths, registry: &Registry) -> Result<RuleSet, PoliciesError
 /// # Errors
 /// When the directory or a file cannot be read, or a file is too large to be a policy.
 pub fn sources(directory: &Path) -> Result<Vec<Source>, Problem> {
-    files(directory, |name| {
-        let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
-        ENDINGS.contains(&ending) && !name.ends_with(cases::ENDING)
-    })
+    let entries = entries(directory)?;
+    // Of all files this one permits something by not being there.
+    if let Some((path, _)) =
+        entries.iter().find(|(_, name)| policy::file::is_nearly_restrictions(name))
+    {
+        let message = format!("is not read, and is nearly named `{RESTRICTIONS_FILE}`");
+        let help = format!("name it `{RESTRICTIONS_FILE}`, or move it elsewhere");
+        return Err(Problem::new(Place::File(path.clone()), "", message, help));
+    }
+    read(entries.into_iter().filter(|(path, name)| is_policy(path, name)))
 }
 
 /// Reads the files of cases of a directory, in the order of their names.
@@ -73,22 +116,47 @@ pub fn sources(directory: &Path) -> Result<Vec<Source>, Problem> {
 /// # Errors
 /// As [`sources`].
 pub fn case_files(directory: &Path) -> Result<Vec<Source>, Problem> {
-    files(directory, |name| name.ends_with(cases::ENDING))
+    read(entries(directory)?.into_iter().filter(|(_, name)| name.ends_with(cases::ENDING)))
 }
 
-fn files(directory: &Path, is_wanted: impl Fn(&str) -> bool) -> Result<Vec<Source>, Problem> {
+/// What a directory of policies holds and nobody reads, by name: neither policies nor cases, nor meant as an example.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub fn not_read(directory: &Path) -> Result<Vec<String>, Problem> {
+    let is_meant = |path: &Path, name: &str| {
+        is_policy(path, name) || name.ends_with(cases::ENDING) || name.ends_with(EXAMPLE_ENDING)
+    };
+    let entries = entries(directory)?.into_iter();
+    Ok(entries.filter(|(path, name)| !is_meant(path, name)).map(|(_, name)| name).collect())
+}
+
+/// Whether an entry of a directory of policies is one. The restrictions are, whatever they are: what cannot be read is refused.
+fn is_policy(path: &Path, name: &str) -> bool {
+    let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
+    let is_named = ENDINGS.contains(&ending) && !name.ends_with(cases::ENDING);
+    is_named && (name == RESTRICTIONS_FILE || !path.is_dir())
+}
+
+/// The entries of a directory with their names, in the order of these. Editors leave dotfiles beside the file.
+fn entries(directory: &Path) -> Result<Vec<(PathBuf, String)>, Problem> {
     let unreadable = |error| Problem::unreadable(directory, &error);
-    let mut sources = Vec::new();
+    let mut entries = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-        // Editors leave dotfiles beside the file.
-        if is_wanted(name) && !name.starts_with('.') {
-            sources.push(source(&path, name)?);
+        let Some(name) = path.file_name().map(|name| name.to_string_lossy().into_owned()) else {
+            continue;
+        };
+        if !name.starts_with('.') {
+            entries.push((path, name));
         }
     }
-    sources.sort_by(|one, other| one.name.cmp(&other.name));
-    Ok(sources)
+    entries.sort();
+    Ok(entries)
+}
+
+fn read(entries: impl Iterator<Item = (PathBuf, String)>) -> Result<Vec<Source>, Problem> {
+    entries.map(|(path, name)| source(&path, &name)).collect()
 }
 
 /// Reads one policy file under a name.

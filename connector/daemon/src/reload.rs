@@ -3,8 +3,9 @@
 //! What changed is read and checked as a whole. An error leaves what was in force and is logged with its place; otherwise
 //! one commit puts the new set in force, and only then does the trust store follow.
 
+mod settle;
+
 use std::sync::Arc;
-use std::time::Duration;
 
 use engine::derived::Lapsed;
 use engine::entity::Rules;
@@ -13,17 +14,16 @@ use engine::{Decision, Entity, Kind, Store as _};
 use notify::{RecursiveMode, Watcher as _};
 use policy::classify::Class;
 use policy::set::RuleSet;
+use settle::{Changed, Noted};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
 use crate::config::Activation;
 use crate::node::Node;
 use crate::partners::Registry;
-use crate::site::Paths;
-use crate::{policies, site};
+use crate::policies::{self, rollback};
+use crate::site::{self, Paths};
 
-/// Changes that come within this time are read together.
-const SETTLE: Duration = Duration::from_millis(150);
 /// How many partners are read from the store at once.
 const SCAN_STEP: usize = 256;
 
@@ -48,20 +48,36 @@ pub enum ReloadError {
     /// The files hold changes that are not in force and would be lost.
     #[error("the policy files have changes that are not in force, and would be overwritten")]
     Unfiled,
+    /// The set is in force, and its files are not all written.
+    #[error("the set is in force, but its files could not be written: {0}")]
+    Unwritten(policies::PoliciesError),
 }
 
 /// Which policies come into force.
 #[derive(Debug, Clone)]
 pub enum Wanted {
-    /// Those that the configuration says: of the files, or those in force ([`Activation::Command`]).
+    /// Those that the configuration says: of the files, or those in force ([`Activation::Command`]). Where the files are not
+    /// right, those in force: partners and further restrictions do not wait for that.
     Configured,
+    /// Those in force.
+    InForce,
     /// Those of the files; where a hash is given, only a set of this hash.
     Filed(Option<String>),
     /// Those of an earlier set, under the purposes of that set and the groups of now.
     Earlier(RuleSet),
 }
 
-/// Reads partners and policies and puts them in force.
+/// What is to come into force.
+struct Ruling {
+    rules: RuleSet,
+    /// Why it is not what the files say.
+    refused: Option<policies::PoliciesError>,
+    /// Whether the files are to be made those of the set.
+    is_filed_after: bool,
+}
+
+/// Reads partners and policies and puts them in force. Where only the policies are not right, the partners come into force
+/// with the policies that were, and the log says so.
 ///
 /// # Errors
 /// [`ReloadError`]; then what was in force still is.
@@ -72,7 +88,7 @@ pub async fn reload(node: &Arc<Node>, author: Author) -> Result<Changes, ReloadE
 /// Puts partners, and the policies that are wanted, in force.
 ///
 /// # Errors
-/// [`ReloadError`]; then what was in force still is.
+/// [`ReloadError`]; then what was in force still is, but for [`ReloadError::Unwritten`].
 pub async fn put_in_force(
     node: &Arc<Node>,
     author: Author,
@@ -80,8 +96,13 @@ pub async fn put_in_force(
 ) -> Result<Changes, ReloadError> {
     let _turn = node.reloading.lock().await;
     let outcome = activate(node, author, wanted).await;
-    node.metrics.reload(outcome.is_ok());
-    outcome
+    node.metrics.reload(outcome.as_ref().is_ok_and(|(_, is_whole)| *is_whole));
+    outcome.map(|(changes, _)| changes)
+}
+
+async fn in_force(node: &Node) -> Result<RuleSet, engine::StoreError> {
+    let rules = node.commit(|view| engine::catalog::rules(view).map(Decision::answer)).await?;
+    Ok(rules.set.as_ref().clone())
 }
 
 /// The policies that are wanted, under the groups of the partners' files.
@@ -89,52 +110,88 @@ async fn wanted_rules(
     node: &Arc<Node>,
     registry: &Registry,
     wanted: Wanted,
-) -> Result<RuleSet, ReloadError> {
-    let in_force = || async {
-        let rules = node.commit(|view| engine::catalog::rules(view).map(Decision::answer)).await?;
-        Ok::<_, engine::StoreError>(rules.set.as_ref().clone())
-    };
+) -> Result<Ruling, ReloadError> {
+    let ruling = |rules| Ruling { rules, refused: None, is_filed_after: false };
     let is_filed = node.config.policy.activation == Activation::File;
-    let regrouped = |rules: &RuleSet| {
-        rules
-            .regrouped(&registry.groups(), node.paths.unhonoured)
-            .map_err(policies::PoliciesError::Policies)
-    };
+    let groups = registry.groups();
     match wanted {
-        Wanted::Configured if is_filed => Ok(policies::load(&node.paths, registry)?),
+        Wanted::Configured if is_filed => {
+            let filed = match finish_rollback(node).await? {
+                Ok(()) => policies::load(&node.paths, registry),
+                Err(unwritten) => Err(unwritten),
+            };
+            match filed {
+                Ok(rules) => Ok(ruling(rules)),
+                Err(refused) => {
+                    let rules = policies::at_least(&node.paths, &in_force(node).await?, &groups);
+                    Ok(Ruling { rules, refused: Some(refused), is_filed_after: false })
+                }
+            }
+        }
         // What rules already stops nothing: what cannot be read of it denies.
-        Wanted::Configured => Ok(in_force().await?.among(&registry.groups())),
+        Wanted::Configured | Wanted::InForce => Ok(ruling(in_force(node).await?.among(&groups))),
         Wanted::Filed(expected) => {
             let rules = policies::load(&node.paths, registry)?;
             match expected {
                 Some(expected) if expected != hex::encode(rules.hash()) => {
                     Err(ReloadError::Changed)
                 }
-                _ => Ok(rules),
+                _ => Ok(ruling(rules)),
             }
         }
         Wanted::Earlier(earlier) => {
-            let rules = regrouped(&earlier)?;
+            let rules = earlier
+                .regrouped(&groups, node.paths.unhonoured)
+                .map_err(policies::PoliciesError::Policies)?;
             if is_filed {
-                if !policies::are_filed(&node.paths, &in_force().await?) {
+                finish_rollback(node).await??;
+                if !policies::are_filed(&node.paths, &in_force(node).await?) {
                     return Err(ReloadError::Unfiled);
                 }
-                policies::write(&node.paths, &rules).map_err(policies::PoliciesError::from)?;
+                rollback::prepare(&node.paths, &rules).map_err(policies::PoliciesError::from)?;
             }
-            Ok(rules)
+            Ok(Ruling { rules, refused: None, is_filed_after: is_filed })
         }
     }
 }
 
+/// Ends what a stop interrupted between putting an earlier set in force and writing its files. What cannot be written is the
+/// inner error.
+async fn finish_rollback(
+    node: &Node,
+) -> Result<Result<(), policies::PoliciesError>, engine::StoreError> {
+    let paths = &node.paths;
+    let prepared = match rollback::prepared(paths) {
+        Ok(prepared) => prepared,
+        Err(problem) => return Ok(Err(problem.into())),
+    };
+    if let Some(prepared) = prepared {
+        let has_come = in_force(node).await?.hash() == prepared.hash();
+        let settled = if has_come { rollback::commit(paths) } else { rollback::discard(paths) };
+        if let Err(problem) = settled {
+            return Ok(Err(problem.into()));
+        }
+    }
+    Ok(rollback::finish(paths))
+}
+
+/// Puts what is wanted in force. The answer says besides whether it is what the files say.
 async fn activate(
     node: &Arc<Node>,
     author: Author,
     wanted: Wanted,
-) -> Result<Changes, ReloadError> {
+) -> Result<(Changes, bool), ReloadError> {
     let registry = Registry::load(&node.paths.partners)?;
     let generation = node.identity.trust.load().generation().saturating_add(1);
     let trust = registry.trust_store(generation)?;
-    let rules = wanted_rules(node, &registry, wanted).await?;
+    let Ruling { rules, refused, is_filed_after } = wanted_rules(node, &registry, wanted).await?;
+    if let Some(refused) = &refused {
+        tracing::error!(
+            event = "reload.refused",
+            error = %refused,
+            "the policies in force stay so; partners and further restrictions come into force"
+        );
+    }
     let partners = registry.entities();
     let mut digest = Sha256::new();
     digest.update(rules.hash());
@@ -142,6 +199,7 @@ async fn activate(
         digest.update(partner.file_sha256.as_bytes());
     }
     report(&rules);
+    report_not_read(node);
     let rules = Rules { v: 1, hash: hex::encode(digest.finalize()), set: Arc::new(rules) };
     let known = known(node).await?;
     let changes = node
@@ -155,7 +213,22 @@ async fn activate(
         tracing::info!(event = "rules.activated");
         tokio::spawn(warn_of_barred(Arc::clone(node)));
     }
-    Ok(changes)
+    if is_filed_after {
+        rollback::commit(&node.paths).map_err(|problem| ReloadError::Unwritten(problem.into()))?;
+        rollback::finish(&node.paths).map_err(ReloadError::Unwritten)?;
+    }
+    Ok((changes, refused.is_none()))
+}
+
+/// Logs what the directory of policies holds and nobody reads.
+fn report_not_read(node: &Node) {
+    for file in policies::not_read(&node.paths.policies).unwrap_or_default() {
+        tracing::warn!(
+            event = "policies.not_read",
+            file,
+            help = "name policies .toml or .jsonld and put them into the directory itself, or move it elsewhere"
+        );
+    }
 }
 
 /// Logs what a set has that denies, and what is most likely misspelt.
@@ -262,7 +335,7 @@ pub fn show_expiry(node: &Node) {
 #[derive(Debug)]
 pub struct Watched {
     _watcher: notify::RecommendedWatcher,
-    changed: mpsc::UnboundedReceiver<notify::Result<notify::Event>>,
+    changed: mpsc::UnboundedReceiver<Noted>,
 }
 
 /// Notes changes of the files from now on. To be called before they are read: a change in between is then seen by [`follow`].
@@ -271,12 +344,10 @@ pub struct Watched {
 /// When the system does not watch files.
 pub fn watch(paths: &Paths) -> Result<Watched, notify::Error> {
     let (sender, changed) = mpsc::unbounded_channel();
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        // Reading a file is an event as well, and would wake us for ever.
-        if event.as_ref().is_ok_and(|event| event.kind.is_access()) {
-            return;
+    let mut watcher = notify::recommended_watcher(move |event: Noted| {
+        if settle::is_of_interest(&event) {
+            let _ = sender.send(event);
         }
-        let _ = sender.send(event);
     })?;
     for directory in [&paths.partners, &paths.policies, &paths.pki] {
         watcher.watch(directory, RecursiveMode::NonRecursive)?;
@@ -289,41 +360,45 @@ pub fn watch(paths: &Paths) -> Result<Watched, notify::Error> {
 
 /// Follows the files until the node stops.
 pub async fn follow(node: Arc<Node>, mut watched: Watched) {
+    let mut changed = Changed::default();
     loop {
         let event = tokio::select! {
             () = node.shutdown.draining() => return,
             event = watched.changed.recv() => event,
         };
         let Some(event) = event else { return };
-        let mut events = vec![event];
-        tokio::time::sleep(SETTLE).await;
-        while let Ok(more) = watched.changed.try_recv() {
-            events.push(more);
+        changed.note(event);
+        let is_whole = tokio::select! {
+            () = node.shutdown.draining() => return,
+            is_whole = changed.settle(&mut watched.changed) => is_whole,
+        };
+        react(&node, &changed, is_whole).await;
+        if is_whole {
+            changed = Changed::default();
         }
-        react(&node, &events).await;
     }
 }
 
-async fn react(node: &Arc<Node>, events: &[notify::Result<notify::Event>]) {
-    let under = |directory: &std::path::Path| {
-        events.iter().any(|event| match event {
-            Ok(event) => event.paths.iter().any(|path| path.starts_with(directory)),
-            // Something was missed: look at everything.
-            Err(_) => true,
-        })
-    };
-    if under(&node.paths.pki) {
+/// Puts in force what changed. Where policies are still written to, they wait, and the rest does not.
+async fn react(node: &Arc<Node>, changed: &Changed, is_whole: bool) {
+    if changed.is_under(&node.paths.pki) {
         reload_pki(node);
     }
     let rules = [&node.paths.partners, &node.paths.policies, &node.paths.purposes];
-    if !rules.into_iter().any(|path| under(path)) {
+    if !rules.into_iter().any(|path| changed.is_under(path)) {
         return;
     }
+    if !is_whole {
+        let file = changed.open().map(|path| path.display().to_string());
+        tracing::warn!(
+            event = "reload.waits",
+            file,
+            "a file is still written to; the policies in force stay so until that is done"
+        );
+    }
     let author = Author { place: "file change".to_owned(), person: None, reason: None };
-    match reload(node, author).await {
-        Ok(_) => {}
-        Err(error) => {
-            tracing::error!(event = "reload.refused", error = %error, "what was in force stays so");
-        }
+    let wanted = if is_whole { Wanted::Configured } else { Wanted::InForce };
+    if let Err(error) = put_in_force(node, author, wanted).await {
+        tracing::error!(event = "reload.refused", error = %error, "what was in force stays so");
     }
 }

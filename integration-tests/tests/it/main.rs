@@ -27,6 +27,7 @@ mod limits;
 mod management;
 mod negotiations;
 mod policies;
+mod policy_files;
 mod policy_guide;
 mod policy_tools;
 mod protocol;

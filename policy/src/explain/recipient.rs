@@ -16,8 +16,10 @@ pub struct Terms {
     pub permitted: Vec<Allowed>,
     /// What is prohibited, a sentence each.
     pub prohibited: Vec<String>,
-    /// What must be done.
+    /// What the recipient must do.
     pub duties: Vec<Due>,
+    /// What others must do: the provider above all.
+    pub others: Vec<Due>,
 }
 
 /// Something that is permitted.
@@ -44,6 +46,8 @@ pub struct Due {
     pub is_over: bool,
     /// Whether it comes before the use.
     pub is_condition: bool,
+    /// Who must do it, where that is not the recipient.
+    pub by_whom: Option<String>,
     /// The duty as a sentence.
     pub text: String,
 }
@@ -70,6 +74,10 @@ pub fn terms(policy: &Policy, agreed_at: Timestamp, now: Timestamp, language: La
             by,
             is_over: by.is_some_and(|by| by < now),
             is_condition,
+            // A duty is its policy's assignee's, unless it says otherwise (IM 2.6.4).
+            by_whom: (duty.assignee.as_ref().map(|party| &party.id))
+                .filter(|bearer| policy.assignee.as_ref().is_none_or(|party| party.id != **bearer))
+                .cloned(),
             text: words::duty(duty, language),
         }
     };
@@ -83,6 +91,7 @@ pub fn terms(policy: &Policy, agreed_at: Timestamp, now: Timestamp, language: La
             duties.push(item);
         }
     }
+    let (duties, others) = duties.into_iter().partition(|due| due.by_whom.is_none());
     Terms {
         purposes: named_purposes(policy),
         permitted: policy.permissions.iter().map(allowed).collect(),
@@ -90,6 +99,7 @@ pub fn terms(policy: &Policy, agreed_at: Timestamp, now: Timestamp, language: La
             .map(|rule| words::prohibition(rule, language))
             .collect(),
         duties,
+        others,
     }
 }
 
@@ -124,29 +134,36 @@ impl Terms {
             English => "  Whatever is not permitted above is denied.".to_owned(),
             Japanese => "  上記で許可されていない行為は、すべて認められません。".to_owned(),
         });
-        if !self.duties.is_empty() {
+        let parts = [
+            (&self.duties, ("What you must do:", "義務:")),
+            (&self.others, ("What others must do:", "相手方などの義務:")),
+        ];
+        for (duties, (english, japanese)) in parts {
+            if duties.is_empty() {
+                continue;
+            }
             lines.push(match language {
-                English => "What you must do:".to_owned(),
-                Japanese => "義務:".to_owned(),
+                English => english.to_owned(),
+                Japanese => japanese.to_owned(),
             });
-        }
-        for due in &self.duties {
-            let before = match (due.is_condition, language) {
-                (false, _) => "",
-                (true, English) => " (before use)",
-                (true, Japanese) => "(利用の前に)",
-            };
-            lines.push(format!("  {}{before}", due.text));
-            let name: Vec<_> = due.actions.iter().map(|term| action(term, language)).collect();
-            let name = name.join(", ");
-            lines.extend(when(
-                due.by,
-                due.is_over,
-                (&format!("{name} by"), &format!("{name}の期限")),
-                language,
-            ));
+            duties.iter().for_each(|due| due.tell(language, &mut lines));
         }
         lines.join("\n")
+    }
+}
+
+impl Due {
+    fn tell(&self, language: Language, lines: &mut Vec<String>) {
+        let before = match (self.is_condition, language) {
+            (false, _) => "",
+            (true, English) => " (before use)",
+            (true, Japanese) => "(利用の前に)",
+        };
+        lines.push(format!("  {}{before}", self.text));
+        let name: Vec<_> = self.actions.iter().map(|term| action(term, language)).collect();
+        let name = name.join(", ");
+        let labels = (&*format!("{name} by"), &*format!("{name}の期限"));
+        lines.extend(when(self.by, self.is_over, labels, language));
     }
 }
 

@@ -5,10 +5,11 @@ mod actions;
 mod document;
 
 use crate::odrl::{
-    Atomic, Connective, Constraint, Duty, LeftOperand, Operator, Policy, RightOperand, Rule,
+    Atomic, Connective, Constraint, Duty, LeftOperand, NotUnderstood, Operator, Policy,
+    RightOperand, Rule,
 };
 pub(crate) use actions::action;
-use actions::actions;
+use actions::{actions, parties};
 pub use document::document;
 use jiff::SpanFieldwise;
 
@@ -42,43 +43,84 @@ pub(super) fn policy(policy: &Policy, language: Language) -> String {
     lines.extend(policy.permissions.iter().map(|rule| permission(rule, language)));
     lines.extend(policy.prohibitions.iter().map(|rule| prohibition(rule, language)));
     lines.extend(policy.obligations.iter().map(|duty| obligation(duty, language)));
+    if !policy.profiles.is_empty() {
+        let profiles = policy.profiles.join(", ");
+        lines.push(match language {
+            English => format!("Its words are those of: {profiles}."),
+            Japanese => format!("用語のプロファイル: {profiles}。"),
+        });
+    }
+    if !policy.inherits.is_empty() {
+        let parents = policy.inherits.join(", ");
+        lines.push(match language {
+            English => format!(
+                "It inherits from {parents}, which is not known here, so nothing is permitted."
+            ),
+            Japanese => format!("継承元 {parents} が不明なため、何も許可されません。"),
+        });
+    }
     if !policy.not_understood.is_empty() {
-        let line = match language {
-            English => "The policy has parts that are not understood, so nothing is permitted.",
-            Japanese => "解釈できない部分があるため、何も許可されません。",
-        };
-        lines.push(line.to_owned());
+        let parts = shown(&policy.not_understood);
+        lines.push(match language {
+            English => format!(
+                "The policy has parts that are not understood, so nothing is permitted: {parts}."
+            ),
+            Japanese => format!("解釈できない部分があるため、何も許可されません: {parts}。"),
+        });
     }
     lines.join("\n")
 }
 
+fn shown(parts: &[NotUnderstood]) -> String {
+    parts.iter().map(NotUnderstood::shown).collect::<Vec<_>>().join("; ")
+}
+
+/// The parts of a rule or duty that are not understood, where there are any.
+fn unknown(parts: &[NotUnderstood], language: Language) -> String {
+    match language {
+        _ if parts.is_empty() => String::new(),
+        English => format!("; not understood, so it denies: {}", shown(parts)),
+        Japanese => format!("(解釈できないため認められない部分: {})", shown(parts)),
+    }
+}
+
 pub(crate) fn permission(rule: &Rule, language: Language) -> String {
-    let (what, conditions) =
-        (actions(&rule.actions, language), conditions(&rule.constraints, language));
+    let (what, conditions) = (subject_of(rule, language), conditions(&rule.constraints, language));
     let before: Vec<_> = rule.duties.iter().map(|item| duty(item, language)).collect();
     let before = match language {
         _ if before.is_empty() => String::new(),
         English => format!(", after having done: {}", before.join(", ")),
         Japanese => format!("(事前に行うこと: {})", before.join("、")),
     };
+    let unknown = unknown(&rule.not_understood, language);
     match language {
-        English => format!("Permitted: {what}{conditions}{before}."),
-        Japanese => format!("許可: {what}{conditions}{before}。"),
+        English => format!("Permitted: {what}{conditions}{before}{unknown}."),
+        Japanese => format!("許可: {what}{conditions}{before}{unknown}。"),
     }
 }
 
+/// What a rule is about: the actions, and the rule's own target and parties.
+fn subject_of(rule: &Rule, language: Language) -> String {
+    let named = [rule.assignee.as_ref(), rule.assigner.as_ref()];
+    format!(
+        "{}{}",
+        actions(&rule.actions, language),
+        parties(rule.target.as_ref(), named, language)
+    )
+}
+
 pub(crate) fn prohibition(rule: &Rule, language: Language) -> String {
-    let (what, conditions) =
-        (actions(&rule.actions, language), conditions(&rule.constraints, language));
+    let (what, conditions) = (subject_of(rule, language), conditions(&rule.constraints, language));
     let remedies: Vec<_> = rule.duties.iter().map(|item| duty(item, language)).collect();
     let remedies = match language {
         _ if remedies.is_empty() => String::new(),
         English => format!("; whoever does it must: {}", remedies.join(", ")),
         Japanese => format!("(違反した場合に行うこと: {})", remedies.join("、")),
     };
+    let unknown = unknown(&rule.not_understood, language);
     match language {
-        English => format!("Prohibited: {what}{conditions}{remedies}."),
-        Japanese => format!("禁止: {what}{conditions}{remedies}。"),
+        English => format!("Prohibited: {what}{conditions}{remedies}{unknown}."),
+        Japanese => format!("禁止: {what}{conditions}{remedies}{unknown}。"),
     }
 }
 
@@ -96,20 +138,23 @@ pub(crate) fn duty(duty: &Duty, language: Language) -> String {
     let deadlines: Vec<_> = duty.constraints.iter().filter_map(|c| deadline(c, language)).collect();
     let others: Vec<_> =
         duty.constraints.iter().filter(|constraint| !is_deadline(constraint)).cloned().collect();
-    let (what, conditions) = (actions(&duty.actions, language), conditions(&others, language));
+    let named = [duty.assignee.as_ref(), duty.assigner.as_ref()];
+    let what = actions(&duty.actions, language) + &parties(duty.target.as_ref(), named, language);
+    let conditions = conditions(&others, language);
     let otherwise: Vec<_> =
-        duty.consequences.iter().map(|duty| actions(&duty.actions, language)).collect();
+        duty.consequences.iter().map(|consequence| self::duty(consequence, language)).collect();
     let otherwise = match language {
         _ if otherwise.is_empty() => String::new(),
         English => format!("; otherwise: {}", otherwise.join(", ")),
         Japanese => format!("(行わない場合: {})", otherwise.join("、")),
     };
+    let unknown = unknown(&duty.not_understood, language);
     match language {
         English => {
             let by: String = deadlines.iter().map(|deadline| format!(" {deadline}")).collect();
-            format!("{what}{by}{conditions}{otherwise}")
+            format!("{what}{by}{conditions}{otherwise}{unknown}")
         }
-        Japanese => format!("{}{what}{conditions}{otherwise}", deadlines.join("")),
+        Japanese => format!("{}{what}{conditions}{otherwise}{unknown}", deadlines.join("")),
     }
 }
 
@@ -122,12 +167,18 @@ fn deadline(constraint: &Constraint, language: Language) -> Option<String> {
         Operator::Lt => false,
         _ => return None,
     };
+    // Whatever else it says is said as a condition.
+    if atomic.unit.is_some() || atomic.status != 0 {
+        return None;
+    }
     match (&atomic.right, atomic.left, language) {
         (RightOperand::Duration(span), LeftOperand::ElapsedTime, English) => {
-            Some(format!("within {} of the agreement", duration(span, language)))
+            let word = if inclusive { "within" } else { "in less than" };
+            Some(format!("{word} {} of the agreement", duration(span, language)))
         }
         (RightOperand::Duration(span), LeftOperand::ElapsedTime, Japanese) => {
-            Some(format!("合意から{}以内に", duration(span, language)))
+            let word = if inclusive { "以内" } else { "未満のうち" };
+            Some(format!("合意から{}{word}に", duration(span, language)))
         }
         (RightOperand::Instant(_), LeftOperand::DateTime, English) => {
             let word = if inclusive { "by" } else { "before" };
@@ -162,9 +213,10 @@ fn duration(span: &SpanFieldwise, language: Language) -> String {
             Japanese => format!("{count}{japanese}"),
         })
         .collect();
+    let is_finer = span.get_microseconds() != 0 || span.get_nanoseconds() != 0;
     match language {
         // A fraction of a millisecond, or nothing: as it is written.
-        _ if parts.is_empty() => span.to_string(),
+        _ if parts.is_empty() || is_finer => span.to_string(),
         English => parts.join(" "),
         Japanese => parts.join(""),
     }
@@ -184,12 +236,11 @@ fn conditions(constraints: &[Constraint], language: Language) -> String {
 pub(crate) fn condition(constraint: &Constraint, language: Language) -> String {
     let group = match constraint {
         Constraint::Atomic(item) => return atomic(item, language),
-        Constraint::NotUnderstood(_) => {
-            let text = match language {
-                English => "a condition holds that is not understood",
-                Japanese => "解釈できない条件",
+        Constraint::NotUnderstood(part) => {
+            return match language {
+                English => format!("a condition holds that is not understood: {}", part.shown()),
+                Japanese => format!("解釈できない条件({})", part.shown()),
             };
-            return text.to_owned();
         }
         Constraint::Logical(group) => group,
     };
@@ -216,11 +267,28 @@ fn atomic(atomic: &Atomic, language: Language) -> String {
         RightOperand::Terms(terms) => terms.join(", "),
         RightOperand::Number(number) => number.to_string(),
         RightOperand::Duration(span) => duration(span, language),
-        _ => atomic.written_text(),
+        RightOperand::Reference(name) => match language {
+            English => format!("what {name} stands for"),
+            Japanese => format!("{name} の示す値"),
+        },
+        RightOperand::Instant(_) | RightOperand::Decimal(_) => atomic.written_text(),
     };
+    let mut besides = String::new();
+    if let Some(unit) = &atomic.unit {
+        besides = match language {
+            English => format!(" (unit: {unit})"),
+            Japanese => format!("(単位: {unit})"),
+        };
+    }
+    if atomic.status != 0 {
+        besides.push_str(&match language {
+            English => format!(" ({} used before it was written)", atomic.status),
+            Japanese => format!("(作成時までの使用: {})", atomic.status),
+        });
+    }
     match language {
-        English => format!("{subject} {} {value}", english(atomic)),
-        Japanese => format!("{subject}が {value} {}", japanese(atomic)),
+        English => format!("{subject} {} {value}{besides}", english(atomic)),
+        Japanese => format!("{subject}が {value}{besides} {}", japanese(atomic)),
     }
 }
 

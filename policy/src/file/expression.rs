@@ -316,7 +316,7 @@ pub(crate) fn number(atomic: &Atomic) -> Option<u64> {
 }
 
 /// Levenshtein distance, ignoring case.
-fn distance(one: &str, other: &str) -> usize {
+pub(super) fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.to_lowercase().chars().collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();
     for (index, left) in one.to_lowercase().chars().take(64).enumerate() {

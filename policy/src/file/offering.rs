@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// The member of an ODRL policy that holds it.
-pub(super) const MEMBER: &str = "urn:sekisho:v1:offer";
+pub(crate) const MEMBER: &str = "urn:sekisho:v1:offer";
 
 /// To whom a policy is offered, on what, and how.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -2,6 +2,7 @@
 
 use super::operand::is_annotation;
 use super::{NotUnderstood, Value};
+use crate::file::OFFER_MEMBER;
 use crate::file::expression::{is_near, suggestion};
 use crate::vocabulary::short;
 use serde_json::Map;
@@ -60,7 +61,7 @@ pub(super) enum Unknown {
 pub(super) fn not_known(object: &Map<String, Value>, unknown: Unknown) -> Vec<NotUnderstood> {
     let may_pass = |name: &str, member: &Value| match unknown {
         Unknown::Foreign => is_empty(member) || is_foreign(name),
-        Unknown::Refused => is_annotation(name) || name == "comment",
+        Unknown::Refused => is_annotation(name) || name == "comment" || name == OFFER_MEMBER,
     };
     let found = object.iter().filter(|(name, member)| {
         let known = KEYWORDS.contains(&name.as_str()) || OF_POLICY.contains(&short(name));

@@ -452,3 +452,26 @@ fn the_next_policy_is_bound_by_what_its_file_says() {
         assert!(file == "b.json" || findings[0].line == 8, "{}", findings[0]);
     }
 }
+
+#[test]
+fn restrictions_may_be_added_to_a_set_in_force_and_none_lifted() {
+    let restrictions = |actions: &[&str]| {
+        let entry =
+            |action: &&str| format!("[[prohibit]]\nreason = \"r\"\nactions = [\"{action}\"]\n");
+        let text: String = actions.iter().map(entry).collect();
+        source("restrictions.toml", text.into_bytes())
+    };
+    let groups = Groups::new();
+    let in_force = compile(&[restrictions(&["distribute"])]);
+    let count = |actions: &[&str]| {
+        let set = in_force.restricted_by(&restrictions(actions), &groups);
+        set.map(|set| set.restrictions().list.len())
+    };
+    assert_eq!(count(&["use", "distribute"]), Some(2));
+    assert_eq!(count(&["use"]), None);
+    assert_eq!(count(&[]), None);
+    assert_eq!(
+        in_force.restricted_by(&source("restrictions.toml", b"[[pro".to_vec()), &groups),
+        None
+    );
+}

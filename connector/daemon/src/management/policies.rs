@@ -218,6 +218,8 @@ fn refused(error: ReloadError) -> ApiError {
             .help("look at what changes now with `sekisho policy diff`, and activate again"),
         ReloadError::Unfiled => ApiError::new(ErrorKind::Refused, error.to_string())
             .help("`sekisho policy check` says what is wrong with them; move them elsewhere, or put them in force first"),
+        ReloadError::Unwritten(_) => ApiError::new(ErrorKind::CannotWrite, error.to_string())
+            .help("mend what is named; they are written when the daemon starts or reads its files the next time"),
         ReloadError::Policies(PoliciesError::Policies(_)) => {
             ApiError::invalid(format!("the policies are refused\n{error}"))
                 .help("what was in force still is")

@@ -14,6 +14,26 @@ fn only_policy_files_are_read_in_the_order_of_their_names() {
     let names = found.iter().map(|source| source.name.as_str()).collect::<Vec<_>>();
     assert_eq!(names, ["a.jsonld", "b.toml", "c.json"]);
     assert!(sources(&directory.path().join("absent")).is_err());
+    // What else is there is named: a policy may have been meant.
+    for name in ["g.TOML", "h.tml"] {
+        fs::write(directory.path().join(name), name).unwrap();
+    }
+    fs::create_dir(directory.path().join("i.toml")).unwrap();
+    assert_eq!(sources(directory.path()).unwrap().len(), 3);
+    assert_eq!(not_read(directory.path()).unwrap(), ["f.txt", "g.TOML", "h.tml", "i.toml"]);
+}
+
+#[test]
+fn what_is_nearly_the_file_of_restrictions_is_refused() {
+    for name in ["restrictions.TOML", "Restrictions.toml", "restriction.toml", "restrictions.tml"] {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join(name), "").unwrap();
+        let problem = sources(directory.path()).unwrap_err().to_string();
+        assert!(problem.contains(name) && problem.contains("restrictions.toml"), "{problem}");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir(directory.path().join("restrictions.toml")).unwrap();
+    assert!(sources(directory.path()).is_err(), "no policy, and no leave either");
 }
 
 #[test]

@@ -1,7 +1,7 @@
-//! The names of actions.
+//! What is done: the names of actions, how, to what, by whom and for whom.
 
-use super::Language;
-use crate::odrl::Action;
+use super::{Language, condition};
+use crate::odrl::{Action, Asset, Constraint, Party};
 
 /// ODRL's actions in Japanese, by their term.
 const JAPANESE: &[(&str, &str)] = &[
@@ -53,11 +53,50 @@ const JAPANESE: &[(&str, &str)] = &[
 ];
 
 pub(super) fn actions(actions: &[Action], language: Language) -> String {
-    let names: Vec<_> = actions.iter().map(|item| action(&item.name, language)).collect();
+    let names: Vec<_> = (actions.iter())
+        .map(|item| refined(action(&item.name, language), &item.refinements, language))
+        .collect();
     names.join(match language {
         Language::English => ", ",
         Language::Japanese => "、",
     })
+}
+
+/// The own target of a rule or duty, and its own assignee and assigner, where it has any.
+pub(super) fn parties(
+    target: Option<&Asset>,
+    [assignee, assigner]: [Option<&Party>; 2],
+    language: Language,
+) -> String {
+    let party = |party: &Party| refined(party.id.clone(), &party.refinements, language);
+    let target = target.map(|asset| refined(asset.id.clone(), &asset.refinements, language));
+    let parts = [
+        ("of", "対象", target),
+        ("by", "行う者", assignee.map(party)),
+        ("for", "相手方", assigner.map(party)),
+    ];
+    let said = |(english, japanese, name): (&str, &str, Option<String>)| {
+        let name = name?;
+        Some(match language {
+            Language::English => format!(" {english} {name}"),
+            Language::Japanese => format!("({japanese}: {name})"),
+        })
+    };
+    parts.into_iter().filter_map(said).collect()
+}
+
+/// What is named, narrowed by its refinements.
+fn refined(name: String, refinements: &[Constraint], language: Language) -> String {
+    if refinements.is_empty() {
+        return name;
+    }
+    let texts: Vec<_> = refinements.iter().map(|item| condition(item, language)).collect();
+    match language {
+        Language::English => format!("{name} (only such that {})", texts.join(", and ")),
+        Language::Japanese => {
+            format!("{name}(次の条件を満たすものに限る: {})", texts.join("、かつ、"))
+        }
+    }
 }
 
 /// One action: ODRL's term as English words, or its Japanese name with the term beside. One of another vocabulary stays as it is.

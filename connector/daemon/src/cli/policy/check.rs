@@ -47,12 +47,15 @@ pub(super) fn run(
     let shown = site.rules.policies().filter(|policy| is_asked(&policy.file)).collect::<Vec<_>>();
     let warnings =
         findings.iter().filter(|finding| finding.diagnostic.severity >= Severity::Warning).count();
+    let not_read =
+        if files.is_empty() { policies::not_read(&desk.paths.policies)? } else { Vec::new() };
     let result = json!({
         "ok": warnings == 0 || !strict,
         "set": hex::encode(site.rules.hash()),
         "policies": shown.iter().map(|policy| described(policy)).collect::<Vec<_>>(),
         "restrictions": site.rules.restrictions().list.len(),
         "findings": findings.iter().map(linted).collect::<Vec<_>>(),
+        "not_read": not_read,
         "datasets_known": options.knows_datasets,
     });
     output.result(&result, |_| {
@@ -61,6 +64,12 @@ pub(super) fn run(
             parts.push("There are no policies: no dataset is offered to anybody.".to_owned());
         }
         parts.extend(findings.iter().map(|finding| finding.diagnostic.to_string()));
+        if !not_read.is_empty() {
+            parts.push(format!(
+                "Not read, since they are not named .toml or .jsonld or are directories: {}.",
+                not_read.join(", ")
+            ));
+        }
         parts.push(match findings.len() {
             0 => "Nothing was found that is most likely a mistake.".to_owned(),
             all => format!("{warnings} of {all} findings are warnings."),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use policy::classify::{Class, classify};
-use policy::explain::terms;
+use policy::explain::{Due, terms};
 use policy::odrl::{self, Policy};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -53,6 +53,15 @@ pub(in super::super) fn run(
     let clauses = classify(&policy);
     let text = found.text(arguments.lang);
     let instant = |at: Option<Timestamp>| at.map(|at| at.to_string());
+    let duties = |duties: &[Due]| -> Vec<Value> {
+        let duty = |due: &Due| {
+            json!({
+                "actions": due.actions, "by": instant(due.by), "over": due.is_over,
+                "before_use": due.is_condition, "by_whom": due.by_whom, "text": due.text,
+            })
+        };
+        duties.iter().map(duty).collect()
+    };
     let result = json!({
         "dataset": claims.subject,
         "version": claims.dataset.version,
@@ -68,10 +77,8 @@ pub(in super::super) fn run(
             "text": allowed.text,
         })).collect::<Vec<_>>(),
         "prohibited": found.prohibited,
-        "duties": found.duties.iter().map(|due| json!({
-            "actions": due.actions, "by": instant(due.by), "over": due.is_over,
-            "before_use": due.is_condition, "text": due.text,
-        })).collect::<Vec<_>>(),
+        "duties": duties(&found.duties),
+        "duties_of_others": duties(&found.others),
         "clauses": clauses.iter().map(|clause| json!({
             "place": clause.place, "clause": clause.clause,
             "class": clause.class.to_string(), "note": clause.note,
