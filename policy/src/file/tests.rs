@@ -659,6 +659,7 @@ fn an_exported_policy_comes_back_as_it_was() {
     let file = |policy: &CompiledPolicy| CompiledPolicy {
         file: String::new(),
         places: Places::default(),
+        own_sha256: [0; 32],
         ..policy.clone()
     };
     assert_eq!(file(&read), file(&written));
