@@ -172,7 +172,16 @@ impl Report {
     fn duty(&mut self, place: &str, duty: &Duty, is_condition: bool) {
         self.refused(place, &duty.not_understood);
         let known = duty.actions.iter().all(|action| vocabulary::is_action(&action.name));
-        let plain = |name: &str| matches!(duty.actions.as_slice(), [Action { name: asked, refinements }] if asked == name && refinements.is_empty());
+        // As `evaluate::TrackedDuty::is_plain`: what asks for more, or follows from something, is left to a person.
+        let is_plain = duty.constraints.is_empty()
+            && duty.target.is_none()
+            && duty.assigner.is_none()
+            && !place.contains("prohibition")
+            && !place.contains("consequence");
+        let plain = |name: &str| {
+            is_plain
+                && matches!(duty.actions.as_slice(), [Action { name: asked, refinements }] if asked == name && refinements.is_empty())
+        };
         let (class, note) = match (known, is_condition) {
             (true, _) if plain("log") => {
                 (Class::Enforced, "this node's journal records each use before data flows")

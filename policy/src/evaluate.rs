@@ -25,12 +25,14 @@
 
 mod compliance;
 mod constraint;
+mod duty;
 mod report;
 mod rule;
 #[cfg(test)]
 mod tests;
 mod world;
 
+use crate::file::expression;
 use crate::odrl::{Conflict, Kind, Policy};
 use crate::profile;
 use crate::set::Purposes;
@@ -40,7 +42,11 @@ use jiff::Timestamp;
 pub use compliance::compliance;
 pub(crate) use constraint::after;
 pub use report::{Activation, Attempt, Concept, Deontic, Performance, deontic};
-pub use world::{Behaviour, Facts, Link, Performed, PreviousUse, Proof, Statement, Subject, World};
+pub(crate) use world::NO_PAST;
+pub use world::{
+    Behaviour, Facts, Happened, Link, Past, Performed, PreviousUse, Proof, Statement, Subject,
+    World,
+};
 
 /// What somebody asks to do.
 #[derive(Debug, Clone, Copy)]
@@ -253,23 +259,47 @@ pub struct DutyReport {
     pub actions: Vec<String>,
     /// How far it is.
     pub state: DutyState,
-    /// Until when it must be done.
+    /// Whether its conditions hold. One that cannot be decided counts as holding.
+    pub applies: Status,
+    /// Since when it is owed, where it is.
+    pub since: Option<Timestamp>,
+    /// Until when it must be done. Periods count from the agreement; those of a consequence or remedy from when it is owed.
     pub deadline: Option<Timestamp>,
+    /// When it was violated, also when it was made good since.
+    pub violated: Option<Timestamp>,
     /// Whether it must be done before the permission holds, rather than after.
     pub is_condition: bool,
     /// Once it was not done in time: what must be done besides.
     pub consequences: Vec<DutyReport>,
 }
 
-/// A duty of a policy: where it stands, who bears it, and how far it is.
+/// What becomes of the duties of a policy between uses.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tracking {
+    /// Every duty, in the order of the policy: of the policy, of its permissions, the remedies of its prohibitions; after each
+    /// its consequences.
+    pub duties: Vec<TrackedDuty>,
+    /// The first instant, later than now, at which time alone may change what is said of them.
+    pub until: Option<Timestamp>,
+}
+
+/// A duty of a policy: what it is called, who bears it, and how far it is.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrackedDuty {
-    /// Its place, such as `obligation 1` or `permission 1, duty 2`, counted from 1.
-    pub place: String,
+    /// Its name: its place in the policy, counted from 1. One of `obligation-1`, `permission-1-duty-2` and
+    /// `prohibition-1-remedy-1`, followed by `-consequence-1` for what follows from it. It is the same wherever the policy is read.
+    pub name: String,
     /// Whom it binds, when the policy says so; otherwise its assignee.
     pub bearer: Option<String>,
+    /// To whom it is owed, when the duty says so; otherwise the policy's assigner.
+    pub creditor: Option<String>,
     /// What it must be done to, when that is not the policy's target.
     pub target: Option<String>,
+    /// Whether it asks for its action and nothing besides, from the agreement on: no refinement, deadline, condition or other
+    /// target, and it is neither a consequence nor a remedy.
+    pub is_plain: bool,
+    /// Whether it has conditions besides deadlines, so that not time alone may change its state.
+    pub is_conditional: bool,
     /// Whether something must be done besides once it was not done in time.
     pub has_consequences: bool,
     /// How far it is.
@@ -360,24 +390,35 @@ fn for_purposes(
     answer
 }
 
-/// Every duty of a policy, of permissions that do not concern the request as well, in the order of the policy. The
-/// consequences of one follow it once it is violated.
+/// Every duty of a policy, owed or not, of permissions that do not concern the request as well. It is looked at between uses:
+/// `count` is the number of uses so far.
 #[must_use]
-pub fn duties(policy: &Policy, request: &Request<'_>, world: &World<'_>) -> Vec<TrackedDuty> {
+pub fn duties(policy: &Policy, request: &Request<'_>, world: &World<'_>) -> Tracking {
     let purpose = request.purposes.first().map(String::as_str);
-    let mut scope = constraint::Scope::new(request, world, purpose);
-    let mut found = Vec::new();
-    for (index, duty) in policy.obligations.iter().enumerate() {
-        let place = format!("obligation {}", index + 1);
-        rule::track(&mut scope, place, duty, false, &mut found);
-    }
-    for (index, permission) in policy.permissions.iter().enumerate() {
-        for (number, duty) in permission.duties.iter().enumerate() {
-            let place = format!("permission {}, duty {}", index + 1, number + 1);
-            rule::track(&mut scope, place, duty, true, &mut found);
-        }
-    }
-    found
+    let mut scope = constraint::Scope::new(request, world, purpose).tracking();
+    let duties = duty::track(&mut scope, policy);
+    Tracking { duties, until: scope.until() }
+}
+
+/// The name of an obligation, counted from 0.
+pub(crate) fn obligation_name(index: usize) -> String {
+    duty::Place::Obligation(index).to_string()
+}
+
+/// The name of a duty of a permission, both counted from 0.
+pub(crate) fn condition_name(permission: usize, index: usize) -> String {
+    duty::Place::Condition(permission, index).to_string()
+}
+
+/// The prohibitions of a policy by name, such as `prohibition-1`, with their clauses in short form.
+#[must_use]
+pub fn prohibitions(policy: &Policy) -> Vec<(String, String)> {
+    let named = policy.prohibitions.iter().enumerate();
+    named
+        .map(|(index, rule)| {
+            (duty::Place::Prohibition(index).to_string(), expression::write_rule(rule))
+        })
+        .collect()
 }
 
 /// Whether a policy may say anything about a request at all; what is not known may.
@@ -467,8 +508,9 @@ fn for_purpose(policy: &Policy, mut scope: constraint::Scope<'_>) -> Evaluation 
     let prohibitions: Vec<_> = (policy.prohibitions.iter().enumerate())
         .map(|(index, rule)| rule::judge(&mut scope, RuleKind::Prohibition, index, rule))
         .collect();
-    let mut obligations: Vec<_> =
-        policy.obligations.iter().filter_map(|duty| rule::obligation(&mut scope, duty)).collect();
+    let mut obligations: Vec<_> = (policy.obligations.iter().enumerate())
+        .filter_map(|(index, duty)| duty::obligation(&mut scope, index, duty))
+        .collect();
     let ground = denial(&mut scope, policy, &permissions, &prohibitions, &obligations);
     let conditions = permissions
         .iter()

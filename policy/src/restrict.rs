@@ -3,7 +3,9 @@
 //! A restriction never grants. It is judged anew on every decision, so that a change of `restrictions.toml` ends running
 //! transfers under agreements that permit them.
 
-use crate::evaluate::{Behaviour, Decision, Evaluation, Ground, Request, World, decide, evaluate};
+use crate::evaluate::{
+    Behaviour, Decision, Evaluation, Ground, NO_PAST, Request, World, decide, evaluate,
+};
 use crate::set::RuleSet;
 use std::collections::BTreeSet;
 
@@ -22,7 +24,8 @@ pub fn restrict(
         {
             continue;
         }
-        let world = World { behaviour: Behaviour::Open, ..*world };
+        // The past is that of the agreement's rules, not of ours.
+        let world = World { behaviour: Behaviour::Open, past: &NO_PAST, ..*world };
         let mut own = decide(&restriction.terms, request, &world);
         if !own.is_permit() {
             // Only a refusal needs words.

@@ -16,6 +16,17 @@ use crate::{Decision, Entity, Key, Kind, Need, View, duties, negotiation, transf
 /// The kinds of entities that have deadlines.
 pub const KINDS: &[Kind] = &[Kind::Negotiation, Kind::Transfer, Kind::Duties];
 
+/// The same, and the kinds on which the conditions of duties may depend.
+pub const WATCHED: &[Kind] = &[
+    Kind::Negotiation,
+    Kind::Transfer,
+    Kind::Duties,
+    Kind::Usage,
+    Kind::Partner,
+    Kind::Dataset,
+    Kind::Rules,
+];
+
 /// How many processes of a partner may be open, and how long they may stand still.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProcessLimits {
@@ -50,7 +61,7 @@ impl Default for ProcessLimits {
 /// What comes of looking at an entity whose deadline may have passed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was ended, for this reason.
+    /// It was ended, for this reason; of duties: some were not done in time.
     Ended(String),
     /// It goes on, with this deadline where it has one. It may have passed already while the clock is in doubt.
     Waits(Option<Timestamp>),
@@ -63,7 +74,7 @@ pub fn of(entity: &Entity, limits: &ProcessLimits) -> Option<Timestamp> {
         Entity::Transfer(own) => {
             (own.awaiting, own.changed, transfer_patience(own, limits).map(|(time, _)| time))
         }
-        Entity::Duties(duties) => return duties.next_deadline(),
+        Entity::Duties(duties) => return duties.look_again,
         _ => return None,
     };
     match awaiting {
@@ -101,7 +112,7 @@ fn transfer_patience(
     }
 }
 
-/// Ends what is under a key when its deadline has passed. `attempted` says whether an attempt to send a message of it has
+/// Ends what is under a key when its deadline has passed. Duties are looked at whenever this is called. `attempted` says whether an attempt to send a message of it has
 /// begun.
 ///
 /// # Errors
@@ -114,14 +125,17 @@ pub fn expire(
     attempted: bool,
 ) -> Result<Decision<Outcome>, Need> {
     let Some(entity) = view.entity(key)? else { return Ok(waits(None)) };
-    let Some(deadline) = of(&entity, &context.limits) else { return Ok(waits(None)) };
     let trusted = context::site(view)?.is_none_or(|site| site.clock_refused.is_none());
+    if let Key::Duties(agreement) = key {
+        // Not only time changes the state of a duty.
+        return match trusted {
+            true => duties::review(view, agreement),
+            false => Ok(waits(of(&entity, &context.limits))),
+        };
+    }
+    let Some(deadline) = of(&entity, &context.limits) else { return Ok(waits(None)) };
     if deadline > view.now() || !trusted {
         return Ok(waits(Some(deadline)));
-    }
-    if let Key::Duties(agreement) = key {
-        let violated = duties::expire(view, agreement)?;
-        return Ok(violated.map(|reason| reason.map_or(Outcome::Waits(None), Outcome::Ended)));
     }
     let (ended, reason) = match (key, entity.as_ref()) {
         (Key::Negotiation(pid), Entity::Negotiation(negotiation)) => {

@@ -433,16 +433,20 @@ impl PartialEq for ReadTerms {
     }
 }
 
-/// How far a duty is (formal semantics).
+/// How far a duty is (formal semantics; what they call *not set* is pending here).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ObligationState {
+    /// Nothing need be done: its conditions do not hold, or what it would follow from did not happen.
+    Inactive,
     /// It has to be done, and there is time.
-    NotSet,
+    Pending,
     /// It was done, in time or made good with its consequences.
     Fulfilled,
     /// It was not done in time.
     Violated,
+    /// It is not understood. Nothing is granted under a policy with such a duty.
+    NotUnderstood,
 }
 
 /// That a duty was done.
@@ -462,19 +466,25 @@ pub struct Fulfilment {
 /// One duty of an agreement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Duty {
-    /// Its number within the agreement, from 1.
-    pub number: u32,
-    /// Its place in the policy, such as `obligation 1` or `permission 1, duty 2`.
-    pub place: String,
+    /// Its name within the agreement: its place in the policy as agreed, such as `obligation-1`, and so the same on both nodes
+    /// (`policy::evaluate::TrackedDuty::name`).
+    pub name: String,
     /// The duty in the short form of policy files.
     pub clause: String,
     /// What must be done.
     pub actions: Vec<String>,
     /// Who must do it.
     pub bearer: Side,
+    /// Whom the policy names for it, where it names somebody.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub party: Option<String>,
     /// Whether it must be done before a permission holds.
     pub is_condition: bool,
-    /// Until when.
+    /// Whether its conditions are known to hold. Where they cannot be decided here it counts as owed.
+    pub is_certain: bool,
+    /// Since when it is owed, where it is.
+    pub since: Option<Timestamp>,
+    /// Until when. Not known of what is not owed yet and counts from then.
     pub deadline: Option<Timestamp>,
     /// Whether something must be done besides once it was not done in time.
     pub has_consequences: bool,
@@ -482,7 +492,7 @@ pub struct Duty {
     pub target: String,
     /// How far it is.
     pub state: ObligationState,
-    /// When it was found not to have been done in time; stays when it is made good.
+    /// From when on it was not done in time; stays when it is made good.
     pub violated: Option<Timestamp>,
     /// That it was done.
     pub fulfilled: Option<Fulfilment>,
@@ -497,6 +507,23 @@ impl Duty {
     }
 }
 
+/// That a prohibition was infringed, as somebody says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Infringement {
+    /// The prohibition: its place in the policy as agreed, such as `prohibition-1`.
+    pub prohibition: String,
+    /// The prohibition in the short form of policy files.
+    pub clause: String,
+    /// When it was infringed.
+    pub at: Timestamp,
+    /// When that was recorded.
+    pub recorded: Timestamp,
+    /// Who says so.
+    pub by: Option<String>,
+    /// What was done, and how it is known.
+    pub how: String,
+}
+
 /// The duties of an agreement. One entity for all of them, so that a decision under the agreement loads one key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Duties {
@@ -506,20 +533,27 @@ pub struct Duties {
     pub agreement: AgreementId,
     /// The other party.
     pub participant: ParticipantId,
+    /// Our side of the agreement.
+    pub side: Side,
     /// The dataset.
     pub dataset: DatasetId,
-    /// Its duties, in the order of their numbers.
+    /// Its duties, owed or not, in the order of the policy.
     pub list: Vec<Duty>,
+    /// Infringements of its prohibitions, in the order of recording.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub infringed: Vec<Infringement>,
+    /// The first instant at which time alone may change a state.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub look_again: Option<Timestamp>,
+    /// Whether states depend on more than time and records: on uses, or on what is known of the partner or the dataset.
+    #[serde(default)]
+    pub is_conditional: bool,
 }
 
 impl Duties {
-    /// The earliest deadline of a duty that still has to be done.
-    pub fn next_deadline(&self) -> Option<Timestamp> {
-        let open = self.list.iter().filter(|duty| duty.state == ObligationState::NotSet);
-        // The first instant at which it is over, whether or not the deadline itself is still in time.
-        open.filter_map(|duty| duty.deadline)
-            .min()
-            .map(|end| end.checked_add(jiff::Span::new().nanoseconds(1)).unwrap_or(end))
+    /// A duty by its name.
+    pub fn duty(&self, name: &str) -> Option<&Duty> {
+        self.list.iter().find(|duty| duty.name == name)
     }
 }
 

@@ -281,13 +281,14 @@ pub(crate) fn agreed(
         delivery_channels: [uses.way.format, SCHEME].map(str::to_owned).into(),
         ..dataset.as_ref().map(facts).unwrap_or_default()
     };
-    let performed = duties::performed(view, agreement)?;
+    let (performed, past) = duties::past(view, agreement, now)?;
     let world = World {
         earlier_uses: Some(uses.earlier),
         previous_use: uses.previous,
         use_began: uses.began,
         agreed_at: Some(agreement.created),
         performed: &performed,
+        past: &past,
         facts: &facts,
         ..World::new(now, &subject, rules.set.purposes())
     };

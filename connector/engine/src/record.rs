@@ -141,6 +141,8 @@ pub enum RecordKind {
     AgreementEnded,
     DutyFulfilled,
     DutyViolated,
+    DutyChanged,
+    ProhibitionInfringed,
     TransferRequested,
     TransferStarted,
     TransferSuspended,

@@ -129,7 +129,9 @@ pub enum StoreError {
         reason: String,
     },
     /// The cold state is being rebuilt and does not hold the entity yet: try again later.
-    #[error("the index is being rebuilt from the journal; try again in a few seconds")]
+    #[error(
+        "the index is being opened, caught up with the journal or rebuilt from it; try again in a few seconds"
+    )]
     Rebuilding,
     /// A decision asked for entities again and again, or a record was larger than the format allows.
     #[error("the decision could not be stored: {reason}")]

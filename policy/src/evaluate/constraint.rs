@@ -1,7 +1,9 @@
 //! Judges constraints: one fact, one operator, one expected value; and the four connectives over them.
 
+use super::duty::Place;
 use super::{
-    Behaviour, ConstraintReport, Phase, PreviousUse, Proof, Request, RuleKind, Status, World,
+    Behaviour, ConstraintReport, Happened, Phase, PreviousUse, Proof, Request, RuleKind, Status,
+    World,
 };
 use crate::file::expression;
 use crate::odrl::{
@@ -27,6 +29,10 @@ pub(super) struct Scope<'a> {
     only_purpose: bool,
     /// Write texts into the reports.
     explains: bool,
+    /// No use is at hand: duties are looked at between uses.
+    tracks: bool,
+    /// What periods count from: the agreement, or since when a consequence is owed.
+    from: Option<Timestamp>,
     until: Option<Timestamp>,
 }
 
@@ -60,7 +66,16 @@ impl<'a> Scope<'a> {
         world: &'a World<'a>,
         purpose: Option<&'a str>,
     ) -> Self {
-        Self { request, world, purpose, only_purpose: false, explains: true, until: None }
+        Self {
+            request,
+            world,
+            purpose,
+            only_purpose: false,
+            explains: true,
+            tracks: false,
+            from: world.agreed_at,
+            until: None,
+        }
     }
 
     /// An evaluation that leaves every fact but the purpose open.
@@ -71,6 +86,33 @@ impl<'a> Scope<'a> {
     /// An evaluation whose reports have no texts.
     pub(super) fn silent(self) -> Self {
         Self { explains: false, ..self }
+    }
+
+    /// A look at duties between uses: `count` is the number of uses so far.
+    pub(super) fn tracking(self) -> Self {
+        Self { tracks: true, ..self }
+    }
+
+    pub(super) fn tracks(&self) -> bool {
+        self.tracks
+    }
+
+    /// What is known of the past of a duty or prohibition.
+    pub(super) fn past(&self, place: &Place<'_>) -> Happened {
+        // A policy without past, which is the rule, needs no names.
+        match self.world.past.is_empty() {
+            true => Happened::default(),
+            false => self.world.past.get(&place.to_string()).copied().unwrap_or_default(),
+        }
+    }
+
+    /// Sets what periods count from; the answer is what they did.
+    pub(super) fn count_from(&mut self, from: Option<Timestamp>) -> Option<Timestamp> {
+        std::mem::replace(&mut self.from, from)
+    }
+
+    pub(super) fn counted_from(&self) -> Option<Timestamp> {
+        self.from
     }
 
     pub(super) fn until(&self) -> Option<Timestamp> {
@@ -439,14 +481,18 @@ impl<'a> Scope<'a> {
         if !self.is_transfer() {
             return self.later("uses are counted when a transfer starts");
         }
+        let this = u64::from(!self.tracks);
         let uses = self
             .world
             .earlier_uses
-            .and_then(|earlier| earlier.checked_add(atomic.status)?.checked_add(1));
+            .and_then(|earlier| earlier.checked_add(atomic.status)?.checked_add(this));
         match uses {
             Some(uses) => Finding {
                 status: decided(holds(atomic.operator, uses.cmp(&limit))),
-                found: self.text(|| format!("this would be use {uses}")),
+                found: self.text(|| match self.tracks {
+                    true => format!("there were {uses} uses"),
+                    false => format!("this would be use {uses}"),
+                }),
             },
             None => self.undecidable("the number of earlier uses is not known"),
         }
@@ -456,7 +502,7 @@ impl<'a> Scope<'a> {
         if !self.is_transfer() {
             return self.later("time is measured once an agreement stands");
         }
-        let anchor = match (left, self.world.previous_use, self.world.agreed_at) {
+        let anchor = match (left, self.world.previous_use, self.from) {
             (LeftOperand::TimeInterval, PreviousUse::Never, _) => {
                 // Without a use before, any time has passed.
                 let operator = period(left, operator);

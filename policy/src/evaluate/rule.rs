@@ -1,14 +1,14 @@
 //! Judges rules and duties, and finds the clause that decides.
 
-use super::constraint::{Scope, after, conjunction, holds};
+use super::constraint::{Scope, conjunction, holds};
+use super::duty::{self, Place, action_names, is_known_duty};
 use super::{
     DutyReport, DutyState, Ground, Performance, Performed, Phase, Request, RuleKind, RuleReport,
-    Status, TrackedDuty,
+    Status,
 };
 use crate::file::expression;
 use crate::odrl::{
-    Action, Asset, Constraint, Decimal, Duty, LeftOperand, NotUnderstood, Operator, Policy,
-    RightOperand, Rule,
+    Action, Asset, Constraint, Decimal, Duty, NotUnderstood, Operator, Policy, RightOperand, Rule,
 };
 use crate::vocabulary;
 use jiff::Timestamp;
@@ -22,9 +22,11 @@ pub(super) fn judge(
 ) -> RuleReport {
     let constraints = scope.all(kind, &rule.constraints);
     let mut duties: Vec<_> = match kind {
-        RuleKind::Permission => {
-            rule.duties.iter().map(|duty| judge_duty(scope, duty, true)).collect()
-        }
+        RuleKind::Permission => (rule.duties.iter().enumerate())
+            .map(|(number, duty)| {
+                duty::judge(scope, &Place::Condition(index, number), duty, true, None)
+            })
+            .collect(),
         RuleKind::Prohibition => Vec::new(),
     };
     let duty_statuses = duties.iter().map(|duty| match duty.state {
@@ -49,13 +51,21 @@ pub(super) fn judge(
     } else {
         performs(scope, kind, rule)
     };
-    let performance = performance(scope, rule);
+    let infringed = match kind {
+        RuleKind::Permission => None,
+        RuleKind::Prohibition => infringed(scope, index, rule, active),
+    };
+    let performance = match infringed {
+        Some(_) => Performance::Performed,
+        None => performance(scope, rule),
+    };
     // What makes up for an infringement is owed once there was one.
-    if kind == RuleKind::Prohibition
-        && active == Status::Satisfied
-        && performance == Performance::Performed
-    {
-        duties = rule.duties.iter().map(|duty| judge_duty(scope, duty, false)).collect();
+    if infringed.is_some() {
+        duties = (rule.duties.iter().enumerate())
+            .map(|(number, duty)| {
+                duty::judge(scope, &Place::Remedy(index, number), duty, false, infringed)
+            })
+            .collect();
     }
     RuleReport {
         kind,
@@ -85,16 +95,35 @@ fn performs(scope: &mut Scope<'_>, kind: RuleKind, rule: &Rule) -> Status {
 /// Whether the subject did before what the rule is about. That it can no longer be done is never known of a permission
 /// or prohibition.
 fn performance(scope: &Scope<'_>, rule: &Rule) -> Performance {
-    let did = scope.world.performed.iter().any(|performed| {
+    match first_done(scope, rule) {
+        Some(_) => Performance::Performed,
+        None => Performance::Unknown,
+    }
+}
+
+/// When the subject first did what the rule is about.
+fn first_done(scope: &Scope<'_>, rule: &Rule) -> Option<Timestamp> {
+    let did = scope.world.performed.iter().filter(|performed| {
         performed.at <= scope.world.now
             && is_of(scope, rule.target.as_ref(), &performed.target)
             && rule.actions.iter().any(|action| done_as(performed, action))
     });
-    if did { Performance::Performed } else { Performance::Unknown }
+    did.map(|performed| performed.at).min()
+}
+
+/// When a prohibition was infringed: as is on record, whatever holds now, or by what was done while it is active.
+pub(super) fn infringed(
+    scope: &Scope<'_>,
+    index: usize,
+    rule: &Rule,
+    active: Status,
+) -> Option<Timestamp> {
+    let recorded = scope.past(&Place::Prohibition(index)).violated;
+    recorded.or_else(|| first_done(scope, rule).filter(|_| active == Status::Satisfied))
 }
 
 /// Whether something was done to the target of a rule: what it names, or else the dataset at hand.
-fn is_of(scope: &Scope<'_>, target: Option<&Asset>, done_to: &str) -> bool {
+pub(super) fn is_of(scope: &Scope<'_>, target: Option<&Asset>, done_to: &str) -> bool {
     let collections = &scope.world.facts.collections;
     done_to == scope.request.target
         && target.is_none_or(|target| target.id == done_to || collections.contains(&target.id))
@@ -102,7 +131,7 @@ fn is_of(scope: &Scope<'_>, target: Option<&Asset>, done_to: &str) -> bool {
 }
 
 /// Whether what was done is an action, in the way that its refinements ask for.
-fn done_as(performed: &Performed, action: &Action) -> bool {
+pub(super) fn done_as(performed: &Performed, action: &Action) -> bool {
     vocabulary::is_included_in(&performed.action, &action.name)
         && action.refinements.iter().all(|refinement| is_met_by(performed, refinement))
 }
@@ -150,146 +179,6 @@ fn covers(scope: &mut Scope<'_>, kind: RuleKind, action: &Action) -> Status {
     }
     let refinements = scope.all(kind, &action.refinements);
     conjunction(refinements.iter().map(|report| report.status))
-}
-
-/// The report on an obligation of the policy; none when it binds somebody else.
-pub(super) fn obligation(scope: &mut Scope<'_>, duty: &Duty) -> Option<DutyReport> {
-    if let Some(assignee) = &duty.assignee
-        && scope.party(RuleKind::Permission, assignee) == Status::Unsatisfied
-    {
-        return None;
-    }
-    Some(judge_duty(scope, duty, false))
-}
-
-/// An obligation past its deadline is violated; so is a condition of a permission, which the formal
-/// semantics would call inactive: a permission must not come to hold by waiting. What was done too late counts once all
-/// consequences are fulfilled as well (IM 2.6.5). Consequences are bounded by the depth of a policy.
-fn judge_duty(scope: &mut Scope<'_>, duty: &Duty, is_condition: bool) -> DutyReport {
-    let deadlines: Vec<Deadline> =
-        duty.constraints.iter().filter_map(|constraint| deadline(scope, constraint)).collect();
-    let mut conditions = Vec::new();
-    for constraint in duty.constraints.iter().filter(|constraint| !is_deadline(constraint)) {
-        conditions.extend(scope.all(RuleKind::Permission, std::slice::from_ref(constraint)));
-    }
-    let done = |scope: &Scope<'_>, in_time: bool| {
-        duty.actions.iter().all(|action| {
-            scope.world.performed.iter().any(|performed| {
-                done_as(performed, action)
-                    && is_of(scope, duty.target.as_ref(), &performed.target)
-                    && performed.at <= scope.world.now
-                    && (!in_time || deadlines.iter().all(|end| end.is_met_at(performed.at)))
-            })
-        })
-    };
-    // The state of an obligation changes no answer; its deadline is in the report.
-    for end in deadlines.iter().filter(|_| is_condition) {
-        scope.note(end.over());
-    }
-    let overdue = deadlines.iter().any(|deadline| !deadline.is_met_at(scope.world.now));
-    let mut consequences = Vec::new();
-    let state = match conjunction(conditions.iter().map(|report| report.status)) {
-        _ if unclear_duty(duty).is_some() => DutyState::NotUnderstood,
-        Status::NotUnderstood => DutyState::NotUnderstood,
-        Status::Unsatisfied => DutyState::Inactive,
-        _ if done(scope, true) => DutyState::Fulfilled,
-        _ if overdue => {
-            consequences = (duty.consequences.iter())
-                .map(|consequence| judge_duty(scope, consequence, is_condition))
-                .collect();
-            let fulfilled = |report: &DutyReport| report.state == DutyState::Fulfilled;
-            let made_up = !consequences.is_empty() && consequences.iter().all(fulfilled);
-            if made_up && done(scope, false) { DutyState::Fulfilled } else { DutyState::Violated }
-        }
-        _ => DutyState::Pending,
-    };
-    DutyReport {
-        clause: scope.text(|| expression::write_duty(duty)),
-        actions: action_names(&duty.actions),
-        state,
-        deadline: deadlines.iter().map(|deadline| deadline.end).min(),
-        is_condition,
-        consequences,
-    }
-}
-
-/// Reports a duty and, where it is violated, its consequences.
-pub(super) fn track(
-    scope: &mut Scope<'_>,
-    place: String,
-    duty: &Duty,
-    is_condition: bool,
-    found: &mut Vec<TrackedDuty>,
-) {
-    let mut pending = vec![(place, duty)];
-    while let Some((place, duty)) = pending.pop() {
-        let report = judge_duty(scope, duty, is_condition);
-        let due = duty.consequences.iter().zip(&report.consequences).enumerate();
-        pending.extend(due.rev().map(|(index, (consequence, _))| {
-            (format!("{place}, consequence {}", index + 1), consequence)
-        }));
-        found.push(TrackedDuty {
-            place,
-            bearer: duty.assignee.as_ref().map(|party| party.id.clone()),
-            target: duty.target.as_ref().map(|target| target.id.clone()),
-            has_consequences: !duty.consequences.is_empty(),
-            report,
-        });
-    }
-}
-
-fn is_known_duty(action: &Action) -> bool {
-    vocabulary::is_action(&action.name)
-}
-
-/// Whether a constraint of a duty says until when, rather than whether, it must be done.
-fn is_deadline(constraint: &Constraint) -> bool {
-    match constraint {
-        Constraint::Atomic(atomic) => match atomic.left {
-            LeftOperand::DateTime => matches!(atomic.operator, Operator::Lt | Operator::Lteq),
-            LeftOperand::ElapsedTime => {
-                matches!(atomic.operator, Operator::Lt | Operator::Lteq | Operator::Eq)
-            }
-            _ => false,
-        },
-        _ => false,
-    }
-}
-
-/// Until when a duty must be done.
-struct Deadline {
-    end: Timestamp,
-    /// Whether doing it at the very end is in time.
-    inclusive: bool,
-}
-
-impl Deadline {
-    /// The first instant after it.
-    fn over(&self) -> Option<Timestamp> {
-        if self.inclusive {
-            self.end.checked_add(jiff::Span::new().nanoseconds(1)).ok()
-        } else {
-            Some(self.end)
-        }
-    }
-
-    fn is_met_at(&self, at: Timestamp) -> bool {
-        at < self.end || self.inclusive && at == self.end
-    }
-}
-
-/// The deadline that a constraint of a duty sets; not known while there is no agreement to count from.
-fn deadline(scope: &Scope<'_>, constraint: &Constraint) -> Option<Deadline> {
-    let Constraint::Atomic(atomic) = constraint else { return None };
-    if !is_deadline(constraint) {
-        return None;
-    }
-    let end = match &atomic.right {
-        RightOperand::Instant(end) => *end,
-        RightOperand::Duration(span) => after(scope.world.agreed_at?, span.0)?,
-        _ => return None,
-    };
-    Some(Deadline { end, inclusive: atomic.operator != Operator::Lt })
 }
 
 /// Whether a permission grants the request in this phase.
@@ -437,7 +326,7 @@ fn unclear(rule: &Rule) -> Option<Ground> {
     action.map(action_ground).or_else(|| rule.duties.iter().find_map(unclear_duty))
 }
 
-fn unclear_duty(duty: &Duty) -> Option<Ground> {
+pub(super) fn unclear_duty(duty: &Duty) -> Option<Ground> {
     let refinements = duty.actions.iter().flat_map(|action| &action.refinements);
     let part = duty.not_understood.first().or_else(|| part_of(duty.constraints.iter()));
     if let Some(part) = part.or_else(|| part_of(refinements)) {
@@ -472,8 +361,4 @@ fn action_ground(action: &Action) -> Ground {
         clause: format!("action: {}", action.name),
         reason: "is not an action of the ODRL vocabulary".to_owned(),
     }
-}
-
-fn action_names(actions: &[Action]) -> Vec<String> {
-    actions.iter().map(|action| action.name.clone()).collect()
 }

@@ -32,6 +32,7 @@ struct Case {
     action: &'static str,
     phase: Phase,
     facts: Facts,
+    past: Past,
     behaviour: Behaviour,
 }
 
@@ -64,6 +65,7 @@ impl Case {
             action: "use",
             phase: Phase::Data,
             facts: Facts::default(),
+            past: Past::new(),
             behaviour: Behaviour::Closed,
         }
     }
@@ -86,6 +88,7 @@ impl Case {
             use_began: self.use_began,
             agreed_at: self.agreed_at,
             performed: &self.performed,
+            past: &self.past,
             purposes: &self.purposes,
             facts: &self.facts,
             behaviour: self.behaviour,

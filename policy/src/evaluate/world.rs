@@ -26,6 +26,8 @@ pub struct World<'a> {
     pub agreed_at: Option<Timestamp>,
     /// Actions done by the subject, in fulfilment of duties above all.
     pub performed: &'a [Performed],
+    /// What happened to the duties and prohibitions of the policy.
+    pub past: &'a Past,
     /// Which purposes are part of which.
     pub purposes: &'a Purposes,
     /// Facts about the dataset and the delivery.
@@ -91,6 +93,24 @@ static NO_FACTS: Facts = Facts {
     references: BTreeMap::new(),
 };
 
+/// What happened to the duties and prohibitions of a policy, by their names: those of
+/// [`super::TrackedDuty::name`], and `prohibition-1` and so on.
+pub type Past = BTreeMap<String, Happened>;
+
+/// What happened to a duty or a prohibition, that does not follow from the time and what was done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Happened {
+    /// Since when a duty is owed, where not since the agreement: since its conditions hold, since the duty that it is a
+    /// consequence of was violated, or since the prohibition that it is a remedy of was infringed.
+    pub owed: Option<Timestamp>,
+    /// When a duty was found to be violated, or a prohibition was infringed.
+    pub violated: Option<Timestamp>,
+    /// Whether the exchange itself does what a duty asks, so that nobody has to.
+    pub is_done_by_exchange: bool,
+}
+
+pub(crate) static NO_PAST: Past = BTreeMap::new();
+
 impl<'a> World<'a> {
     /// A world in which nothing is known but the time, the subject and the purposes, and which is closed.
     #[must_use]
@@ -103,6 +123,7 @@ impl<'a> World<'a> {
             use_began: None,
             agreed_at: None,
             performed: &[],
+            past: &NO_PAST,
             purposes,
             facts: &NO_FACTS,
             behaviour: Behaviour::Closed,

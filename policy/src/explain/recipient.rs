@@ -38,6 +38,9 @@ pub struct Allowed {
 /// Something that must be done.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Due {
+    /// Its names, as duties are called on both nodes (`evaluate::TrackedDuty::name`): several where several permissions ask
+    /// for the same.
+    pub names: Vec<String>,
     /// The actions, ODRL terms.
     pub actions: Vec<String>,
     /// By when, where it has a deadline.
@@ -67,9 +70,10 @@ pub fn terms(policy: &Policy, agreed_at: Timestamp, now: Timestamp, language: La
             text: words::permission(rule, language),
         }
     };
-    let due = |duty: &Duty, is_condition| {
+    let due = |name: String, duty: &Duty, is_condition| {
         let by = end(&duty.constraints);
         Due {
+            names: vec![name],
             actions: duty.actions.iter().map(|action| action.name.clone()).collect(),
             by,
             is_over: by.is_some_and(|by| by < now),
@@ -81,14 +85,20 @@ pub fn terms(policy: &Policy, agreed_at: Timestamp, now: Timestamp, language: La
             text: words::duty(duty, language),
         }
     };
-    let before = policy.permissions.iter().flat_map(|rule| &rule.duties);
+    let before = policy.permissions.iter().enumerate().flat_map(|(index, rule)| {
+        let duties = rule.duties.iter().enumerate();
+        duties.map(move |(number, duty)| (evaluate::condition_name(index, number), duty))
+    });
+    let obligations = policy.obligations.iter().enumerate();
+    let obligations =
+        obligations.map(|(index, duty)| due(evaluate::obligation_name(index), duty, false));
     let mut duties: Vec<Due> = Vec::new();
-    for item in before
-        .map(|duty| due(duty, true))
-        .chain(policy.obligations.iter().map(|duty| due(duty, false)))
-    {
-        if !duties.contains(&item) {
-            duties.push(item);
+    for mut item in before.map(|(name, duty)| due(name, duty, true)).chain(obligations) {
+        let alike =
+            |known: &&mut Due| Due { names: known.names.clone(), ..item.clone() } == **known;
+        match duties.iter_mut().find(alike) {
+            Some(known) => known.names.append(&mut item.names),
+            None => duties.push(item),
         }
     }
     let (duties, others) = duties.into_iter().partition(|due| due.by_whom.is_none());
@@ -159,7 +169,7 @@ impl Due {
             (true, English) => " (before use)",
             (true, Japanese) => "(利用の前に)",
         };
-        lines.push(format!("  {}{before}", self.text));
+        lines.push(format!("  {}{before} [{}]", self.text, self.names.join(", ")));
         let name: Vec<_> = self.actions.iter().map(|term| action(term, language)).collect();
         let name = name.join(", ");
         let labels = (&*format!("{name} by"), &*format!("{name}の期限"));

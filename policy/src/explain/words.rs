@@ -111,7 +111,8 @@ fn subject_of(rule: &Rule, language: Language) -> String {
 
 pub(crate) fn prohibition(rule: &Rule, language: Language) -> String {
     let (what, conditions) = (subject_of(rule, language), conditions(&rule.constraints, language));
-    let remedies: Vec<_> = rule.duties.iter().map(|item| duty(item, language)).collect();
+    let remedies: Vec<_> =
+        rule.duties.iter().map(|item| duty_from(item, From::Infringement, language)).collect();
     let remedies = match language {
         _ if remedies.is_empty() => String::new(),
         English => format!("; whoever does it must: {}", remedies.join(", ")),
@@ -131,18 +132,33 @@ fn obligation(item: &Duty, language: Language) -> String {
     }
 }
 
+/// What the periods of a duty count from.
+#[derive(Debug, Clone, Copy)]
+enum From {
+    Agreement,
+    /// That the duty whose consequence it is was not done in time.
+    Violation,
+    /// That the prohibition whose remedy it is was infringed.
+    Infringement,
+}
+
 /// A duty: what must be done, by when, under which conditions, and what follows when it is not.
 pub(crate) fn duty(duty: &Duty, language: Language) -> String {
+    duty_from(duty, From::Agreement, language)
+}
+
+fn duty_from(duty: &Duty, from: From, language: Language) -> String {
     // Consequences are nested at most as deep as a policy file or the limits of reading allow.
-    let is_deadline = |constraint: &&Constraint| deadline(constraint, language).is_some();
-    let deadlines: Vec<_> = duty.constraints.iter().filter_map(|c| deadline(c, language)).collect();
+    let is_deadline = |constraint: &&Constraint| deadline(constraint, from, language).is_some();
+    let deadlines: Vec<_> =
+        duty.constraints.iter().filter_map(|c| deadline(c, from, language)).collect();
     let others: Vec<_> =
         duty.constraints.iter().filter(|constraint| !is_deadline(constraint)).cloned().collect();
     let named = [duty.assignee.as_ref(), duty.assigner.as_ref()];
     let what = actions(&duty.actions, language) + &parties(duty.target.as_ref(), named, language);
     let conditions = conditions(&others, language);
     let otherwise: Vec<_> =
-        duty.consequences.iter().map(|consequence| self::duty(consequence, language)).collect();
+        (duty.consequences.iter()).map(|duty| duty_from(duty, From::Violation, language)).collect();
     let otherwise = match language {
         _ if otherwise.is_empty() => String::new(),
         English => format!("; otherwise: {}", otherwise.join(", ")),
@@ -159,7 +175,7 @@ pub(crate) fn duty(duty: &Duty, language: Language) -> String {
 }
 
 /// A constraint of a duty that says until when it must be done.
-fn deadline(constraint: &Constraint, language: Language) -> Option<String> {
+fn deadline(constraint: &Constraint, from: From, language: Language) -> Option<String> {
     let Constraint::Atomic(atomic) = constraint else { return None };
     let inclusive = match atomic.operator {
         Operator::Lteq => true,
@@ -174,11 +190,21 @@ fn deadline(constraint: &Constraint, language: Language) -> Option<String> {
     match (&atomic.right, atomic.left, language) {
         (RightOperand::Duration(span), LeftOperand::ElapsedTime, English) => {
             let word = if inclusive { "within" } else { "in less than" };
-            Some(format!("{word} {} of the agreement", duration(span, language)))
+            let from = match from {
+                From::Agreement => "agreement",
+                From::Violation => "violation",
+                From::Infringement => "infringement",
+            };
+            Some(format!("{word} {} of the {from}", duration(span, language)))
         }
         (RightOperand::Duration(span), LeftOperand::ElapsedTime, Japanese) => {
             let word = if inclusive { "以内" } else { "未満のうち" };
-            Some(format!("合意から{}{word}に", duration(span, language)))
+            let from = match from {
+                From::Agreement => "合意",
+                From::Violation => "不履行",
+                From::Infringement => "違反",
+            };
+            Some(format!("{from}から{}{word}に", duration(span, language)))
         }
         (RightOperand::Instant(_), LeftOperand::DateTime, English) => {
             let word = if inclusive { "by" } else { "before" };

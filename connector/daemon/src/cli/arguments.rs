@@ -680,8 +680,13 @@ pub enum Approvals {
 #[derive(Debug, Subcommand)]
 pub enum Duty {
     /// List those that still have to be done, by deadline.
+    #[command(after_long_help = "\
+STATE is `pending` (it has to be done), `violated` (it was not done in time; nothing more is released until it is made good),
+`fulfilled`, `inactive` (its condition does not hold, or what it would follow from did not happen), or `not-understood`.
+NAME is the duty's place in the agreed policy, the same on both nodes. A question mark after the state: whether its condition
+holds cannot be known here, so it counts as owed.")]
     List {
-        /// Those that were done as well.
+        /// Those that were done, and those that are not owed, as well.
         #[arg(long)]
         all: bool,
         #[command(flatten)]
@@ -690,7 +695,7 @@ pub enum Duty {
     /// Record that one was fulfilled.
     #[command(after_long_help = "\
 Example:
-  sekisho duty fulfil urn:uuid:… 1 --how 'erased with the backups of March, ticket 4711'
+  sekisho duty fulfil urn:uuid:… obligation-1 --how 'erased with the backups of March, ticket 4711'
 
 Who recorded it, when and how goes into the journal. A duty that was not done in time refuses new transfers of its dataset
 until it is recorded as done, and what it must be made good with as well. Each node tracks duties by its own records: what the
@@ -698,14 +703,34 @@ partner records is not asked.")]
     Fulfil {
         /// The agreement's id.
         agreement: String,
-        /// The number of the duty, as `duty list` shows it.
-        number: u32,
+        /// The name of the duty, as `duty list` shows it.
+        name: String,
         /// How it was fulfilled: for the journal.
         #[arg(long)]
         how: String,
         /// What its refinements ask for, such as `payAmount=500`; may be given several times.
         #[arg(long = "fact", value_name = "NAME=VALUE")]
         facts: Vec<String>,
+    },
+    /// Record that a prohibition of an agreement was infringed: its remedies are owed from then on.
+    #[command(after_long_help = "\
+Example:
+  sekisho duty infringed urn:uuid:… prohibition-1 --at 2026-03-01T09:00:00+09:00 --how 'our drawing was in their offer 4711'
+
+No node can see what was done with data that left it, and what it could see it refuses: so a person records an infringement, on
+either side, who says what was done and how it is known. The remedies that the prohibition names become duties with deadlines
+that count from the infringement. A remedy that is owed still from before keeps its deadline.")]
+    Infringed {
+        /// The agreement's id.
+        agreement: String,
+        /// The prohibition: its place in the agreed policy, such as `prohibition-1`.
+        prohibition: String,
+        /// What was done, and how it is known: for the journal.
+        #[arg(long)]
+        how: String,
+        /// When, RFC 3339; now, where it is not given.
+        #[arg(long)]
+        at: Option<jiff::Timestamp>,
     },
 }
 

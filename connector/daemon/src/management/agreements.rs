@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::answer::ApiError;
 use super::caller::{POLICY, READERS_AND_APPLICATIONS};
 use super::duties;
-use super::duties::ShownDuty;
+use super::duties::{ShownDuty, ShownInfringement};
 use super::negotiations::Handled;
 use super::partners::unknown as unknown_partner;
 use super::route::{Call, Created, Json, Route};
@@ -133,9 +133,9 @@ async fn show(call: Call) -> Result<Json<AgreementWithDuties>, ApiError> {
                 found.purpose.as_deref(),
             ) =>
         {
-            let duties = duties::of(call.node(), &found.id).await?;
+            let (duties, infringed) = duties::of(call.node(), &found.id).await?;
             let agreement = WholeAgreement::of(call.node(), found);
-            Ok(Json(AgreementWithDuties { agreement, duties }))
+            Ok(Json(AgreementWithDuties { agreement, duties, infringed }))
         }
         _ => Err(unknown()),
     }
@@ -214,7 +214,10 @@ struct WholeAgreement {
 struct AgreementWithDuties {
     #[serde(flatten)]
     agreement: WholeAgreement,
+    /// Every duty of its policy, owed or not.
     duties: Vec<ShownDuty>,
+    /// Infringements of its prohibitions that were recorded here.
+    infringed: Vec<ShownInfringement>,
 }
 
 /// An agreement that was ended.

@@ -28,6 +28,7 @@ pub struct Metrics {
     commits: Histogram<f64>,
     clock_faults: Counter<u64>,
     reloads: Counter<u64>,
+    duties: Gauge<u64>,
     certificate: Gauge<i64>,
 }
 
@@ -75,6 +76,10 @@ impl Metrics {
                 "Times that the wall clock was not trusted",
             ),
             reloads: counter("sekisho_reloads", "Reloads of partners, policies and certificates"),
+            duties: meter
+                .u64_gauge("sekisho_duties_overdue")
+                .with_description("Duties that were not done in time and are not made good")
+                .build(),
             certificate: meter
                 .i64_gauge("sekisho_certificate_expiry_timestamp")
                 .with_unit("s")
@@ -109,6 +114,11 @@ impl Metrics {
     /// So many messages wait for a partner.
     pub fn waiting(&self, partner: &str, messages: u64) {
         self.waiting.record(messages, &[named(partner)]);
+    }
+
+    /// So many duties under agreements with a partner are overdue.
+    pub fn duties_overdue(&self, partner: &str, duties: u64) {
+        self.duties.record(duties, &[named(partner)]);
     }
 
     /// Bytes of a dataset moved.

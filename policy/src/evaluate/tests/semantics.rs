@@ -900,3 +900,74 @@ fn p16_the_reports_are_written_in_the_terms_of_the_model() {
         assert_eq!(at(place), expected, "{place} in {written:#}");
     }
 }
+
+/// What was done before a consequence is owed does not count for it, and its period runs from the violation.
+#[test]
+fn p13_a_consequence_counts_from_the_violation() {
+    let policy = json!({
+        "permission": [{ "action": "use" }],
+        "obligation": [{
+            "action": "delete",
+            "constraint": [constraint("dateTime", "lt", "2026-11-20T00:00:00Z")],
+            "consequence": [{
+                "action": "compensate", "constraint": [constraint("elapsedTime", "lteq", "P2D")],
+            }],
+        }],
+    });
+    let policy = Policy::from_json(&policy).unwrap();
+    let tracked = |now: &str, performed: Vec<Performed>| {
+        let case = Case { now: at(now), performed, ..Case::new() };
+        let found = duties(&policy, &case.request(), &case.world());
+        let states: Vec<_> = found.duties.iter().map(|duty| duty.report.state).collect();
+        (states, found.duties[1].clone(), found.until)
+    };
+    let (before, after) = ("2026-11-19T23:59:59.999Z", "2026-11-20T00:00:00Z");
+    let (states, consequence, until) = tracked(before, Vec::new());
+    assert_eq!(states, [DutyState::Pending, DutyState::Inactive]);
+    assert_eq!(
+        (consequence.name.as_str(), consequence.report.deadline),
+        ("obligation-1-consequence-1", None)
+    );
+    assert_eq!(until, Some(at(after)));
+    let paid = |when| vec![done("compensate", when, &[])];
+    for (now, performed, second) in [
+        (after, Vec::new(), DutyState::Pending),
+        (after, paid(before), DutyState::Pending),
+        (after, paid(after), DutyState::Fulfilled),
+        ("2026-11-22T00:00:00Z", Vec::new(), DutyState::Pending),
+        ("2026-11-22T00:00:00.001Z", Vec::new(), DutyState::Violated),
+    ] {
+        let (states, consequence, _) = tracked(now, performed);
+        assert_eq!(states, [DutyState::Violated, second], "{now}");
+        assert_eq!(consequence.report.since, Some(at(after)), "{now}");
+        assert_eq!(consequence.report.deadline, Some(at("2026-11-22T00:00:00Z")), "{now}");
+    }
+}
+
+/// What is on record of a duty or prohibition outlasts the conditions from which it came.
+#[test]
+fn the_past_of_duties_and_prohibitions_stays() {
+    let elsewhere = constraint("spatial", "eq", "DE");
+    let policy = json!({
+        "conflict": "prohibit",
+        "permission": [{ "action": "use" }],
+        "prohibition": [{ "action": "print", "constraint": [elsewhere], "remedy": [{ "action": "inform" }] }],
+        "obligation": [{ "action": "delete", "constraint": [elsewhere] }],
+    });
+    let policy = Policy::from_json(&policy).unwrap();
+    let states = |past: Past| {
+        let case = Case { past, ..Case::new() };
+        let found = duties(&policy, &case.request(), &case.world());
+        found.duties.iter().map(|duty| duty.report.state).collect::<Vec<_>>()
+    };
+    assert_eq!(states(Past::new()), [DutyState::Inactive, DutyState::Inactive]);
+    let violated = |name: &str| {
+        let when = Some(at("2026-11-20T00:00:00Z"));
+        Past::from([(name.to_owned(), Happened { violated: when, ..Happened::default() })])
+    };
+    assert_eq!(states(violated("obligation-1")), [DutyState::Violated, DutyState::Inactive]);
+    assert_eq!(states(violated("prohibition-1")), [DutyState::Inactive, DutyState::Pending]);
+    let case = Case { past: violated("prohibition-1"), ..Case::new() };
+    let answer = evaluate(&policy, &case.request(), &case.world());
+    assert_eq!(answer.rules[1].duties[0].state, DutyState::Pending);
+}

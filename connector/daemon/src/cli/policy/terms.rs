@@ -56,7 +56,7 @@ pub(in super::super) fn run(
     let duties = |duties: &[Due]| -> Vec<Value> {
         let duty = |due: &Due| {
             json!({
-                "actions": due.actions, "by": instant(due.by), "over": due.is_over,
+                "names": due.names, "actions": due.actions, "by": instant(due.by), "over": due.is_over,
                 "before_use": due.is_condition, "by_whom": due.by_whom, "text": due.text,
             })
         };
