@@ -155,7 +155,7 @@ fn a_copy_whose_deletion_is_recorded_is_gone() -> Result<()> {
         let application = Application::new(scene, &[("fleeting", FLEETING)], &[])?;
         let content = application.given("fleeting")?;
         let agreement = application.agreement("fleeting")?;
-        let fulfil = ["duty", "fulfil", &agreement, "1", "--how", "erased everywhere"];
+        let fulfil = ["duty", "fulfil", &agreement, "obligation-1", "--how", "erased everywhere"];
         application.pair.customer.ask(&fulfil)?;
         assert!(open(&application.pair.customer)?.is_empty());
         assert_ne!(application.get(&content)?.status, 200);
