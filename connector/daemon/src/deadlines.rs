@@ -14,7 +14,7 @@ use engine::deadline::{self, Outcome};
 use engine::{Entity, Key, StoreError};
 use jiff::Timestamp;
 use protocol::id::{DatasetId, ParticipantId};
-use store::Change;
+use store::{Change, Written};
 
 use crate::net::Phase;
 use crate::node::Node;
@@ -155,7 +155,7 @@ pub async fn run(node: Arc<Node>) {
                     Err(_) => return,
                 },
                 change = changes.next() => match change {
-                    Change::Written(keys) => for key in keys {
+                    Change::Written(now) => for Written { key, .. } in now {
                         match deadline::KINDS.contains(&key.kind()) {
                             true => drop(written.insert(key)),
                             false => concerned.extend(agenda.concerned(&key)),

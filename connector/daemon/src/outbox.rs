@@ -5,6 +5,7 @@
 //! and ends the process.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use protocol::error::PeerRefusal;
 use protocol::id::{ParticipantId, Pid};
 use protocol::message::{self, ContractNegotiation, Pids, TransferProcess};
 use serde_json::Value;
-use store::Change;
+use store::{Change, Written};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -97,8 +98,16 @@ impl Attempts {
 /// The workers by process, and the places for each partner.
 #[derive(Default)]
 struct Workers {
-    by_process: HashMap<Pid, Arc<Notify>>,
+    by_process: HashMap<Pid, Arc<Bell>>,
     places: HashMap<ParticipantId, Arc<Semaphore>>,
+}
+
+/// How a worker is woken.
+#[derive(Debug, Default)]
+struct Bell {
+    notify: Notify,
+    /// The number of the message that the worker settled last, or is settling: that it is gone is no news to it.
+    settled: AtomicU64,
 }
 
 /// Delivers until the node stops.
@@ -112,10 +121,14 @@ pub async fn run(node: Arc<Node>) {
             change = changes.next() => change,
         };
         match change {
-            Change::Written(keys) => {
-                for key in keys {
-                    if let Key::Outbox(participant, pid, _) = key {
-                        wake(&node, &workers, &participant, &pid);
+            Change::Written(written) => {
+                for Written { key, is_gone } in written {
+                    match key {
+                        Key::Outbox(_, pid, number) if is_gone => tell_gone(&workers, &pid, number),
+                        Key::Outbox(participant, pid, _) => {
+                            wake(&node, &workers, &participant, &pid);
+                        }
+                        _ => {}
                     }
                 }
             }
@@ -159,15 +172,25 @@ async fn each_owed(
     }
 }
 
+/// A message is not owed any more: tells the worker of its process, unless it was the worker itself that settled it.
+fn tell_gone(workers: &Mutex<Workers>, pid: &Pid, number: u64) {
+    let held = workers.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(bell) = held.by_process.get(pid)
+        && bell.settled.load(Ordering::Relaxed) != number
+    {
+        bell.notify.notify_one();
+    }
+}
+
 /// Wakes the worker of a process, or starts one.
 fn wake(node: &Arc<Node>, workers: &Arc<Mutex<Workers>>, participant: &ParticipantId, pid: &Pid) {
     let mut held = workers.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(notify) = held.by_process.get(pid) {
-        notify.notify_one();
+    if let Some(bell) = held.by_process.get(pid) {
+        bell.notify.notify_one();
         return;
     }
-    let notify = Arc::new(Notify::new());
-    held.by_process.insert(pid.clone(), Arc::clone(&notify));
+    let bell = Arc::new(Bell::default());
+    held.by_process.insert(pid.clone(), Arc::clone(&bell));
     let places = Arc::clone(
         held.places
             .entry(participant.clone())
@@ -179,7 +202,7 @@ fn wake(node: &Arc<Node>, workers: &Arc<Mutex<Workers>>, participant: &Participa
         node: Arc::clone(node),
         participant: participant.clone(),
         pid: pid.clone(),
-        notify,
+        bell,
         places,
     };
     let (workers, pid) = (Arc::clone(workers), pid.clone());
@@ -203,7 +226,7 @@ struct Worker {
     node: Arc<Node>,
     participant: ParticipantId,
     pid: Pid,
-    notify: Arc<Notify>,
+    bell: Arc<Bell>,
     places: Arc<Semaphore>,
 }
 
@@ -233,7 +256,7 @@ enum Outcome {
 impl Worker {
     fn was_notified(&self) -> bool {
         use futures_util::FutureExt as _;
-        self.notify.notified().now_or_never().is_some()
+        self.bell.notify.notified().now_or_never().is_some()
     }
 
     async fn deliver_all(&self) {
@@ -309,7 +332,7 @@ impl Worker {
                 () = tokio::time::sleep(delay.min(remaining)) => {}
                 // Somebody decided a further step of this process: the waiting begins anew, so that it is not held up by
                 // how long the partner was away before.
-                () = self.notify.notified() => delays = outbound.delays(),
+                () = self.bell.notify.notified() => delays = outbound.delays(),
             }
             // Read again before each attempt: it may have been withdrawn, and the partner suspended or active again.
             match self.due().await {
@@ -461,8 +484,9 @@ impl Worker {
         }
     }
 
-    /// Commits what became of a message. Answers whether to go on with the next.
+    /// Commits what became of a message. Answers whether to go on with the next, where the process may owe one.
     async fn settle(&self, due: &Due, outcome: Outcome) -> bool {
+        self.bell.settled.store(due.number, Ordering::Relaxed);
         match &outcome {
             Outcome::Acknowledged(_) => {
                 self.node.metrics.delivery(&self.name(), DeliveryOutcome::Acknowledged);
@@ -486,7 +510,11 @@ impl Worker {
             }
         }
         // The partner has answered: it is the record that is tried again, never the message.
-        while let Err(error) = self.record(due.number, &outcome).await {
+        let owes = loop {
+            let error = match self.record(due.number, &outcome).await {
+                Ok(owes) => break owes,
+                Err(error) => error,
+            };
             tracing::error!(event = "delivery.not_stored", process = %self.pid, error = %error);
             if matches!(error, engine::StoreError::Closed) {
                 return false;
@@ -495,13 +523,16 @@ impl Worker {
                 () = self.node.shutdown.stopping() => return false,
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
             }
+        };
+        match owes {
+            true => self.node.attempts.settle(&self.pid, due.number),
+            false => self.node.attempts.clear(&self.pid),
         }
-        self.node.attempts.settle(&self.pid, due.number);
-        true
+        owes
     }
 
-    /// Commits what became of a message.
-    async fn record(&self, number: u64, outcome: &Outcome) -> Result<(), engine::StoreError> {
+    /// Commits what became of a message. Answers whether the process may owe another.
+    async fn record(&self, number: u64, outcome: &Outcome) -> Result<bool, engine::StoreError> {
         let (participant, pid) = (self.participant.clone(), self.pid.clone());
         match outcome {
             Outcome::Acknowledged(peer_pid) => {
@@ -526,7 +557,7 @@ impl Worker {
                         &given_up,
                     )
                 };
-                self.node.commit(refused).await
+                self.node.commit(refused).await.map(|()| true)
             }
         }
     }

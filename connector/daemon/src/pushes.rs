@@ -59,7 +59,9 @@ pub async fn run(node: Arc<Node>) {
                 }
             }
             change = changes.next() => match change {
-                Change::Written(keys) => workers.wake(keys.into_iter().collect()).await,
+                Change::Written(written) => {
+                    workers.wake(written.into_iter().map(|written| written.key).collect()).await;
+                }
                 Change::Rescan => workers.wake_all().await,
                 Change::Closed => break,
             },

@@ -3,6 +3,8 @@
 //! DSP has no message that ends an agreement whose negotiation is finalized. So its transfers are terminated, which the
 //! partner hears, and whatever it asks for later is refused with the code [`ENDED_CODE`].
 
+use std::sync::Arc;
+
 use policy::classify::{Class, classify};
 use policy::odrl::Policy;
 use protocol::id::{AgreementId, OfferId, ParticipantId, Pid};
@@ -189,7 +191,7 @@ fn negotiated(
         peer_base: partner.dsp_endpoint.clone(),
         dataset: agreement.target().clone(),
         offer,
-        terms: agreement.document().clone(),
+        terms: Arc::new(agreement.document().clone()),
         purpose: import.purpose.clone(),
         agreement: Some(agreement.id().clone()),
         accepted: Vec::new(),

@@ -311,8 +311,8 @@ pub struct Negotiation {
     pub dataset: DatasetId,
     /// The offer's id.
     pub offer: OfferId,
-    /// The offer as it stands (DSP MessageOffer).
-    pub terms: Value,
+    /// The offer as it stands (DSP MessageOffer). Shared by the process as it was and as it becomes.
+    pub terms: Arc<Value>,
     /// The purpose that the consumer declared.
     pub purpose: Option<String>,
     /// The agreement, once there is one.

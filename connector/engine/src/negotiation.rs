@@ -10,6 +10,8 @@ mod provider;
 mod standing;
 pub mod steps;
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 use policy::odrl::Policy;
 use protocol::id::{DatasetId, MessageId, OfferId, ParticipantId, Pid};
@@ -378,7 +380,7 @@ fn open(opening: Opening) -> Negotiation {
         peer_base: opening.peer_base,
         dataset: opening.dataset,
         offer: opening.offer,
-        terms: opening.terms,
+        terms: Arc::new(opening.terms),
         purpose: opening.purpose,
         agreement: None,
         accepted: Vec::new(),

@@ -6,10 +6,12 @@ use protocol::id::{AgreementId, ParticipantId, Pid};
 use crate::context::{self, Context, Fresh};
 use crate::dead_letters::{self, GivenUp};
 use crate::entity::{Outbox, PartnerState, Subject};
-use crate::record::Write;
-use crate::{Decision, Key, Need, Position, View, negotiation, transfer};
+use crate::record::{RecordDraft, Write};
+use crate::{Decision, Entity, Key, Need, Position, View, negotiation, transfer};
 
-/// The partner acknowledged a message. `peer_pid` is the process id that its answer to a first message names.
+/// The partner acknowledged a message. `peer_pid` is the process id that its answer to a first message names. The answer
+/// says whether the process may owe another message: where it does not, nothing has to be looked up before a later commit
+/// owes one.
 ///
 /// # Errors
 /// [`Need`] when an entity is not loaded.
@@ -19,16 +21,28 @@ pub fn delivered(
     pid: &Pid,
     number: u64,
     peer_pid: Option<&Pid>,
-) -> Result<Decision<()>, Need> {
+) -> Result<Decision<bool>, Need> {
     let Some(owed) = context::outbox(view, participant, pid, number)? else {
-        return Ok(Decision::answer(()));
+        return Ok(Decision::answer(true));
     };
     let patience = owed.deadline.duration_since(owed.queued);
     let records = match owed.subject {
         Subject::Negotiation => negotiation::delivered(view, pid, number, peer_pid, patience)?,
         Subject::Transfer => transfer::delivered(view, pid, number, peer_pid, patience)?,
     };
-    Ok(Decision::commit(records, ()))
+    let owes = owes(&records, pid);
+    Ok(Decision::commit(records, owes))
+}
+
+/// Whether a process owes a message after these records; where they do not write it, it may.
+fn owes(records: &[RecordDraft], pid: &Pid) -> bool {
+    let writes = records.iter().rev().flat_map(|record| record.writes.iter().rev());
+    let mut left = writes.filter_map(|write| match &write.entity {
+        Some(Entity::Negotiation(found)) if found.pid == *pid => Some(&found.outbox),
+        Some(Entity::Transfer(found)) if found.pid == *pid => Some(&found.outbox),
+        _ => None,
+    });
+    left.next().is_none_or(|outbox| !outbox.is_empty())
 }
 
 /// The partner refused a message for good, or its deadline passed: it becomes a dead letter, unless a policy of the partner
@@ -98,14 +112,20 @@ pub fn due(
     participant: &ParticipantId,
     pid: &Pid,
 ) -> Result<Decision<Option<Due>>, Need> {
-    let (first, begins, rests_on) = if let Some(negotiation) = context::negotiation(view, pid)? {
-        (negotiation.outbox.first().copied(), negotiation.process.state().is_none(), None)
-    } else if let Some(transfer) = context::transfer(view, pid)? {
-        let begins = transfer.process.state().is_none();
-        let rests_on = if begins { settled(view, &transfer.agreement)? } else { None };
-        (transfer.outbox.first().copied(), begins, rests_on)
-    } else {
-        (None, false, None)
+    // Looked at where they are: a process with its terms is not copied for its number.
+    let (negotiation, transfer) = (Key::Negotiation(pid.clone()), Key::Transfer(pid.clone()));
+    let (first, begins, rests_on) = match view.entity(&negotiation)?.as_deref() {
+        Some(Entity::Negotiation(found)) => {
+            (found.outbox.first().copied(), found.process.state().is_none(), None)
+        }
+        _ => match view.entity(&transfer)?.as_deref() {
+            Some(Entity::Transfer(found)) => {
+                let begins = found.process.state().is_none();
+                let rests_on = if begins { settled(view, &found.agreement)? } else { None };
+                (found.outbox.first().copied(), begins, rests_on)
+            }
+            _ => (None, false, None),
+        },
     };
     let Some(number) = first else { return Ok(Decision::answer(None)) };
     let Some(entity) = context::outbox(view, participant, pid, number)? else {

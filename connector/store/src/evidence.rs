@@ -1,18 +1,18 @@
 //! Reading the journal and its trees: for audits, proofs and whoever follows it.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
-use engine::{Position, TreeId};
-use journal::log::{Mark, StoredRecord as RawRecord};
+use engine::{Position, RecordKind, TreeId};
+use journal::log::{Frame, Mark, StoredRecord as RawRecord};
 use journal::tlog::Hash;
 use tokio::sync::watch;
 
 use crate::FileStore;
 use crate::file_store::blocking;
 use crate::frames::{FrameReader, decode_raw, position};
-use crate::record::{DecodeError, StoredRecord};
+use crate::record::{DecodeError, StoredRecord, kind_of};
 use crate::trees::{EvidenceError, SharedTrees};
 
 /// The most records that one call reads.
@@ -120,6 +120,7 @@ impl FileStore {
             reader: Arc::clone(&self.inner.reader),
             durable: self.inner.notifier.durable(),
             after,
+            kinds: None,
             next: after.map_or(0, |position| position.frame),
             read: VecDeque::new(),
         }
@@ -175,21 +176,53 @@ pub struct Tail {
     reader: Arc<dyn FrameReader>,
     durable: watch::Receiver<Option<Position>>,
     after: Option<Position>,
+    /// Only these are decoded and told.
+    kinds: Option<Arc<HashSet<RecordKind>>>,
     /// The offset of the next frame to read.
     next: u64,
-    read: VecDeque<StoredRecord>,
+    read: VecDeque<Followed>,
+}
+
+/// How far a [`Tail`] has come, and the record that is there.
+#[derive(Debug)]
+pub struct Followed {
+    /// Everything up to here was told, or is of a kind that is not followed.
+    pub position: Position,
+    /// The record at the position, where it is of a kind that is followed.
+    pub record: Option<StoredRecord>,
 }
 
 impl Tail {
+    /// Follows records of these kinds only. The others cost their reading and no more.
+    #[must_use]
+    pub fn only(mut self, kinds: HashSet<RecordKind>) -> Self {
+        self.kinds = Some(Arc::new(kinds));
+        self
+    }
+
     /// The next record; waits for it. `None`: the store was closed and everything was read.
     ///
     /// # Errors
     /// When the journal cannot be read.
     pub async fn next(&mut self) -> Result<Option<StoredRecord>, EvidenceError> {
         loop {
-            if let Some(record) = self.read.pop_front() {
-                self.after = Some(record.position);
-                return Ok(Some(record));
+            match self.step().await? {
+                Some(Followed { record: None, .. }) => {}
+                Some(Followed { record, .. }) => return Ok(record),
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// As [`Tail::next`], but it also says how far it came over records that are not followed.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn step(&mut self) -> Result<Option<Followed>, EvidenceError> {
+        loop {
+            if let Some(followed) = self.read.pop_front() {
+                self.after = Some(followed.position);
+                return Ok(Some(followed));
             }
             // Seen before reading, so that what comes while we read wakes us.
             let ended = self.durable.has_changed().is_err();
@@ -208,12 +241,12 @@ impl Tail {
         while self.next < self.reader.end() {
             let reader = Arc::clone(&self.reader);
             let next = self.next;
-            let after = self.after;
-            let (records, mark) = blocking(move || frame_after(reader.as_ref(), next, after))
-                .await
-                .map_err(|_| EvidenceError::Closed)??;
+            let (after, kinds) = (self.after, self.kinds.clone());
+            let followed = move || follow_frame(reader.as_ref(), next, after, kinds.as_deref());
+            let (followed, mark) =
+                blocking(followed).await.map_err(|_| EvidenceError::Closed)??;
             self.next = mark.end;
-            self.read.extend(records);
+            self.read.extend(followed);
             if !self.read.is_empty() {
                 return Ok(true);
             }
@@ -222,25 +255,42 @@ impl Tail {
     }
 }
 
-fn frame_after(
-    reader: &dyn FrameReader,
-    offset: u64,
-    after: Option<Position>,
-) -> Result<(Vec<StoredRecord>, Mark), EvidenceError> {
+fn frame_at(reader: &dyn FrameReader, offset: u64) -> Result<Frame, EvidenceError> {
     let unreadable = |reason: String| EvidenceError::Journal { reason };
-    let frame = reader
+    reader
         .frames_at(offset)
         .next()
         .ok_or_else(|| unreadable(format!("no frame is at offset {offset}")))?
-        .map_err(|error| unreadable(error.to_string()))?;
-    let mut records = Vec::new();
+        .map_err(|error| unreadable(error.to_string()))
+}
+
+/// What a frame has after a position: records of the kinds that are followed, and how far the others reach.
+fn follow_frame(
+    reader: &dyn FrameReader,
+    offset: u64,
+    after: Option<Position>,
+    kinds: Option<&HashSet<RecordKind>>,
+) -> Result<(Vec<Followed>, Mark), EvidenceError> {
+    let frame = frame_at(reader, offset)?;
+    let mut found: Vec<Followed> = Vec::new();
     for raw in &frame.records {
-        let record = decode_raw(raw).map_err(|error| unreadable(error.to_string()))?;
-        if after.is_none_or(|after| record.position > after) {
-            records.push(record);
+        let position = position(raw.position);
+        if after.is_some_and(|after| position <= after) {
+            continue;
+        }
+        // What does not say its kind is decoded, and refused for it.
+        let is_passed = kinds
+            .is_some_and(|kinds| kind_of(&raw.leaf).is_some_and(|kind| !kinds.contains(&kind)));
+        if !is_passed {
+            found.push(Followed { position, record: Some(decode(raw)?) });
+            continue;
+        }
+        match found.last_mut() {
+            Some(last) if last.record.is_none() => last.position = position,
+            _ => found.push(Followed { position, record: None }),
         }
     }
-    Ok((records, frame.mark))
+    Ok((found, frame.mark))
 }
 
 /// Adds the records of a log that are in the frame of a position, from there on.
@@ -251,12 +301,16 @@ fn extend(
     most: u64,
     records: &mut Vec<StoredRecord>,
 ) -> Result<(), EvidenceError> {
-    let (found, _) = frame_after(reader, position.frame, None)?;
-    let wanted = found
-        .into_iter()
-        .filter(|record| record.tree == *log && record.position >= position)
+    let label = log.label();
+    let frame = frame_at(reader, position.frame)?;
+    let wanted = frame
+        .records
+        .iter()
+        .filter(|raw| raw.log == label && raw.position.index >= position.record)
         .take(usize::try_from(most).unwrap_or(usize::MAX));
-    records.extend(wanted);
+    for raw in wanted {
+        records.push(decode(raw)?);
+    }
     Ok(())
 }
 

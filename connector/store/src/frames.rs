@@ -7,7 +7,7 @@ use journal::log::{
     Record, StoredRecord as RawRecord,
 };
 
-use crate::record::{DecodeError, StoredRecord, decode};
+use crate::record::{Change, DecodeError, StoredRecord, decode, decode_change};
 
 /// The one writer of the journal.
 pub(crate) trait FrameWriter: Send {
@@ -82,4 +82,9 @@ pub(crate) fn decode_raw(raw: &RawRecord) -> Result<StoredRecord, DecodeError> {
         Body::Absent | Body::Erased { .. } => None,
     };
     decode(position(raw.position), &raw.log, &raw.leaf, &raw.effect, body)
+}
+
+/// Decodes what a record that was read changed.
+pub(crate) fn decode_raw_change(raw: &RawRecord) -> Result<Change, DecodeError> {
+    decode_change(position(raw.position), &raw.log, &raw.leaf, &raw.effect)
 }

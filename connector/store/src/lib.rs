@@ -24,9 +24,9 @@ mod transaction;
 mod trees;
 
 pub use clock::{Clock, Random, RandomError, SystemClock, SystemRandom};
-pub use evidence::{CheckedFrame, RECORDS_MAX, Tail};
+pub use evidence::{CheckedFrame, Followed, RECORDS_MAX, Tail};
 pub use file_store::FileStore;
-pub use notify::{Change, Changes};
+pub use notify::{Change, Changes, Written};
 pub use open::{Environment, OpenError, OpenReport, Options};
 pub use permits::Ending;
 pub use record::{DecodeError, StoredRecord};

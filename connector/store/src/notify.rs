@@ -14,19 +14,28 @@ const WATCHED_FEW: usize = 64;
 /// What a receiver of changes is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// These keys were written by one durable group.
-    Written(Vec<Key>),
+    /// These were written by one durable group, in this order.
+    Written(Vec<Written>),
     /// Changes were missed, because the receiver was slow: scan for what is there.
     Rescan,
     /// The store was closed.
     Closed,
 }
 
+/// A key that was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// Which entity.
+    pub key: Key,
+    /// Whether it was removed by that.
+    pub is_gone: bool,
+}
+
 /// The keys of some kinds as they are written; see [`crate::FileStore::subscribe_kinds`].
 #[derive(Debug)]
 pub struct Changes {
     kinds: &'static [Kind],
-    receiver: broadcast::Receiver<Arc<[Key]>>,
+    receiver: broadcast::Receiver<Arc<[Written]>>,
 }
 
 impl Changes {
@@ -34,9 +43,9 @@ impl Changes {
     pub async fn next(&mut self) -> Change {
         loop {
             match self.receiver.recv().await {
-                Ok(keys) => {
-                    let of_kinds = |key: &&Key| self.kinds.contains(&key.kind());
-                    let written: Vec<Key> = keys.iter().filter(of_kinds).cloned().collect();
+                Ok(written) => {
+                    let of_kinds = |written: &&Written| self.kinds.contains(&written.key.kind());
+                    let written: Vec<Written> = written.iter().filter(of_kinds).cloned().collect();
                     if !written.is_empty() {
                         return Change::Written(written);
                     }
@@ -52,7 +61,7 @@ impl Changes {
 #[derive(Debug)]
 pub(crate) struct Notifier {
     watched: Mutex<Watched>,
-    changes: Mutex<Option<broadcast::Sender<Arc<[Key]>>>>,
+    changes: Mutex<Option<broadcast::Sender<Arc<[Written]>>>>,
     /// Gone when the store is closed.
     advance: Mutex<Option<watch::Sender<Option<Position>>>>,
     durable: watch::Receiver<Option<Position>>,
@@ -77,7 +86,7 @@ impl Notifier {
     }
 
     /// Says that a group is durable up to `position`, and what it wrote.
-    pub(crate) fn publish(&self, written: Vec<Key>, position: Position) {
+    pub(crate) fn publish(&self, written: Vec<Written>, position: Position) {
         if let Some(advance) = &*self.advance.lock().unwrap_or_else(PoisonError::into_inner) {
             advance.send_replace(Some(position));
         }
@@ -86,7 +95,7 @@ impl Notifier {
         }
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         if !watched.keys.is_empty() {
-            for key in &written {
+            for Written { key, .. } in &written {
                 if let Some(sender) = watched.keys.get(key)
                     && sender.send(Some(position)).is_err()
                 {

@@ -19,7 +19,7 @@ use crate::frames::{FrameReader, FrameWriter, decode_raw};
 use crate::index::{Index, Settings};
 use crate::keeper::{Duties, Keeper};
 use crate::notify::Notifier;
-use crate::record::{StoredRecord, announcement};
+use crate::record::announcement;
 use crate::sequencer::{Limits, Message, Parts, Sequencer};
 use crate::snapshot::{self, Fold, Folded, Header, SnapshotError, SnapshotReader};
 use crate::state::{State, Stored};
@@ -345,7 +345,7 @@ impl Replay<'_> {
             {
                 self.contradicted |= announcement::contradicts(&record, end, &hash);
             }
-            self.time = later(self.time, &record);
+            self.time = later(self.time, record.kind, record.time);
             self.last = Some(record.position);
             let leaf = Leaf { hash: record.leaf_hash(), position: record.position };
             self.leaves.push((record.tree.clone(), leaf));
@@ -551,9 +551,9 @@ fn announce_to(queue: mpsc::Sender<Message>) -> Box<dyn Fn(&Folded) + Send> {
 }
 
 /// The last journaled time after a record. An accepted clock begins it anew.
-pub(crate) fn later(before: Timestamp, record: &StoredRecord) -> Timestamp {
-    match record.kind {
+pub(crate) fn later(before: Timestamp, kind: RecordKind, time: Timestamp) -> Timestamp {
+    match kind {
         RecordKind::ClockAccepted => Timestamp::UNIX_EPOCH,
-        _ => before.max(record.time),
+        _ => before.max(time),
     }
 }

@@ -125,36 +125,16 @@ pub(crate) fn decode(
     body: Option<&[u8]>,
 ) -> Result<StoredRecord, DecodeError> {
     let refused = |what: String| DecodeError { position, what };
-    let tree = TreeId::from_label(label)
-        .ok_or_else(|| refused(format!("`{label}` is not the label of a log")))?;
-    let parsed: Leaf = serde_json::from_slice(leaf)
-        .map_err(|error| refused(format!("its leaf cannot be read: {error}")))?;
-    if parsed.v != VERSION {
-        return Err(refused(format!(
-            "its leaf has version {}, which a later release writes",
-            parsed.v
-        )));
-    }
+    let (tree, parsed) = read_leaf(position, label, leaf)?;
     if serde_jcs::to_vec(&parsed).map_or(true, |canonical| canonical != leaf) {
         return Err(refused("its leaf is not in the form of RFC 8785".to_owned()));
-    }
-    if Hash::of(effect) != parsed.effect {
-        return Err(refused("its effect is not the one that its leaf commits to".to_owned()));
     }
     if let Some(body) = body
         && parsed.body != Some(Hash::of(body))
     {
         return Err(refused("its body is not the one that its leaf commits to".to_owned()));
     }
-    let content: Effect = unsalted(effect)
-        .ok_or_else(|| refused("its effect is shorter than a salt".to_owned()))
-        .and_then(|json| {
-            serde_json::from_slice(json)
-                .map_err(|error| refused(format!("its effect cannot be read: {error}")))
-        })?;
-    if content.v != VERSION || content.kind != parsed.kind {
-        return Err(refused("its effect and its leaf disagree on version or kind".to_owned()));
-    }
+    let content = read_effect(position, &parsed, effect)?;
     let clear = match body {
         None => None,
         Some(bytes) => {
@@ -175,6 +155,68 @@ pub(crate) fn decode(
         body_withheld: clear.is_none() && parsed.body.is_some(),
         body: clear,
     })
+}
+
+/// What a record did to the state, and when: all that a snapshot is folded from.
+pub(crate) struct Change {
+    pub(crate) tree: TreeId,
+    pub(crate) kind: RecordKind,
+    pub(crate) time: Timestamp,
+    pub(crate) writes: Vec<Write>,
+}
+
+/// Decodes what a snapshot is folded from, and checks that the leaf commits to it. The body, of which nothing goes into a
+/// snapshot, is not looked at.
+pub(crate) fn decode_change(
+    position: Position,
+    label: &str,
+    leaf: &[u8],
+    effect: &[u8],
+) -> Result<Change, DecodeError> {
+    let (tree, parsed) = read_leaf(position, label, leaf)?;
+    let Effect { writes, .. } = read_effect(position, &parsed, effect)?;
+    Ok(Change { tree, kind: parsed.kind, time: parsed.time, writes })
+}
+
+/// What happened, from the leaf alone; `None` where that cannot be read.
+pub(crate) fn kind_of(leaf: &[u8]) -> Option<RecordKind> {
+    #[derive(Deserialize)]
+    struct Kind {
+        kind: RecordKind,
+    }
+    serde_json::from_slice(leaf).ok().map(|Kind { kind }| kind)
+}
+
+fn read_leaf(position: Position, label: &str, leaf: &[u8]) -> Result<(TreeId, Leaf), DecodeError> {
+    let refused = |what: String| DecodeError { position, what };
+    let tree = TreeId::from_label(label)
+        .ok_or_else(|| refused(format!("`{label}` is not the label of a log")))?;
+    let parsed: Leaf = serde_json::from_slice(leaf)
+        .map_err(|error| refused(format!("its leaf cannot be read: {error}")))?;
+    if parsed.v != VERSION {
+        return Err(refused(format!(
+            "its leaf has version {}, which a later release writes",
+            parsed.v
+        )));
+    }
+    Ok((tree, parsed))
+}
+
+fn read_effect(position: Position, leaf: &Leaf, effect: &[u8]) -> Result<Effect, DecodeError> {
+    let refused = |what: String| DecodeError { position, what };
+    if Hash::of(effect) != leaf.effect {
+        return Err(refused("its effect is not the one that its leaf commits to".to_owned()));
+    }
+    let content: Effect = unsalted(effect)
+        .ok_or_else(|| refused("its effect is shorter than a salt".to_owned()))
+        .and_then(|json| {
+            serde_json::from_slice(json)
+                .map_err(|error| refused(format!("its effect cannot be read: {error}")))
+        })?;
+    if content.v != VERSION || content.kind != leaf.kind {
+        return Err(refused("its effect and its leaf disagree on version or kind".to_owned()));
+    }
+    Ok(content)
 }
 
 /// Reads a body's bytes: nothing is checked against a leaf.
@@ -241,7 +283,8 @@ struct Leaf {
 }
 
 fn salted(random: &dyn Random, content: &impl Serialize) -> Result<Vec<u8>, EncodeError> {
-    let mut bytes = vec![0; SALT_BYTES];
+    let mut bytes = Vec::with_capacity(1 << 10);
+    bytes.resize(SALT_BYTES, 0);
     random.fill(&mut bytes)?;
     serde_json::to_writer(&mut bytes, content)
         .map_err(|error| EncodeError::Json(error.to_string()))?;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use engine::{Entity, Key, Kind, LogId, RecordDraft, Store as _, StoreError};
 
-use crate::Change;
+use crate::{Change, Written};
 use support::{Site, count, dataset, dataset_key, draft, put, read, token, usage_key};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -158,7 +158,9 @@ async fn watchers_learn_of_durable_writes_and_of_nothing_else() {
     let mut tokens = store.subscribe_kinds(&[Kind::Token]);
     put(&store, Key::Token("a".to_owned()), token()).await.unwrap();
     assert!(!watched.has_changed().unwrap());
-    assert_eq!(tokens.next().await, Change::Written(vec![Key::Token("a".to_owned())]));
+    let is_written =
+        |is_gone| Change::Written(vec![Written { key: Key::Token("a".to_owned()), is_gone }]);
+    assert_eq!(tokens.next().await, is_written(false));
     let committed = count(&store).await.unwrap();
     watched.changed().await.unwrap();
     assert_eq!(*watched.borrow(), committed.positions.first().copied());

@@ -123,7 +123,7 @@ fn waiting_in(node: &Node, entity: &Entity) -> Option<Approval> {
                 dataset: own.dataset.to_string(),
                 purpose: own.purpose.clone(),
                 agreement: None,
-                terms: own.terms.clone(),
+                terms: Value::clone(&own.terms),
                 approving: approving.map(str::to_owned),
                 since: since.to_string(),
                 deadline: deadline.to_string(),

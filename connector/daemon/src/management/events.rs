@@ -17,7 +17,7 @@ use protocol::process::Role;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
-use store::StoredRecord;
+use store::{Followed, StoredRecord};
 
 use super::answer::{self, ApiError, Occurrences, Stop};
 use super::caller::{READERS_AND_APPLICATIONS, agreed_purpose};
@@ -201,7 +201,11 @@ async fn tell(
     wanted: Wanted,
     events: Occurrences,
 ) -> Result<(), Stop> {
-    let mut tail = node.store.tail(after);
+    let tail = node.store.tail(after);
+    let mut tail = match &wanted.kinds {
+        Some(kinds) => tail.only(kinds.clone()),
+        None => tail,
+    };
     let mut seen = after;
     let mut beat = tokio::time::interval(HEARTBEAT);
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -215,9 +219,10 @@ async fn tell(
             () = events.gone() => return Err(Stop::Gone),
             () = node.shutdown.draining() => return Ok(()),
             _ = beat.tick() => events.alive(seen.map(|seen| seen.to_string())).await?,
-            next = tail.next() => {
-                let Some(record) = next? else { return Ok(()) };
-                seen = Some(record.position);
+            next = tail.step() => {
+                let Some(Followed { position, record }) = next? else { return Ok(()) };
+                seen = Some(position);
+                let Some(record) = record else { continue };
                 if let Some(event) = wanted.event(&node, &record).await? {
                     events.send(&event.position, &event.kind, &event).await?;
                     beat.reset();
@@ -244,9 +249,6 @@ struct Concern {
 impl Wanted {
     /// The event of a record, where there is one for this reader.
     async fn event(&self, node: &Node, record: &StoredRecord) -> Result<Option<Event>, ApiError> {
-        if self.kinds.as_ref().is_some_and(|kinds| !kinds.contains(&record.kind)) {
-            return Ok(None);
-        }
         let mut event = Event::default();
         let mut concern: Option<Concern> = None;
         for write in &record.writes {

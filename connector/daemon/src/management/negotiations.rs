@@ -159,7 +159,7 @@ impl ShownNegotiation {
             pending: process.pending().map(|pending| pending.message.to_string()),
             dataset: negotiation.dataset.to_string(),
             offer: negotiation.offer.to_string(),
-            terms: negotiation.terms.clone(),
+            terms: Value::clone(&negotiation.terms),
             purpose: negotiation.purpose.clone(),
             agreement: negotiation.agreement.as_ref().map(ToString::to_string),
             handling: negotiation.handling.into(),

@@ -256,18 +256,21 @@ async fn read<T: message::Message>(
         .map_err(|error| failed(invalid(node, &error.to_string()), shape.clone()))
 }
 
-fn inbound<T>(incoming: &message::Incoming<T>, attempted: bool) -> Inbound {
-    let mut content = incoming.document.clone();
+/// What a message says, and what recognises its repeat.
+fn inbound<T>(incoming: message::Incoming<T>, attempted: bool) -> (T, Inbound) {
+    let message::Incoming { message_id, digest, message, document } = incoming;
+    let mut content = document.clone();
     if let Some(members) = content.as_object_mut() {
         members.remove("@id");
     }
-    Inbound {
-        id: incoming.message_id.clone(),
-        digest: hex::encode(incoming.digest),
+    let inbound = Inbound {
+        id: message_id,
+        digest: hex::encode(digest),
         content: protocol::json::content_digest(&content).map(hex::encode).unwrap_or_default(),
-        text: incoming.document.clone(),
+        text: document,
         attempted,
-    }
+    };
+    (message, inbound)
 }
 
 fn invalid(node: &Node, text: &str) -> Refusal {

@@ -1,5 +1,7 @@
 //! The consumer's side of a negotiation.
 
+use std::sync::Arc;
+
 use policy::odrl::Policy;
 use protocol::id::{DatasetId, IdError, OfferId, PurposeId};
 use protocol::message::{
@@ -132,7 +134,7 @@ pub(super) fn counter(
     }
     let offer = MessageOffer::new(&negotiation.offer, &negotiation.dataset, terms)
         .map_err(|error| invalid(error.to_string()))?;
-    negotiation.terms = offer.document().clone();
+    negotiation.terms = Arc::new(offer.document().clone());
     let purpose = declared(partner, negotiation.purpose.as_ref())
         .map_err(|error| invalid(error.to_string()))?;
     let id = fresh.message_id();
@@ -230,7 +232,7 @@ pub(super) fn counter_offer(
     readable(fresh, offer.document())?;
     negotiation.rounds = negotiation.rounds.saturating_add(1);
     let difference = as_requested(negotiation, offer.document()).err();
-    negotiation.terms = offer.document().clone();
+    negotiation.terms = Arc::new(offer.document().clone());
     negotiation.offer = offer.id().clone();
     match (negotiation.handling, difference) {
         (Handling::Manual, _) => Ok(vec![await_decision(view, context, negotiation)]),

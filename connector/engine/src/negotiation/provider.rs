@@ -1,5 +1,7 @@
 //! The provider's side of a negotiation.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use protocol::id::{AgreementId, OfferId};
 use protocol::message::{
@@ -203,7 +205,7 @@ fn send_offer(
     let offer = MessageOffer::new(id, &negotiation.dataset, terms).map_err(|error| {
         fresh.refuse(RefusalKind::Invalid, "the terms cannot be offered", error.to_string())
     })?;
-    negotiation.terms = offer.document().clone();
+    negotiation.terms = Arc::new(offer.document().clone());
     let message_id = fresh.message_id();
     let kind = MessageKind::Offer;
     let owed = send(view, context, fresh, negotiation, kind, message_id.clone(), |pids| {
@@ -288,7 +290,7 @@ pub(super) fn counter_request(
             let same = |terms: &Value| policy::terms::same_terms(terms, proposed);
             let difference = same(&negotiation.terms).or_else(|_| same(&own)).err();
             if difference.is_none() {
-                negotiation.terms = own;
+                negotiation.terms = Arc::new(own);
             }
             difference.map(|difference| difference.to_string())
         }
@@ -305,12 +307,12 @@ pub(super) fn counter_request(
             let text = "the terms do not allow the purpose that is declared with them";
             return Err(fresh.refuse(RefusalKind::Invalid, text, text));
         };
-        (negotiation.terms, negotiation.purpose) = (terms, purpose);
+        (negotiation.terms, negotiation.purpose) = (Arc::new(terms), purpose);
         negotiation.bargained = false;
         return Ok(vec![await_decision(view, context, negotiation)]);
     }
     if negotiation.rounds == 1 {
-        let terms = negotiation.terms.clone();
+        let terms = Arc::clone(&negotiation.terms);
         let id = terms.get("@id").and_then(Value::as_str).and_then(|id| OfferId::new(id).ok());
         let id = id.unwrap_or_else(|| negotiation.offer.clone());
         return Ok(vec![send_offer(view, context, fresh, negotiation, &id, &terms)?]);

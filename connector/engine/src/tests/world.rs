@@ -306,7 +306,8 @@ impl World {
 
     pub(super) fn acknowledged(&mut self, pid: &Pid, number: u64, peer_pid: Option<&Pid>) {
         let Some(participant) = self.participant_of(pid) else { return };
-        self.decide(|view| outbox::delivered(view, &participant, pid, number, peer_pid));
+        let owes = self.decide(|view| outbox::delivered(view, &participant, pid, number, peer_pid));
+        assert!(owes || self.due(pid).is_none(), "what is owed would not be sent");
         self.attempted.remove(pid);
     }
 

@@ -79,6 +79,9 @@ impl Filler {
             let worked = match order {
                 Ok(Order::Apply { writes, end }) => {
                     let applied = guarded(|| self.apply(writes, end));
+                    if applied.is_err() {
+                        self.shared.withdraw();
+                    }
                     self.shared.carried_out();
                     applied
                 }

@@ -13,6 +13,7 @@ use uuid::{Builder, Uuid};
 
 use super::{Message, Sequencer};
 use crate::index::{VALUE_BYTES_MAX, value_length};
+use crate::notify::Written;
 use crate::permits::{Ending, PermitId};
 use crate::record::encode;
 use crate::state::{ColdWrite, Loaded, Present};
@@ -37,7 +38,7 @@ pub(super) struct Group {
     /// Which of the records owe a message: their bodies are its text.
     pub(super) owed: Vec<usize>,
     pub(super) leaves: Vec<(TreeId, Hash)>,
-    pub(super) written: Vec<Key>,
+    pub(super) written: Vec<Written>,
     pub(super) cold: Vec<ColdWrite>,
     pub(super) waiting: Vec<Waiting>,
     /// The permits that ended.
@@ -156,8 +157,8 @@ impl Sequencer {
 
     /// Decides the permits again that rest on what was written from a place in the group on.
     fn recheck_written(&mut self, group: &mut Group, first: usize) {
-        let keys: Vec<_> =
-            group.written.get(first..).unwrap_or_default().iter().map(Key::encode).collect();
+        let written = group.written.get(first..).unwrap_or_default();
+        let keys: Vec<_> = written.iter().map(|written| written.key.encode()).collect();
         for id in self.permits.resting_on(keys.iter()) {
             self.recheck(group, id);
         }
@@ -185,7 +186,8 @@ impl Sequencer {
                 group.owed.push(group.records.len());
             }
             for write in draft.writes {
-                group.written.push(write.key.clone());
+                let is_gone = write.entity.is_none();
+                group.written.push(Written { key: write.key.clone(), is_gone });
                 group.cold.extend(self.parts.state.apply(write, position));
             }
             // A record that opens an epoch is the first of its tree.
@@ -218,12 +220,16 @@ impl Sequencer {
                 let Some(entity) = write.entity.as_ref().filter(|entity| !entity.is_hot()) else {
                     continue;
                 };
-                let length = value_length(entity).map_err(|error| rejected(error.to_string()))?;
-                if length > VALUE_BYTES_MAX {
-                    let key = &write.key;
-                    return Err(rejected(format!(
-                        "`{key}` has {length} bytes; at most {VALUE_BYTES_MAX} can be stored"
-                    )));
+                // An entity and more are in the effect: where all of it fits, nothing has to be measured.
+                if encoded.effect.len() > VALUE_BYTES_MAX {
+                    let length =
+                        value_length(entity).map_err(|error| rejected(error.to_string()))?;
+                    if length > VALUE_BYTES_MAX {
+                        let key = &write.key;
+                        return Err(rejected(format!(
+                            "`{key}` has {length} bytes; at most {VALUE_BYTES_MAX} can be stored"
+                        )));
+                    }
                 }
                 if self.index_is_behind() {
                     return Err(StoreError::Rebuilding);

@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use engine::{Position, TreeId};
 use jiff::Timestamp;
 use journal::log::Mark;
-use journal::tlog::{Frontier, Hash};
+use journal::tlog::{Frontier, Hash, leaf_hash};
 
 use super::{Entry, Header, SnapshotError, SnapshotReader, SnapshotWriter, at, list, path_of};
-use crate::frames::{FrameReader, decode_raw};
+use crate::frames::{FrameReader, decode_raw_change, position};
 use crate::open::later;
 use crate::state::StoredKey;
 
@@ -115,14 +115,14 @@ impl Fold {
             }
             let frame = frame.map_err(|error| unreadable(&error))?;
             for raw in &frame.records {
-                let record = decode_raw(raw).map_err(|error| unreadable(&error))?;
-                gathered.header.time = later(gathered.header.time, &record);
-                logs.entry(record.tree.clone()).or_default().append(record.leaf_hash());
+                let record = decode_raw_change(raw).map_err(|error| unreadable(&error))?;
+                gathered.header.time = later(gathered.header.time, record.kind, record.time);
+                logs.entry(record.tree).or_default().append(leaf_hash(&raw.leaf));
                 for write in record.writes {
                     let change = match write.entity {
                         None => None,
                         Some(entity) => Some(Change {
-                            version: record.position,
+                            version: position(raw.position),
                             hot: entity.is_hot(),
                             json: serde_json::to_vec(&entity)
                                 .map_err(|error| unreadable(&error))?,

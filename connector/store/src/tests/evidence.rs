@@ -6,7 +6,7 @@ use engine::{Decision, Key, LogId, Store as _, TreeId};
 use journal::tlog::{Hash, leaf_hash, verify_consistency, verify_inclusion};
 
 use super::support::{
-    Site, dataset, dataset_key, put, relation, relation_tree, site_tree, token, write,
+    Site, dataset, dataset_key, draft, put, relation, relation_tree, site_tree, token, write,
 };
 use crate::{EvidenceError, FileStore};
 
@@ -198,6 +198,33 @@ async fn whoever_follows_sees_each_record_once_and_the_end() {
     let mut tail = store.tail(Some(seen[28]));
     assert_eq!(tail.next().await.unwrap().unwrap().position, seen[29]);
     assert_eq!(tail.next().await.unwrap().unwrap().position, seen[30]);
+    store.close().await.unwrap();
+    assert!(tail.next().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn who_follows_some_kinds_is_told_of_those_and_how_far_the_others_reach() {
+    let site = Site::new();
+    let (store, _) = site.open();
+    fill(&store, 0, 3).await;
+    let (kind, key) = (engine::RecordKind::KeyCreated, Key::Token("other".to_owned()));
+    let draft = engine::RecordDraft { kind, ..draft() }.put(key, token());
+    let wanted = store.transact(Vec::new(), move |_| Ok(Decision::commit(vec![draft.clone()], ())));
+    let wanted = wanted.await.unwrap().positions;
+    fill(&store, 3, 5).await;
+    let mut tail = store.tail(None).only([kind].into());
+    let mut told = Vec::new();
+    let mut reached = None;
+    let last = *store.durable().borrow();
+    while reached < last {
+        let followed = tail.step().await.unwrap().unwrap();
+        assert!(reached < Some(followed.position));
+        reached = Some(followed.position);
+        told.extend(followed.record.map(|record| record.position));
+    }
+    assert_eq!(told, wanted);
+    let mut tail = store.tail(None).only([kind].into());
+    assert_eq!(tail.next().await.unwrap().unwrap().position, wanted[0]);
     store.close().await.unwrap();
     assert!(tail.next().await.unwrap().is_none());
 }

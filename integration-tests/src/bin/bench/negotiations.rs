@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use integration_tests::management::Management;
 use integration_tests::scene::Scene;
+use integration_tests::site::Site;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, oneshot};
@@ -61,59 +62,101 @@ pub(crate) fn at_once(figures: &mut Figures, extent: Extent) -> Result<()> {
     Ok(())
 }
 
-/// What a process that stays open costs in memory: negotiations that await a person at the provider.
+/// What a process that stays open costs the provider in memory: negotiations that await a person, and transfers that are
+/// granted and not yet fetched.
 pub(crate) fn open_processes(figures: &mut Figures, extent: Extent) -> Result<()> {
-    let scene = Scene::new()?;
-    let most = (2 * extent.open_processes).to_string();
+    let count = extent.open_processes;
+    let runtime = Runtime::new()?;
+    let manual = format!("{OPEN}[offer]\nhandling = \"manual\"\n");
+    let each = open_negotiations(&runtime, &manual, count)?;
+    figures.add(format!("memory of an open negotiation, of {count}"), each, "KiB");
+    let each = open_transfers(&runtime, count)?;
+    figures.add(format!("memory of an open transfer, of {count}"), each, "KiB");
+    Ok(())
+}
+
+/// A provider with one dataset and a consumer, which may have so many processes open.
+fn roomy(scene: &Scene, policy: &str, count: usize) -> Result<(Site, Site)> {
+    let most = (2 * count).to_string();
     let plan = |name: &str| {
-        let plan = scene.plan(name);
-        plan.setting("processes", "max_open_negotiations_per_partner_count", &most).setting(
-            "outbound",
-            "max_waiting_messages_per_partner_count",
-            &most,
-        )
+        scene
+            .plan(name)
+            .setting("processes", "max_open_negotiations_per_partner_count", &most)
+            .setting("processes", "max_open_transfers_per_partner_count", &most)
+            .setting("outbound", "max_waiting_messages_per_partner_count", &most)
     };
     let (mut provider, mut consumer) = (plan("b").make()?, plan("a").make()?);
     provider.start()?;
     consumer.start()?;
     integration_tests::site::befriend(&provider, &consumer)?;
-    let manual = format!("{OPEN}[offer]\nhandling = \"manual\"\n");
-    provider.activate(&[("open", &manual)])?;
+    provider.activate(&[("open", policy)])?;
     publish_many(&provider, &scene.file("one.txt"), 1)?;
+    Ok((provider, consumer))
+}
+
+fn open_negotiations(runtime: &Runtime, policy: &str, count: usize) -> Result<f64> {
+    let scene = Scene::new()?;
+    let (mut provider, consumer) = roomy(&scene, policy, count)?;
     let management = Management::of(&consumer).keeping();
-    let runtime = Runtime::new()?;
-    let terms = runtime.block_on(offered(&management))?;
-    let before = provider.daemon()?.resident_bytes()?;
-    let asked = Management::of(&provider);
+    let awaits = |event: &Value| event.get("awaiting").is_some_and(Value::is_object);
     runtime.block_on(async {
-        let mut events = asked.events("").await?;
-        let places = Arc::new(Semaphore::new(16));
-        let mut tasks = Vec::new();
-        for _ in 0..extent.open_processes {
-            let place = Arc::clone(&places).acquire_owned().await?;
-            let (management, request) = (management.clone(), begin(&terms));
-            tasks.push(tokio::spawn(async move {
-                let answer = management.post("/v1/negotiations", &request).await;
-                drop(place);
-                answer
-            }));
-        }
-        for task in tasks {
-            task.await??;
-        }
-        let mut open = 0;
-        while open < extent.open_processes {
-            let event = tokio::time::timeout(LIMIT, events.next()).await??;
-            let event = event.context("the events ended")?;
-            open += usize::from(event.data.get("awaiting").is_some_and(Value::is_object));
-        }
-        anyhow::Ok(())
-    })?;
-    let count = extent.open_processes;
+        let request = begin(&offered(&management).await?);
+        growth(&mut provider, &management, ("/v1/negotiations", &request), count, awaits).await
+    })
+}
+
+fn open_transfers(runtime: &Runtime, count: usize) -> Result<f64> {
+    let scene = Scene::new()?;
+    let (mut provider, consumer) = roomy(&scene, OPEN, count)?;
+    let management = Management::of(&consumer).keeping();
+    let is_started = |event: &Value| {
+        event.get("transfer").is_some_and(Value::is_string)
+            && event.get("kind").and_then(Value::as_str) == Some("message-delivered")
+    };
+    runtime.block_on(async {
+        let mut events = management.events("?kind=agreement-held").await?;
+        let request = json!({ "partner": "b", "role": "consumer", "dataset": OFFER });
+        management.post("/v1/negotiations", &request).await?;
+        let held = tokio::time::timeout(LIMIT, events.next()).await??;
+        let held = held.context("the events ended")?;
+        let agreement = held.data.get("agreement").context("no agreement")?;
+        let request = json!({ "partner": "b", "agreement": agreement });
+        growth(&mut provider, &management, ("/v1/transfers", &request), count, is_started).await
+    })
+}
+
+/// By how many KiB the provider's memory grew for each of so many requests to the consumer's management, once the provider
+/// has told of each that it is open.
+async fn growth(
+    provider: &mut Site,
+    management: &Management,
+    (path, request): (&'static str, &Value),
+    count: usize,
+    is_open: impl Fn(&Value) -> bool,
+) -> Result<f64> {
+    let mut events = Management::of(provider).events("").await?;
+    let before = provider.daemon()?.resident_bytes()?;
+    let places = Arc::new(Semaphore::new(16));
+    let mut tasks = Vec::new();
+    for _ in 0..count {
+        let place = Arc::clone(&places).acquire_owned().await?;
+        let (management, request) = (management.clone(), request.clone());
+        tasks.push(tokio::spawn(async move {
+            let answer = management.post(path, &request).await;
+            drop(place);
+            answer
+        }));
+    }
+    for task in tasks {
+        task.await??;
+    }
+    let mut open = 0;
+    while open < count {
+        let event = tokio::time::timeout(LIMIT, events.next()).await??;
+        open += usize::from(is_open(&event.context("the events ended")?.data));
+    }
     let after = provider.daemon()?.resident_bytes()?;
-    let each = mebibytes(after.saturating_sub(before)) * 1024.0 / f64::from(u32::try_from(count)?);
-    figures.add(format!("memory of an open negotiation, of {count}"), each, "KiB");
-    Ok(())
+    Ok(mebibytes(after.saturating_sub(before)) * 1024.0 / f64::from(u32::try_from(count)?))
 }
 
 async fn negotiate(

@@ -24,9 +24,8 @@ pub(super) async fn negotiation_request(
         read(node, peer, request, &Shape::Negotiation(None)).await?;
     let shape = Shape::Unknown { consumer: incoming.message.consumer_pid.clone(), transfer: false };
     node.check_owing(&peer.participant).map_err(|refusal| failed(refusal, shape.clone()))?;
-    let inbound = inbound(&incoming, false);
+    let (asked, inbound) = inbound(incoming, false);
     let (context, fresh, asking) = (Arc::clone(&node.context), node.fresh(), peer.clone());
-    let asked = incoming.message;
     let needed = vec![
         Key::PeerProcess(peer.participant.clone(), asked.consumer_pid.clone()),
         Key::Dataset(asked.offer.target().clone()),
@@ -52,9 +51,8 @@ pub(super) async fn negotiation_offer(
     let provider = incoming.message.provider_pid.clone();
     let shape = Shape::Negotiation(Some(Pids { consumer: provider.clone(), provider }));
     node.check_owing(&peer.participant).map_err(|refusal| failed(refusal, shape.clone()))?;
-    let inbound = inbound(&incoming, false);
+    let (offered, inbound) = inbound(incoming, false);
     let (context, fresh, asking) = (Arc::clone(&node.context), node.fresh(), peer.clone());
-    let offered = incoming.message;
     let status = node
         .decide(move |view| {
             negotiation::receive_offer(view, &context, &fresh, &asking, &offered, &inbound)
@@ -93,8 +91,7 @@ pub(super) async fn negotiating(
     pid: &Pid,
     incoming: message::Incoming<(Pids, negotiation::Message)>,
 ) -> Outcome {
-    let inbound = inbound(&incoming, node.attempts.any(pid));
-    let (pids, message) = incoming.message;
+    let ((pids, message), inbound) = inbound(incoming, node.attempts.any(pid));
     let shape = Shape::Negotiation(Some(pids.clone()));
     let (context, fresh, asking) = (Arc::clone(&node.context), node.fresh(), peer.clone());
     let finalized = matches!(message, negotiation::Message::Finalized);

@@ -31,8 +31,8 @@ pub(super) async fn transfer_request(
         read(node, peer, request, &Shape::Transfer(None)).await?;
     let shape = Shape::Unknown { consumer: incoming.message.consumer_pid.clone(), transfer: true };
     node.check_owing(&peer.participant).map_err(|refusal| failed(refusal, shape.clone()))?;
-    let inbound = inbound(&incoming, false);
-    let (fresh, asked) = (node.fresh(), incoming.message);
+    let (asked, inbound) = inbound(incoming, false);
+    let fresh = node.fresh();
     // Our process id of it, if it begins: what the secret of its data address is bound to.
     let pid = Pid::from_uuid(fresh.process);
     let address = asked.data_address.as_ref().filter(|_| asked.format == transfer::HTTP_PUSH);
@@ -143,8 +143,7 @@ pub(super) async fn transferring(
     pid: &Pid,
     incoming: message::Incoming<(Pids, transfer::Message)>,
 ) -> Outcome {
-    let inbound = inbound(&incoming, node.attempts.any(pid));
-    let (pids, message) = incoming.message;
+    let ((pids, message), inbound) = inbound(incoming, node.attempts.any(pid));
     let shape = Shape::Transfer(Some(pids.clone()));
     let (context, fresh, asking) = (Arc::clone(&node.context), node.fresh(), peer.clone());
     let site = node.identity.site.load();
