@@ -15,7 +15,7 @@ mod tests;
 mod words;
 
 pub use recipient::{Allowed, Due, Terms, terms};
-pub use words::{Language, document};
+pub use words::{Language, clause, document, not_honoured};
 pub(crate) use words::{action, condition, duty, prohibition};
 
 /// Why a request was refused, for its sender and for us.

@@ -3,15 +3,17 @@
 
 mod actions;
 mod document;
+mod notes;
 
 use crate::odrl::{
-    Atomic, Connective, Constraint, Duty, LeftOperand, NotUnderstood, Operator, Policy,
+    Atomic, Conflict, Connective, Constraint, Duty, LeftOperand, NotUnderstood, Operator, Policy,
     RightOperand, Rule,
 };
 pub(crate) use actions::action;
 use actions::{actions, parties};
 pub use document::document;
 use jiff::SpanFieldwise;
+pub use notes::{clause, not_honoured};
 
 /// A language that policies are rendered in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -38,8 +40,39 @@ impl std::str::FromStr for Language {
     }
 }
 
+/// The whole policy, a sentence a line. How a conflict ends is said where there can be one.
 pub(super) fn policy(policy: &Policy, language: Language) -> String {
+    let mut lines = sentences(policy, language);
+    if !policy.permissions.is_empty() && !policy.prohibitions.is_empty() {
+        lines.push(conflict(policy.conflict, language).to_owned());
+    }
+    lines.join("\n")
+}
+
+/// What happens when a permission and a prohibition meet.
+const fn conflict(conflict: Conflict, language: Language) -> &'static str {
+    match (conflict, language) {
+        (Conflict::Prohibit, English) => {
+            "Where a permission and a prohibition meet, the prohibition wins."
+        }
+        (Conflict::Perm, English) => {
+            "Where a permission and a prohibition meet, the permission wins."
+        }
+        (Conflict::Invalid, English) => {
+            "Where a permission and a prohibition contradict each other, the whole policy is void and nothing is permitted."
+        }
+        (Conflict::Prohibit, Japanese) => "許可と禁止が競合する場合は、禁止が優先する。",
+        (Conflict::Perm, Japanese) => "許可と禁止が競合する場合は、許可が優先する。",
+        (Conflict::Invalid, Japanese) => {
+            "許可と禁止が矛盾する場合は、ポリシー全体が無効となり、何も許可されない。"
+        }
+    }
+}
+
+/// What the policy's rules say, whom and what it is about where it names them itself, and what denies all of it.
+fn sentences(policy: &Policy, language: Language) -> Vec<String> {
     let mut lines = Vec::new();
+    lines.extend(actions::head(policy, language));
     lines.extend(policy.permissions.iter().map(|rule| permission(rule, language)));
     lines.extend(policy.prohibitions.iter().map(|rule| prohibition(rule, language)));
     lines.extend(policy.obligations.iter().map(|duty| obligation(duty, language)));
@@ -68,7 +101,7 @@ pub(super) fn policy(policy: &Policy, language: Language) -> String {
             Japanese => format!("解釈できない部分があるため、何も許可されません: {parts}。"),
         });
     }
-    lines.join("\n")
+    lines
 }
 
 fn shown(parts: &[NotUnderstood]) -> String {
@@ -155,7 +188,9 @@ fn duty_from(duty: &Duty, from: From, language: Language) -> String {
     let others: Vec<_> =
         duty.constraints.iter().filter(|constraint| !is_deadline(constraint)).cloned().collect();
     let named = [duty.assignee.as_ref(), duty.assigner.as_ref()];
-    let what = actions(&duty.actions, language) + &parties(duty.target.as_ref(), named, language);
+    let what = actions(&duty.actions, language)
+        + &parties(duty.target.as_ref(), named, language)
+        + &duty.target_sha256.map_or_else(String::new, |digest| digest_of(&digest, language));
     let conditions = conditions(&others, language);
     let otherwise: Vec<_> =
         (duty.consequences.iter()).map(|duty| duty_from(duty, From::Violation, language)).collect();
@@ -171,6 +206,14 @@ fn duty_from(duty: &Duty, from: From, language: Language) -> String {
             format!("{what}{by}{conditions}{otherwise}{unknown}")
         }
         Japanese => format!("{}{what}{conditions}{otherwise}{unknown}", deadlines.join("")),
+    }
+}
+
+/// Which text of its target a duty means.
+fn digest_of(digest: &[u8; 32], language: Language) -> String {
+    match language {
+        English => format!(" (the one of SHA-256 {})", hex::encode(digest)),
+        Japanese => format!("(SHA-256: {})", hex::encode(digest)),
     }
 }
 
@@ -380,16 +423,16 @@ fn subject(left: LeftOperand, language: Language) -> std::borrow::Cow<'static, s
         (English, LeftOperand::Purpose) => "the declared purpose is",
         (English, LeftOperand::Spatial) => "the region registered for the recipient is",
         (English, LeftOperand::Recipient) => "the recipient is",
-        (English, LeftOperand::ElapsedTime | LeftOperand::DelayPeriod) => {
-            "the time since the agreement is"
-        }
+        (English, LeftOperand::ElapsedTime) => "the time since the agreement is",
+        (English, LeftOperand::DelayPeriod) => "the delay since the agreement is",
         (English, LeftOperand::TimeInterval) => "the time since the use before is",
         (Japanese, LeftOperand::DateTime) => "日時",
         (Japanese, LeftOperand::Count) => "利用回数",
         (Japanese, LeftOperand::Purpose) => "申告された利用目的",
         (Japanese, LeftOperand::Spatial) => "受領者の登録地域",
         (Japanese, LeftOperand::Recipient) => "受領者",
-        (Japanese, LeftOperand::ElapsedTime | LeftOperand::DelayPeriod) => "合意からの経過時間",
+        (Japanese, LeftOperand::ElapsedTime) => "合意からの経過時間",
+        (Japanese, LeftOperand::DelayPeriod) => "合意からの待機時間",
         (Japanese, LeftOperand::TimeInterval) => "前回の利用からの経過時間",
     };
     text.into()

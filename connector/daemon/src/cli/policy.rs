@@ -39,8 +39,8 @@ pub(super) fn run(
     now: Timestamp,
 ) -> Result<(), Failure> {
     match command {
-        Policy::Check { files, strict } => {
-            check::run(&Desk::open(site)?, &files, strict, output, now)
+        Policy::Check { files, strict, lang } => {
+            check::run(&Desk::open(site)?, &files, strict, lang, output, now)
         }
         Policy::Explain(arguments) => explain::run(&Desk::open(site)?, &arguments, output, now),
         Policy::Test { files } => test::run(&Desk::open(site)?, &files, output),

@@ -1,7 +1,7 @@
 //! What is done: the names of actions, how, to what, by whom and for whom.
 
 use super::{Language, condition};
-use crate::odrl::{Action, Asset, Constraint, Party};
+use crate::odrl::{Action, Asset, Constraint, Party, Policy};
 
 /// ODRL's actions in Japanese, by their term.
 const JAPANESE: &[(&str, &str)] = &[
@@ -83,6 +83,30 @@ pub(super) fn parties(
         })
     };
     parts.into_iter().filter_map(said).collect()
+}
+
+/// What a policy is about, and whose it is, where it says so itself: an offer or agreement does.
+pub(super) fn head(policy: &Policy, language: Language) -> Option<String> {
+    let party = |party: &Party| refined(party.id.clone(), &party.refinements, language);
+    let asset = |asset: &Asset| refined(asset.id.clone(), &asset.refinements, language);
+    let parts = [
+        ("target", "対象データ", policy.target.as_ref().map(asset)),
+        ("assignee", "受領者", policy.assignee.as_ref().map(party)),
+        ("assigner", "提供者", policy.assigner.as_ref().map(party)),
+    ];
+    let said = |(english, japanese, name): (&str, &str, Option<String>)| {
+        let name = name?;
+        Some(match language {
+            Language::English => format!("{english} {name}"),
+            Language::Japanese => format!("{japanese} {name}"),
+        })
+    };
+    let parts: Vec<_> = parts.into_iter().filter_map(said).collect();
+    Some(match language {
+        _ if parts.is_empty() => return None,
+        Language::English => format!("It concerns: {}.", parts.join("; ")),
+        Language::Japanese => format!("適用対象: {}。", parts.join("、")),
+    })
 }
 
 /// What is named, narrowed by its refinements.

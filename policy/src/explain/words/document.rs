@@ -1,10 +1,8 @@
 //! A whole policy as a document for approval.
 
 use super::Language::{self, English, Japanese};
-use super::policy as sentences;
-use crate::classify::{By, Class};
+use super::{clause, conflict, sentences};
 use crate::file::Audience;
-use crate::odrl::Conflict;
 use crate::set::CompiledPolicy;
 use std::collections::BTreeSet;
 
@@ -24,7 +22,8 @@ pub fn document(policy: &CompiledPolicy, language: Language) -> String {
     lines.push(what(policy, language));
     lines.push(String::new());
     let sentences = sentences(&policy.template, language);
-    let clauses = sentences.lines().chain([conflict(policy, language), closed(language)]);
+    let last = [conflict(policy.template.conflict, language), closed(language)];
+    let clauses = sentences.iter().map(String::as_str).chain(last);
     lines.extend(clauses.enumerate().map(|(index, clause)| format!("{}. {clause}", index + 1)));
     lines.push(String::new());
     lines.push(
@@ -34,14 +33,7 @@ pub fn document(policy: &CompiledPolicy, language: Language) -> String {
         }
         .to_owned(),
     );
-    for clause in &policy.clauses {
-        lines.push(match language {
-            English => {
-                format!("  {}: {} ({}; {})", clause.place, clause.clause, clause.class, clause.note)
-            }
-            Japanese => format!("  {}({})", clause.clause, class(clause.class)),
-        });
-    }
+    lines.extend(policy.clauses.iter().map(|report| format!("  {}", clause(report, language))));
     lines.push(format!("SHA-256: {}", hex::encode(policy.hash)));
     lines.join("\n")
 }
@@ -101,38 +93,9 @@ fn what(policy: &CompiledPolicy, language: Language) -> String {
     }
 }
 
-fn conflict(policy: &CompiledPolicy, language: Language) -> &'static str {
-    match (policy.template.conflict, language) {
-        (Conflict::Prohibit, English) => {
-            "Where a permission and a prohibition meet, the prohibition wins."
-        }
-        (Conflict::Perm, English) => {
-            "Where a permission and a prohibition meet, the permission wins."
-        }
-        (Conflict::Invalid, English) => {
-            "Where a permission and a prohibition contradict each other, the whole policy is void and nothing is permitted."
-        }
-        (Conflict::Prohibit, Japanese) => "許可と禁止が競合する場合は、禁止が優先する。",
-        (Conflict::Perm, Japanese) => "許可と禁止が競合する場合は、許可が優先する。",
-        (Conflict::Invalid, Japanese) => {
-            "許可と禁止が矛盾する場合は、ポリシー全体が無効となり、何も許可されない。"
-        }
-    }
-}
-
 const fn closed(language: Language) -> &'static str {
     match language {
         English => "Whatever is not permitted above is denied.",
         Japanese => "上記で許可されていない行為は、すべて認められない。",
-    }
-}
-
-const fn class(class: Class) -> &'static str {
-    match class {
-        Class::Enforced => "本システムが強制する",
-        Class::Declared(By::Partner) => "取引先の申告による",
-        Class::Declared(By::Administrator) => "当社管理者の申告による",
-        Class::Observed => "記録のみ。履行は取引先に委ねられる",
-        Class::Refused => "受け付けない",
     }
 }

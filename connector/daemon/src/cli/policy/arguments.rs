@@ -32,6 +32,9 @@ pub enum Policy {
         /// End with an error where there is a warning.
         #[arg(long)]
         strict: bool,
+        /// The language in which each policy is said; findings are in English.
+        #[arg(long, default_value = "en")]
+        lang: Language,
     },
     /// Say whether a partner may do something, which clause decides, and what would change the answer.
     #[command(after_long_help = "\

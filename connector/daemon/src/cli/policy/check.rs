@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use policy::diagnostic::Severity;
-use policy::explain::{Language, plain};
+use policy::explain::{Language, clause, plain};
 use policy::inquiry::Site;
 use policy::lint::{Finding, Options, lint};
 use policy::set::{CompiledPolicy, RuleSet};
@@ -20,6 +20,7 @@ pub(super) fn run(
     desk: &Desk,
     files: &[PathBuf],
     strict: bool,
+    language: Language,
     output: Output,
     now: Timestamp,
 ) -> Result<(), Failure> {
@@ -52,14 +53,14 @@ pub(super) fn run(
     let result = json!({
         "ok": warnings == 0 || !strict,
         "set": hex::encode(site.rules.hash()),
-        "policies": shown.iter().map(|policy| described(policy)).collect::<Vec<_>>(),
+        "policies": shown.iter().map(|policy| described(policy, language)).collect::<Vec<_>>(),
         "restrictions": site.rules.restrictions().list.len(),
         "findings": findings.iter().map(linted).collect::<Vec<_>>(),
         "not_read": not_read,
         "datasets_known": options.knows_datasets,
     });
     output.result(&result, |_| {
-        let mut parts = shown.iter().map(|policy| text(policy)).collect::<Vec<_>>();
+        let mut parts = shown.iter().map(|policy| text(policy, language)).collect::<Vec<_>>();
         if shown.is_empty() {
             parts.push("There are no policies: no dataset is offered to anybody.".to_owned());
         }
@@ -99,7 +100,7 @@ fn file_name(file: &Path) -> Result<String, Failure> {
     })
 }
 
-fn described(policy: &CompiledPolicy) -> Value {
+fn described(policy: &CompiledPolicy, language: Language) -> Value {
     let clauses = policy.clauses.iter().map(|clause| {
         json!({
             "place": clause.place, "clause": clause.clause,
@@ -110,22 +111,22 @@ fn described(policy: &CompiledPolicy) -> Value {
         "name": policy.name,
         "title": policy.title,
         "hash": hex::encode(policy.hash),
-        "text": plain(&policy.template, Language::English),
+        "text": plain(&policy.template, language),
         "clauses": clauses.collect::<Vec<_>>(),
     })
 }
 
-fn text(policy: &CompiledPolicy) -> String {
+fn text(policy: &CompiledPolicy, language: Language) -> String {
     let mut text = format!("{}: {}\n", policy.name, policy.title);
-    for line in plain(&policy.template, Language::English).lines() {
+    for line in plain(&policy.template, language).lines() {
         text.push_str(&format!("  {line}\n"));
     }
-    text.push_str("How far each clause is honoured:\n");
-    for clause in &policy.clauses {
-        text.push_str(&format!(
-            "  {}: {} ({}; {})\n",
-            clause.place, clause.clause, clause.class, clause.note
-        ));
+    text.push_str(match language {
+        Language::Japanese => "各条項の実効性:\n",
+        _ => "How far each clause is honoured:\n",
+    });
+    for report in &policy.clauses {
+        text.push_str(&format!("  {}\n", clause(report, language)));
     }
     text.trim_end().to_owned()
 }

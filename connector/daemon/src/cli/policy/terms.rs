@@ -4,7 +4,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use policy::classify::{Class, classify};
-use policy::explain::{Due, terms};
+use policy::explain::{Due, not_honoured, terms};
 use policy::odrl::{self, Policy};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -107,10 +107,10 @@ pub(in super::super) fn run(
         }
         lines.extend(text.lines().map(printable));
         let unhonoured = clauses.iter().filter(|clause| clause.class == Class::Refused);
-        lines.extend(unhonoured.map(|clause| {
-            let (place, text) = (&clause.place, printable(&clause.clause));
-            format!("  Not honoured by this connector, {place}: {text} ({})", clause.note)
-        }));
+        lines.extend(
+            unhonoured
+                .map(|clause| format!("  {}", printable(&not_honoured(clause, arguments.lang)))),
+        );
         lines.push(
             "The evidence itself was not verified: `sekisho provenance verify` does that."
                 .to_owned(),
