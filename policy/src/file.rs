@@ -355,15 +355,20 @@ fn json_file(name: &str, text: &str, words: &Words<'_>) -> Result<PolicyFile, Ve
             offering::read(own, words).map_err(|(message, help)| one(place, message, &help))?
         }
         None => {
-            let assignee = assignee.map(|party| party.id);
+            let Some(assignee) = assignee.map(|party| party.id) else {
+                return Err(one(
+                    0..0,
+                    "the policy does not say to whom it is offered".to_owned(),
+                    TO_WHOM,
+                ));
+            };
             // A target may be a dataset or one of our tags; it is looked up as both.
             let datasets: BTreeSet<String> = target.into_iter().map(|asset| asset.id).collect();
             Offered {
                 audience: Audience {
-                    anyone_registered: assignee.is_none(),
                     // An assignee may be a partner or a group of ours; it is looked up as both.
-                    partners: assignee.iter().cloned().collect(),
-                    groups: assignee.into_iter().collect(),
+                    partners: [assignee.clone()].into(),
+                    groups: [assignee].into(),
                     ..Audience::default()
                 },
                 tags: datasets.clone(),
@@ -385,6 +390,10 @@ fn json_file(name: &str, text: &str, words: &Words<'_>) -> Result<PolicyFile, Ve
         handling: offered.handling,
     })
 }
+
+/// What an ODRL file lacks that names nobody: nothing is open by omission.
+const TO_WHOM: &str = "add \"assignee\": \"GROUP or participant id\"; or, to offer it to every registered partner, \
+    \"urn:sekisho:v1:offer\": { \"who\": { \"anyone-registered\": true }, \"what\": { \"datasets\": [\"ID\"] } } in place of a target";
 
 fn targets(rules: &[Rule]) -> Vec<Option<&Asset>> {
     rules.iter().map(|rule| rule.target.as_ref()).collect()

@@ -13,6 +13,7 @@ fn what_a_parent_prohibits_is_refused_under_its_child() -> Result<()> {
         let house = json!({
             "@context": "http://www.w3.org/ns/odrl.jsonld", "@id": "urn:example:house",
             "conflict": "prohibit",
+            "urn:sekisho:v1:offer": { "who": { "anyone-registered": true } },
             "permission": [{ "action": "index" }],
             "prohibition": [{ "action": "reproduce", "constraint": [
                 { "leftOperand": "purpose", "operator": "eq", "rightOperand": "marketing" },
@@ -20,7 +21,8 @@ fn what_a_parent_prohibits_is_refused_under_its_child() -> Result<()> {
         });
         let drawings = json!({
             "@context": "http://www.w3.org/ns/odrl.jsonld", "@id": "urn:example:drawings",
-            "inheritFrom": "urn:example:house", "conflict": "prohibit", "target": "one",
+            "inheritFrom": "urn:example:house", "conflict": "prohibit",
+            "urn:sekisho:v1:offer": { "who": { "anyone-registered": true }, "what": { "datasets": ["one"] } },
             "permission": [{ "action": "use" }],
         });
         std::fs::write(supplier.path("policies/house.jsonld"), house.to_string())?;

@@ -120,6 +120,9 @@ fn the_tools_show_compare_and_test_what_the_files_say() -> Result<()> {
         assert_eq!(matrix["entries"][0]["outcome"]["purposes"], json!(["audit"]), "{matrix}");
         let shown = site.ask(&["policy", "show", "limited", "--lang", "ja"])?;
         assert!(text(&shown, "/text").contains("合意から30日以内に削除(delete)"), "{shown}");
+        assert!(text(&shown, "/text").contains("許可1: use(本システムが強制する。"), "{shown}");
+        let checked = site.ask(&["policy", "check", "--lang", "ja"])?;
+        assert!(text(&checked, "/policies/0/text").contains("許可: 利用(use)"), "{checked}");
         assert_eq!(shown["odrl"]["permission"][0]["action"], "use");
         // What is exported is taken back, and gives the same to the same.
         std::fs::write(scene.file("export.jsonld"), shown["odrl"].to_string())?;
@@ -133,6 +136,8 @@ fn the_tools_show_compare_and_test_what_the_files_say() -> Result<()> {
         assert!(!diff["not_weighed"].to_string().contains("limited"), "{diff}");
         let schema = site.ask(&["policy", "schema"])?;
         assert!(schema["properties"]["permit"].is_object(), "{schema}");
+        let schema = site.ask(&["policy", "schema", "--of", "test"])?;
+        assert!(schema["properties"]["case"].is_object(), "{schema}");
 
         site.policy("limited.test", CASES)?;
         let tested = site.ask(&["policy", "test"])?;

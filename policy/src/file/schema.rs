@@ -1,17 +1,59 @@
-//! The file format as a JSON Schema, for editors. It says what the reader accepts key by key; what the reader checks beyond
+//! The file formats as JSON Schemas, for editors. It says what the reader accepts key by key; what the reader checks beyond
 //! shapes, such as that a group has members, it does not say.
+
+mod beside;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings, json_schema};
 use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::vocabulary::{LeftOperand, Operator, actions};
+use crate::vocabulary::{LeftOperand, actions};
+use beside::{CasesFile, PurposesFile, RestrictionsFile};
 
-/// The JSON Schema (2020-12) of a policy file in TOML.
+/// A file in TOML that an administrator writes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kind {
+    /// A policy.
+    #[default]
+    Policy,
+    /// `restrictions.toml`.
+    Restrictions,
+    /// `purposes.toml`.
+    Purposes,
+    /// `NAME.test.toml`.
+    Test,
+}
+
+impl std::str::FromStr for Kind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "policy" => Ok(Self::Policy),
+            "restrictions" => Ok(Self::Restrictions),
+            "purposes" => Ok(Self::Purposes),
+            "test" => Ok(Self::Test),
+            other => Err(format!(
+                "no schema of `{other}`; expected policy, restrictions, purposes or test"
+            )),
+        }
+    }
+}
+
+/// The JSON Schema (2020-12) of a kind of file.
 #[must_use]
-pub fn json_schema() -> Value {
-    let mut schema =
-        SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<PolicyFile>();
-    schema.insert("title".to_owned(), "Sekisho usage policy".into());
+pub fn json_schema(kind: Kind) -> Value {
+    let generator = SchemaSettings::draft2020_12().into_generator();
+    let (mut schema, title) = match kind {
+        Kind::Policy => (generator.into_root_schema_for::<PolicyFile>(), "Sekisho usage policy"),
+        Kind::Restrictions => {
+            (generator.into_root_schema_for::<RestrictionsFile>(), "Sekisho site restrictions")
+        }
+        Kind::Purposes => (generator.into_root_schema_for::<PurposesFile>(), "Sekisho purposes"),
+        Kind::Test => (generator.into_root_schema_for::<CasesFile>(), "Sekisho policy cases"),
+    };
+    schema.insert("title".to_owned(), title.into());
     schema.to_value()
 }
 
@@ -209,13 +251,23 @@ impl JsonSchema for Expression {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        // A profile's operand may be written by its local name or in full.
-        let operands: Vec<String> = LeftOperand::terms().into_iter().map(escaped).collect();
-        let operators = Operator::terms().join("|");
+        // Each operand with the operators that it takes; those that take the same stand together.
+        let mut takers: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for left in LeftOperand::all() {
+            let operators = left.operators().terms().join("|");
+            takers.entry(operators).or_default().insert(escaped(left.term()));
+        }
+        let comparisons: Vec<String> = (takers.into_iter())
+            .map(|(operators, terms)| {
+                let terms: Vec<_> = terms.into_iter().collect();
+                format!("({})\\s+(odrl:)?({operators})", terms.join("|"))
+            })
+            .collect();
+        // An operand may be written by its local name or in full.
         json_schema!({
             "description": "A condition, like `count lteq 10` or `purpose isAnyOf [cfp-reporting, audit]`.",
             "type": "string",
-            "pattern": format!("^\\s*(odrl:|https?://\\S+[/#])?({})\\s+({operators})\\s+\\S", operands.join("|")),
+            "pattern": format!("^\\s*(\\S+[:/#])?({})\\s+\\S", comparisons.join("|")),
         })
     }
 }

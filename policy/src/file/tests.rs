@@ -380,6 +380,24 @@ fn an_odrl_file_is_taken_as_it_is() {
 }
 
 #[test]
+fn an_odrl_file_that_names_nobody_is_open_to_nobody() {
+    let mut odrl = json!({ "target": "d", "permission": [{ "action": "use" }] });
+    let findings = read_text("p.json", odrl.to_string().as_bytes()).unwrap_err();
+    assert!(findings[0].message.contains("to whom it is offered"), "{findings:?}");
+    assert!(
+        findings[0].help.contains("assignee") && findings[0].help.contains("anyone-registered")
+    );
+    // Either way out of the help is one.
+    odrl["assignee"] = json!("customers");
+    let named = read_text("p.json", odrl.to_string().as_bytes()).unwrap();
+    assert!(!named.audience.anyone_registered && named.audience.groups.contains("customers"));
+    let member = json!({ "who": { "anyone-registered": true }, "what": { "datasets": ["d"] } });
+    let open = json!({ "permission": [{ "action": "use" }], offering::MEMBER: member });
+    let open = read_text("p.json", open.to_string().as_bytes()).unwrap();
+    assert!(open.audience.anyone_registered && open.datasets.contains("d"));
+}
+
+#[test]
 fn an_odrl_file_with_a_clause_that_cannot_be_honoured_is_refused() {
     let refused = |value: Value| {
         let findings = read_text("p.json", value.to_string().as_bytes()).unwrap_err();
@@ -490,7 +508,9 @@ proptest! {
                 let again = Policy::from_json(&written);
                 prop_assert_eq!(again.as_ref(), Ok(&file.terms));
                 // The same policy as an ODRL file means the same.
-                let odrl = read_text("p.json", written.to_string().as_bytes());
+                let mut document = written.clone();
+                document["assignee"] = json!("customers");
+                let odrl = read_text("p.json", document.to_string().as_bytes());
                 prop_assert_eq!(odrl.map(|odrl| odrl.terms.to_json()).ok(), Some(written));
             }
             Err(findings) => are_placed(&text, &findings)?,
@@ -554,7 +574,7 @@ fn rules_of(policy: &serde_json::Value, member: &str) -> usize {
 #[test]
 fn findings_in_an_odrl_file_stand_at_their_rule() {
     let text = r#"{
-  "@type": "Set", "dct:title": "a \"}\" b",
+  "@type": "Set", "dct:title": "a \"}\" b", "assignee": "customers",
   "odrl:permission": [
     { "action": "use" },
     {
@@ -635,7 +655,7 @@ fn no_clause_of_an_odrl_file_is_lost_by_its_name() {
     }
     // What people read may stand there.
     let text = format!(
-        r#"{{ {use_it}, "@context": "http://www.w3.org/ns/odrl.jsonld", "title": "t", "description": "d",
+        r#"{{ {use_it}, "assignee": "customers", "@context": "http://www.w3.org/ns/odrl.jsonld", "title": "t", "description": "d",
             "dc:creator": "c", "http://purl.org/dc/terms/issued": "2026", "rdfs:label": "l", "skos:note": "n",
             "timestamp": "2026-01-01T00:00:00Z", "comment": "k" }}"#
     );

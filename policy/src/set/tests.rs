@@ -148,7 +148,10 @@ fn every_part_changes_the_hash() {
 fn one_bad_file_refuses_the_set_and_all_findings_are_told() {
     let mut sources = three();
     sources.push(source("bad.toml", b"title = 1\n".to_vec()));
-    sources.push(source("plain.jsonld", br#"{"permission":[{"action":"use"}]}"#.to_vec()));
+    sources.push(source(
+        "plain.jsonld",
+        br#"{"assignee":"customers","permission":[{"action":"use"}]}"#.to_vec(),
+    ));
     let findings = RuleSet::compile(&sources, &groups(), &Purposes::default()).unwrap_err();
     assert!(findings.iter().any(|finding| finding.file == "bad.toml"));
     assert!(findings.iter().any(|finding| finding.message.contains("two policies named `plain`")));
@@ -265,7 +268,7 @@ fn a_clause_that_cannot_be_honoured_is_refused_or_denies_what_it_concerns() {
         (json!({ "obligation": [{ "action": "urn:example:dance" }] }), false, false),
     ];
     for (more, read, print) in table {
-        let mut policy = json!({ "permission": [{ "action": "use" }], "conflict": "prohibit" });
+        let mut policy = json!({ "assignee": "customers", "permission": [{ "action": "use" }], "conflict": "prohibit" });
         for (name, member) in more.as_object().unwrap() {
             policy[name] = member.clone();
         }
@@ -304,7 +307,7 @@ fn a_clause_that_cannot_be_honoured_is_refused_or_denies_what_it_concerns() {
 
 #[test]
 fn a_policy_is_found_by_the_identifier_of_its_file() {
-    let policy = json!({ "@id": "urn:example:next", "permission": [{ "action": "use" }] });
+    let policy = json!({ "@id": "urn:example:next", "assignee": "customers", "permission": [{ "action": "use" }] });
     let set = compile(&[source("next.jsonld", policy.to_string().into_bytes())]);
     assert_eq!(set.by_uid("urn:example:next").map(|found| found.name.as_str()), Some("next"));
     assert!(set.by_uid("").is_none() && set.by_uid("urn:example:other").is_none());
@@ -317,10 +320,10 @@ fn a_file_takes_over_what_the_files_of_its_ancestors_say() {
         "permission": [{ "action": "use" }],
     });
     let parent = json!({
-        "@id": "urn:parent", "inheritFrom": "urn:grandparent",
+        "@id": "urn:parent", "inheritFrom": "urn:grandparent", "assignee": "customers",
         "permission": [{ "action": "distribute" }], "prohibition": [{ "action": "sell" }],
     });
-    let grandparent = json!({ "@id": "urn:grandparent", "obligation": [{ "action": "delete" }], "permission": [{ "action": "print" }] });
+    let grandparent = json!({ "@id": "urn:grandparent", "assignee": "customers", "obligation": [{ "action": "delete" }], "permission": [{ "action": "print" }] });
     let files = |child: &Value, parent: &Value| {
         [("a.json", child), ("b.jsonld", parent), ("c.json", &grandparent)]
             .map(|(name, policy)| source(name, policy.to_string().into_bytes()))
@@ -361,8 +364,8 @@ fn a_file_takes_over_what_the_files_of_its_ancestors_say() {
 
 #[test]
 fn an_identifier_is_that_of_one_file() {
-    let policy = |action: &str| json!({ "@id": "urn:p", "permission": [{ "action": action }] });
-    let child = json!({ "inheritFrom": "urn:p", "permission": [{ "action": "use" }] });
+    let policy = |action: &str| json!({ "@id": "urn:p", "assignee": "customers", "permission": [{ "action": action }] });
+    let child = json!({ "inheritFrom": "urn:p", "assignee": "customers", "permission": [{ "action": "use" }] });
     let sources = [
         source("a.json", policy("use").to_string().into_bytes()),
         source(
@@ -381,13 +384,15 @@ fn an_identifier_is_that_of_one_file() {
 
 #[test]
 fn the_next_policy_is_bound_by_what_its_file_says() {
-    let next = json!({ "@id": "urn:next", "permission": [{ "action": "use" }] });
+    let next =
+        json!({ "@id": "urn:next", "assignee": "customers", "permission": [{ "action": "use" }] });
     let head = "title = \"t\"\n[who]\nanyone-registered = true\n[what]\ntags = [\"cfp\"]\n";
     let requires = |duty: &str| {
         format!("{head}[[permit]]\nactions = [\"use\", \"distribute\"]\nrequires = [{duty}]\n")
     };
     let toml = requires(r#"{ action = "nextPolicy", policy = "urn:next" }"#);
     let odrl = json!({
+        "assignee": "customers",
         "permission": [{ "action": "use" }],
         "obligation": [{ "action": "nextPolicy", "target": "urn:next" }],
     });
@@ -417,17 +422,15 @@ fn the_next_policy_is_bound_by_what_its_file_says() {
             .unwrap()
             .own_sha256
     };
-    let spelt =
-        json!({ "uid": "urn:next", "dct:title": "t", "odrl:permission": { "action": "odrl:use" } });
+    let spelt = json!({ "uid": "urn:next", "assignee": "b", "dct:title": "t", "odrl:permission": { "action": "odrl:use" } });
     assert_eq!((of(&next), of(&spelt)), (said, said));
-    let weaker = json!({ "@id": "urn:next", "permission": [{ "action": ["use", "print"] }] });
+    let weaker = json!({ "@id": "urn:next", "assignee": "customers", "permission": [{ "action": ["use", "print"] }] });
     assert_ne!(of(&weaker), said);
     // A duty that nobody could show to be kept is refused where it stands.
-    let wrong = json!({ "permission": [{ "action": "use" }], "obligation": [{
+    let wrong = json!({ "assignee": "customers", "permission": [{ "action": "use" }], "obligation": [{
         "action": "nextPolicy", "target": "urn:next", odrl::TARGET_SHA256: "00".repeat(32),
     }] });
-    let unnamed =
-        json!({ "permission": [{ "action": "use" }], "obligation": [{ "action": "nextPolicy" }] });
+    let unnamed = json!({ "assignee": "customers", "permission": [{ "action": "use" }], "obligation": [{ "action": "nextPolicy" }] });
     for (first, odrl, file, said) in [
         (requires("\"nextPolicy\""), &odrl, "a.toml", "does not name the policy"),
         (

@@ -282,11 +282,17 @@ impl Operators {
         }
     }
 
+    /// Their terms.
+    #[must_use]
+    pub fn terms(self) -> Vec<&'static str> {
+        let all = Operator::ALL.into_iter().filter(|operator| self.include(*operator));
+        all.map(Operator::term).collect()
+    }
+
     /// Their terms, for error messages.
     #[must_use]
     pub fn listed(self) -> String {
-        let all = Operator::ALL.into_iter().filter(|operator| self.include(*operator));
-        let terms: Vec<&str> = all.map(Operator::term).collect();
+        let terms = self.terms();
         match terms.split_last() {
             Some((last, [])) => (*last).to_owned(),
             Some((last, others)) => format!("{} or {last}", others.join(", ")),

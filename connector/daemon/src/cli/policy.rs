@@ -54,8 +54,8 @@ pub(super) fn run(
             let wanted = matrix::Wanted { csv, actions, at: at.unwrap_or(now), draft };
             matrix::run(&Desk::open(site)?, wanted, output)
         }
-        Policy::Schema => {
-            let schema = policy::file::schema::json_schema();
+        Policy::Schema { of } => {
+            let schema = policy::file::schema::json_schema(of);
             output.result(&schema, |schema| format!("{schema:#}"));
             Ok(())
         }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use jiff::Timestamp;
 use policy::explain::Language;
+use policy::file::schema::Kind;
 
 const TEST_EXAMPLE: &str = "\
 Cases stand in files NAME.test.toml beside the policies:
@@ -98,8 +99,12 @@ Examples:
         #[arg(long)]
         draft: bool,
     },
-    /// Print the JSON Schema of policy files, with which editors complete and check them.
-    Schema,
+    /// Print a JSON Schema, with which editors complete and check the files that you write.
+    Schema {
+        /// Of which files: `policy`, `restrictions` (restrictions.toml), `purposes` (purposes.toml) or `test` (NAME.test.toml).
+        #[arg(long, default_value = "policy")]
+        of: Kind,
+    },
     /// Put the policy files in force, after showing what that changes for whom.
     Activate {
         /// Why, for the journal.
