@@ -168,6 +168,15 @@ mod tests {
             let text = place(&report.place, Japanese);
             assert!(!text.contains(|letter: char| letter.is_ascii_alphabetic()), "{text}");
         }
+        let denied = clauses.iter().find(|report| report.clause == "teleport").unwrap();
+        assert_eq!(
+            clause(denied, Japanese),
+            "許可1: teleport(受け付けない。ODRL の語彙にない行為のため、許可されない)"
+        );
+        assert_eq!(
+            not_honoured(denied, Japanese),
+            "本コネクターが対応できない条項、許可1: teleport(ODRL の語彙にない行為のため、許可されない)"
+        );
         assert_eq!(place("permission 1, duty 2", Japanese), "許可1に付随する義務2");
         assert_eq!(place("obligation 3, consequence 1", Japanese), "義務3の不履行時の義務1");
     }
