@@ -91,7 +91,7 @@ fn events_go_on_after_a_restart_exactly_where_the_reader_was() -> Result<()> {
 }
 
 /// Who may call what, beside administrators. A change here is a change of who may do what.
-const OTHERS: [(&str, &[&str]); 76] = [
+const OTHERS: [(&str, &[&str]); 77] = [
     ("agreements.end", POLICY),
     ("agreements.import", POLICY),
     ("agreements.list", READERS_AND_APPLICATIONS),
@@ -154,6 +154,7 @@ const OTHERS: [(&str, &[&str]); 76] = [
     ("policies.rollback", POLICY),
     ("policies.show", READERS),
     ("policies.terms", READERS),
+    ("prohibitions.infringed", POLICY),
     ("pulls.begin", APPLICATIONS),
     ("pulls.cancel", APPLICATIONS),
     ("pulls.content", APPLICATIONS),
