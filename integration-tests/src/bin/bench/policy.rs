@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use policy::evaluate::{
-    Evaluation, Facts, Performed, Phase, PreviousUse, Request, Subject, World, decide, evaluate,
+    Evaluation, Facts, Link, Performed, Phase, PreviousUse, Proof, Request, Subject, World, decide,
+    evaluate,
 };
 use policy::odrl::Policy;
 use policy::restrict::restrict;
@@ -138,6 +139,11 @@ fn subject() -> Subject {
         participant: PARTNER.to_owned(),
         groups: BTreeSet::from(["customers".to_owned()]),
         region: Some("JP".to_owned()),
+        node: Some(Link::new("urn:example:node:2", Proof::Connection)),
+        attributes: BTreeMap::from([(
+            "Membership".to_owned(),
+            BTreeSet::from(["active".to_owned()]),
+        )]),
         ..Subject::default()
     }
 }
