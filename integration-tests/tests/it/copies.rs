@@ -8,20 +8,7 @@ use integration_tests::scene::Scene;
 use integration_tests::site::Site;
 use serde_json::Value;
 
-use crate::stage::{Pair, note};
-
-/// The data must be gone within half a day.
-const FLEETING: &str = r#"
-title = "Fleeting"
-description = "For half a day."
-[who]
-groups = ["partners"]
-[[permit]]
-actions = ["use"]
-[[duty]]
-action = "delete"
-within = "PT12H"
-"#;
+use crate::stage::{FLEETING, OPEN, Pair, note};
 
 /// The data may be used for half a day.
 const WINDOW: &str = r#"
@@ -105,7 +92,6 @@ fn open(site: &Site) -> Result<Vec<Value>> {
 #[test]
 fn copies_do_not_take_the_place_of_pulls_and_are_bounded() -> Result<()> {
     Scene::play(|scene| {
-        use crate::stage::OPEN;
         let policies = [("one", OPEN), ("two", OPEN), ("three", OPEN), ("four", OPEN)];
         let settings = [("max_concurrent_pulls_count", "1"), ("max_kept_copies_count", "3")];
         let application = Application::new(scene, &policies, &settings)?;
@@ -127,7 +113,7 @@ fn copies_do_not_take_the_place_of_pulls_and_are_bounded() -> Result<()> {
 #[test]
 fn a_copy_is_not_given_while_its_partner_is_shut_out_nor_after_its_agreement() -> Result<()> {
     Scene::play(|scene| {
-        let application = Application::new(scene, &[("open", crate::stage::OPEN)], &[])?;
+        let application = Application::new(scene, &[("open", OPEN)], &[])?;
         let (customer, data) = (&application.pair.customer, "/v1/data/b/open");
         let content = application.given("open")?;
         assert_eq!(application.get(&content)?.status, 200);

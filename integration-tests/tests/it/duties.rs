@@ -10,20 +10,7 @@ use integration_tests::site::Site;
 use integration_tests::wait::{self, PATIENCE};
 use serde_json::Value;
 
-use crate::stage::{Pair, note, word};
-
-/// Half a day after the agreement the data must be gone.
-const FLEETING: &str = r#"
-title = "Fleeting"
-description = "For half a day."
-[who]
-groups = ["partners"]
-[[permit]]
-actions = ["use"]
-[[duty]]
-action = "delete"
-within = "PT12H"
-"#;
+use crate::stage::{FLEETING, Pair, note, word};
 
 const A_DAY: i64 = 24 * 3600;
 

@@ -27,6 +27,19 @@ groups = ["partners"]
 actions = ["use"]
 "#;
 
+/// Half a day after the agreement the data must be gone.
+pub(crate) const FLEETING: &str = r#"
+title = "Fleeting"
+description = "For half a day."
+[who]
+groups = ["partners"]
+[[permit]]
+actions = ["use"]
+[[duty]]
+action = "delete"
+within = "PT12H"
+"#;
+
 /// Nobody who is registered in these tests sees it.
 pub(crate) const HIDDEN: &str = r#"
 title = "Hidden"

@@ -67,7 +67,12 @@ fn onward() -> Value {
 }
 
 fn own(days: u32) -> (&'static str, Value) {
-    ("own", json!({ "permission": [{ "action": "use" }], "obligation": deleting(days) }))
+    let policy = json!({
+        "assignee": PROVIDER,
+        "permission": [{ "action": "use" }],
+        "obligation": deleting(days),
+    });
+    ("own", policy)
 }
 
 #[test]
@@ -83,7 +88,8 @@ fn only_an_agreement_that_lets_data_go_further_lets_what_is_made_of_them_be_publ
     let other = (
         "next",
         json!({
-            "@id": "urn:next", "permission": [{ "action": "use" }], "obligation": deleting(10),
+            "@id": "urn:next", "assignee": PROVIDER,
+            "permission": [{ "action": "use" }], "obligation": deleting(10),
         }),
     );
     // What was agreed, the recipient's policies, and a part of why it is refused.

@@ -47,6 +47,7 @@ pub(super) fn pair_with(more: &Value) -> (World, World) {
 pub(super) fn next_policy() -> Value {
     json!({
         "@id": "urn:next",
+        "assignee": PROVIDER,
         "permission": [{ "action": "use" }],
         "obligation": [{ "action": "delete", "constraint": [
             { "leftOperand": "elapsedTime", "operator": "lteq", "rightOperand": "P20D" },
