@@ -440,7 +440,8 @@ pub struct Catalog {
     #[arg(long, default_value_t = 1000)]
     pub limit: usize,
     /// Show what follows: the `next` of an answer (`--json`), with the same question.
-    #[arg(long)]
+    // A cursor is base64url, and may begin with a hyphen.
+    #[arg(long, allow_hyphen_values = true)]
     pub cursor: Option<String>,
 }
 
