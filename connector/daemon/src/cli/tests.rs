@@ -57,6 +57,13 @@ fn init_needs_a_choice_of_certificates() {
     assert!(parse(&[&base[..], &["--csr", "--trial-ca"]].concat()).is_err());
 }
 
+#[test]
+fn values_that_begin_with_a_hyphen_are_values() {
+    assert!(parse(&["sekisho", "catalog", "b", "--cursor", "-5xy"]).is_ok());
+    assert!(parse(&["sekisho", "pulls", "list", "--order", "-since"]).is_ok());
+    assert!(parse(&["sekisho", "catalog", "b", "--limt", "2"]).is_err());
+}
+
 fn init(directory: PathBuf, trial: bool) -> Init {
     Init {
         directory,
