@@ -1,23 +1,40 @@
-//! What the nodes of a scene sent, held against the official schemas: read from their journals before they stop.
+//! What the nodes of a scene sent, held against the official schemas: messages and answers.
 //!
-//! A node's journal has each DSP message that it owed, without the access token. Answers are not in it; those are judged where a
-//! test plays the partner ([`crate::connector`]) and by the gateway of the compatibility kit.
+//! A node's journal has each DSP message that it owed, without the access token; it is read before the node stops. Answers are
+//! not in it. Each one that a [`crate::peer::Peer`] receives is judged as it comes, whoever stands behind that peer: a test, a
+//! partner's connector, or another site whose requests pass through a [`crate::window::Window`]. The gateway of the compatibility
+//! kit judges what the kit is answered. What is not seen is what two sites answer each other without a window between them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read as _;
 use std::path::Path;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
+use http::header;
 use serde_json::Value;
 
+use crate::connector::BASE;
 use crate::management::Management;
-use crate::schemas::Schemas;
+use crate::peer::Reply;
+use crate::schemas::{Schemas, VERSIONS};
 
 /// The newest records of a node; no test makes more.
 const RECORDS: &str = "/v1/audit/records?full=true&limit=10000";
 /// How long a node may take to show them. One that a test has broken shows nothing.
 const LIMIT: Duration = Duration::from_secs(20);
+/// Version discovery.
+const DISCOVERY: &str = "/.well-known/dspace-version";
+/// The largest answer that is unpacked.
+const MAX_BYTES: u64 = 64 * 1024 * 1024;
+/// Below [`BASE`]: where a path begins, the type of what is answered there, and that of its errors.
+const ROUTES: [(&str, &str, &str); 4] = [
+    ("/catalog/request", "Catalog", "CatalogError"),
+    ("/catalog/datasets/", "Dataset", "CatalogError"),
+    ("/negotiations/", "ContractNegotiation", "ContractNegotiationError"),
+    ("/transfers/", "TransferProcess", "TransferError"),
+];
 
 /// What was judged in one scene.
 #[derive(Debug, Default)]
@@ -27,16 +44,15 @@ pub struct Judged(Mutex<Findings>);
 struct Findings {
     /// The ids of the messages that were looked at.
     messages: BTreeSet<String>,
+    /// How many answers of each type were looked at.
+    answers: BTreeMap<String, usize>,
     faults: Vec<String>,
 }
 
 impl Judged {
     /// Looks through the journal of a node that serves, by its socket. Nothing where the schemas are not at hand.
     pub(crate) fn look(&self, node: &str, socket: &Path) {
-        static SCHEMAS: OnceLock<Result<Option<Schemas>, String>> = OnceLock::new();
-        let schemas =
-            SCHEMAS.get_or_init(|| Schemas::named().map_err(|error| format!("{error:#}")));
-        match schemas {
+        match Schemas::named() {
             Ok(None) => {}
             Ok(Some(schemas)) => {
                 // A node that does not answer any more is one that its test has stopped or broken.
@@ -44,7 +60,26 @@ impl Judged {
                     self.judge(node, schemas, &message);
                 }
             }
-            Err(error) => self.findings().faults.push(error.clone()),
+            Err(error) => self.findings().faults.push(format!("{error:#}")),
+        }
+    }
+
+    /// Judges an answer that a node gave. What violates its schema is found once more by [`Judged::verdict`], whatever becomes of
+    /// the error.
+    ///
+    /// # Errors
+    /// As [`answer`].
+    pub(crate) fn answer(&self, node: &str, path: &str, reply: &Reply) -> Result<()> {
+        match answer(path, reply) {
+            Ok(None) => Ok(()),
+            Ok(Some(kind)) => {
+                *self.findings().answers.entry(kind).or_default() += 1;
+                Ok(())
+            }
+            Err(error) => {
+                self.findings().faults.push(format!("`{node}`: {error:#}"));
+                Err(error)
+            }
         }
     }
 
@@ -67,6 +102,11 @@ impl Judged {
         self.findings().messages.len()
     }
 
+    /// How many answers of each type were looked at.
+    pub fn answers(&self) -> BTreeMap<String, usize> {
+        self.findings().answers.clone()
+    }
+
     /// That nothing was found.
     ///
     /// # Errors
@@ -76,6 +116,55 @@ impl Judged {
         ensure!(faults.is_empty(), "{faults}");
         Ok(())
     }
+}
+
+/// Judges what is answered at a path: the type of the document, where there is one. Nothing where the path is not DSP's, or the
+/// schemas are not at hand.
+///
+/// # Errors
+/// When the answer is not as DSP wants it.
+pub fn answer(path: &str, reply: &Reply) -> Result<Option<String>> {
+    let Some(schemas) = Schemas::named()? else { return Ok(None) };
+    let wrong = |what: &str| {
+        let body = String::from_utf8_lossy(&reply.body);
+        anyhow!("the answer {} to `{path}` violates DSP: {what}\n{body}", reply.status)
+    };
+    let Some((good, bad)) = types(path) else { return Ok(None) };
+    if reply.body.is_empty() {
+        // A path that is none of ours, and what a node says where it cannot say more.
+        let bare = reply.status != 201;
+        ensure!(bare, wrong("what was begun is not described"));
+        return Ok(None);
+    }
+    let declared = reply.header(header::CONTENT_TYPE.as_str());
+    let known = ["application/json", "application/ld+json"].contains(&declared);
+    ensure!(known, wrong(&format!("its type is `{declared}`")));
+    let document = document(reply).map_err(|error| wrong(&error.to_string()))?;
+    let (kind, faults) = schemas.judge(&document);
+    ensure!(faults.is_empty(), wrong(&faults.join("\n")));
+    let fits = if (200..300).contains(&reply.status) { kind == good } else { kind == bad };
+    ensure!(fits, wrong(&format!("a {kind} does not belong there")));
+    Ok(Some(kind))
+}
+
+/// What is answered at a path, well or badly.
+fn types(path: &str) -> Option<(&'static str, &'static str)> {
+    let path = path.split('?').next().unwrap_or_default();
+    if path == DISCOVERY {
+        return Some((VERSIONS, "no document"));
+    }
+    let below = path.strip_prefix(BASE)?;
+    let route = ROUTES.iter().find(|(begin, _, _)| below.starts_with(begin));
+    route.map(|(_, good, bad)| (*good, *bad))
+}
+
+fn document(reply: &Reply) -> Result<Value> {
+    if reply.header(header::CONTENT_ENCODING.as_str()) != "gzip" {
+        return reply.json();
+    }
+    let mut bytes = Vec::new();
+    flate2::read::GzDecoder::new(&reply.body[..]).take(MAX_BYTES).read_to_end(&mut bytes)?;
+    Ok(serde_json::from_slice(&bytes)?)
 }
 
 /// The messages that a node owed. The question has a thread of its own, as a test may be asynchronous itself.

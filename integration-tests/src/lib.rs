@@ -4,7 +4,7 @@
 //! the real `sekisho serve`, and is spoken to through the real command line. What no honest partner would do is done by
 //! a [`peer::Peer`] (raw requests with certificates of one's choice), a [`connector::Connector`] (a partner's whole node,
 //! played by the test), a [`line::Line`] (bytes that need not be HTTP), [`http2::Frames`] (HTTP/2 without its rules), a [`villain::Villain`] (a partner's server that answers
-//! with any bytes), an [`authority::Authority`] (certificates in anybody's name) and a [`proxy::Proxy`] (a bad line).
+//! with any bytes), a [`window::Window`] (between two sites, to see what they say), an [`authority::Authority`] (certificates in anybody's name) and a [`proxy::Proxy`] (a bad line).
 //!
 //! Everything that is started is bounded in time, listens on loopback only, and is ended by its process id.
 
@@ -28,3 +28,4 @@ pub mod schemas;
 pub mod site;
 pub mod villain;
 pub mod wait;
+pub mod window;

@@ -23,6 +23,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::authority::Credential;
+use crate::judged::{self, Judged};
 use crate::site::Site;
 use crate::wait::PATIENCE;
 
@@ -45,6 +46,7 @@ pub struct Peer {
     credential: Option<Arc<Credential>>,
     to: SocketAddr,
     version: Version,
+    judged: Option<(String, Arc<Judged>)>,
 }
 
 /// An answer, read whole.
@@ -123,7 +125,9 @@ impl Peer {
     /// # Errors
     /// When its certificate cannot be read.
     pub fn of(site: &Site, to: &Site) -> Result<Self> {
-        Self::new(Some(Credential::of_client(site)?), to.address())
+        let mut peer = Self::new(Some(Credential::of_client(site)?), to.address())?;
+        peer.judged = to.judged().map(|judged| (to.name().to_owned(), judged));
+        Ok(peer)
     }
 
     /// Somebody dialling an address with a certificate, or without one.
@@ -133,7 +137,13 @@ impl Peer {
     pub fn new(credential: Option<Arc<Credential>>, to: SocketAddr) -> Result<Self> {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        Ok(Self { runtime: Arc::new(runtime), credential, to, version: Version::Http1 })
+        Ok(Self {
+            runtime: Arc::new(runtime),
+            credential,
+            to,
+            version: Version::Http1,
+            judged: None,
+        })
     }
 
     /// The same, speaking another HTTP.
@@ -170,7 +180,7 @@ impl Peer {
     /// Sends a request and reads the whole answer.
     ///
     /// # Errors
-    /// When it is not answered.
+    /// When it is not answered, or with what violates the official schemas.
     pub fn send(
         &self,
         method: Method,
@@ -186,7 +196,17 @@ impl Peer {
                 bail!("the answer has more than {MAX_BYTES} bytes");
             }
         }
-        Ok(Reply { status: opened.status, headers: opened.headers, body: whole.freeze() })
+        let reply = Reply { status: opened.status, headers: opened.headers, body: whole.freeze() };
+        self.judge(path, &reply)?;
+        Ok(reply)
+    }
+
+    /// What a node answers must be as DSP wants it, where the schemas are at hand.
+    fn judge(&self, path: &str, reply: &Reply) -> Result<()> {
+        match &self.judged {
+            Some((node, judged)) => judged.answer(node, path, reply),
+            None => judged::answer(path, reply).map(|_| ()),
+        }
     }
 
     /// Sends a request and opens the answer.
@@ -248,6 +268,7 @@ impl Peer {
                 let body = Limited::new(body, MAX_BYTES).collect().await;
                 let body = body.map_err(|error| anyhow::anyhow!("{error}"))?.to_bytes();
                 let reply = Reply { status: head.status.as_u16(), headers: head.headers, body };
+                self.judge(path, &reply)?;
                 replies.push((reply, started.elapsed()));
                 sender.ready().await?;
             }

@@ -1,5 +1,6 @@
 //! The place where sites meet: a temporary directory, and the logs of everything in it when something fails.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -45,6 +46,11 @@ impl Scene {
     /// What was judged so far of what its sites sent: each time that one stops. Nothing outside of [`Scene::play`].
     pub fn judged(&self) -> usize {
         self.judged.as_ref().map_or(0, |judged| judged.count())
+    }
+
+    /// How many answers of each DSP type were judged so far, by its `@type`.
+    pub fn answers(&self) -> BTreeMap<String, usize> {
+        self.judged.as_ref().map(|judged| judged.answers()).unwrap_or_default()
     }
 
     /// Where it is.

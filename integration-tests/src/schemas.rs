@@ -5,8 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::OnceLock;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use jsonschema::Validator;
 use serde_json::Value;
 
@@ -45,7 +46,7 @@ const OURS: &str = include_str!("../tck/missing-schemas.json");
 /// The environment variable with the folder of the fetched schemas.
 pub const VARIABLE: &str = "SEKISHO_DSP_SCHEMAS";
 /// The answer of version discovery is plain JSON without `@type`.
-const VERSIONS: &str = "VersionResponse";
+pub(crate) const VERSIONS: &str = "VersionResponse";
 
 /// Judges documents by their type.
 #[derive(Debug)]
@@ -55,12 +56,18 @@ pub struct Schemas {
 }
 
 impl Schemas {
-    /// The schemas that [`VARIABLE`] names; `None` where it is not set.
+    /// The schemas that [`VARIABLE`] names, read once; `None` where it is not set.
     ///
     /// # Errors
     /// When they cannot be used.
-    pub fn named() -> Result<Option<Self>> {
-        std::env::var_os(VARIABLE).map(|directory| Self::load(Path::new(&directory))).transpose()
+    pub fn named() -> Result<Option<&'static Self>> {
+        static NAMED: OnceLock<Result<Option<Schemas>, String>> = OnceLock::new();
+        let load = || {
+            let named = std::env::var_os(VARIABLE);
+            named.map(|directory| Self::load(Path::new(&directory))).transpose()
+        };
+        let named = NAMED.get_or_init(|| load().map_err(|error| format!("{error:#}")));
+        named.as_ref().map(Option::as_ref).map_err(|error| anyhow!("{error}"))
     }
 
     /// Reads the schemas of the kit.

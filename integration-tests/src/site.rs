@@ -135,6 +135,11 @@ impl Site {
         &self.name
     }
 
+    /// Who judges what it sends, in a scene where somebody does.
+    pub(crate) fn judged(&self) -> Option<Arc<Judged>> {
+        self.judged.clone()
+    }
+
     /// The participant id.
     pub fn participant(&self) -> &str {
         &self.participant

@@ -4,6 +4,7 @@
     reason = "an answer without an expected member fails the test, as it should"
 )]
 
+mod answers;
 mod catalog;
 mod commands;
 mod copies;
