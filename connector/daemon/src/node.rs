@@ -69,6 +69,8 @@ pub struct Node {
     pub shutdown: Shutdown,
     /// One change of partners and policies at a time.
     pub reloading: tokio::sync::Mutex<()>,
+    /// Who waits for changes of policies.
+    pub catching_up: crate::reload::CatchingUp,
     /// One search for an open pull, and the beginning of one where there is none, at a time; never held over the network.
     pub beginning_pull: tokio::sync::Mutex<()>,
     /// The pulls that a worker is busy with.

@@ -131,6 +131,15 @@ pub fn not_read(directory: &Path) -> Result<Vec<String>, Problem> {
     Ok(entries.filter(|(path, name)| !is_meant(path, name)).map(|(_, name)| name).collect())
 }
 
+/// Whether a policy of this name has a file, in force or not.
+pub fn has_file(directory: &Path, name: &str) -> bool {
+    entries(directory).is_ok_and(|entries| {
+        entries.iter().any(|(path, file)| {
+            is_policy(path, file) && file.rsplit_once('.').is_some_and(|(stem, _)| stem == name)
+        })
+    })
+}
+
 /// Whether an entry of a directory of policies is one. The restrictions are, whatever they are: what cannot be read is refused.
 fn is_policy(path: &Path, name: &str) -> bool {
     let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);

@@ -6,6 +6,7 @@
 mod settle;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use engine::derived::Lapsed;
 use engine::entity::Rules;
@@ -16,7 +17,8 @@ use policy::classify::Class;
 use policy::set::RuleSet;
 use settle::{Changed, Noted};
 use sha2::{Digest as _, Sha256};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 
 use crate::config::Activation;
 use crate::node::Node;
@@ -26,6 +28,8 @@ use crate::site::{self, Paths};
 
 /// How many partners are read from the store at once.
 const SCAN_STEP: usize = 256;
+/// How long [`CatchingUp`] waits: longer than files that are still written to are waited for.
+const CATCHING_UP_LIMIT: Duration = Duration::from_secs(10);
 
 /// Why a reload changed nothing.
 #[derive(Debug, thiserror::Error)]
@@ -358,24 +362,53 @@ pub fn watch(paths: &Paths) -> Result<Watched, notify::Error> {
     Ok(Watched { _watcher: watcher, changed })
 }
 
+/// Those who wait until the policies' files, as they are now, have been looked at.
+#[derive(Debug, Default)]
+pub struct CatchingUp {
+    /// How often that was asked for.
+    asked: watch::Sender<u64>,
+    /// The last of these that was done.
+    done: watch::Sender<u64>,
+}
+
+impl CatchingUp {
+    /// Returns when what the files held at the call is in force or was refused. Changes are followed unasked: this is for a
+    /// person's next command, which may come sooner.
+    pub async fn wait(&self) {
+        let mut number = 0;
+        self.asked.send_modify(|asked| {
+            *asked = asked.wrapping_add(1);
+            number = *asked;
+        });
+        let mut done = self.done.subscribe();
+        // A node that is stopping looks at nothing any more.
+        let _ = timeout(CATCHING_UP_LIMIT, done.wait_for(|done| *done >= number)).await;
+    }
+}
+
 /// Follows the files until the node stops.
 pub async fn follow(node: Arc<Node>, mut watched: Watched) {
     let mut changed = Changed::default();
+    let mut asked = node.catching_up.asked.subscribe();
     loop {
-        let event = tokio::select! {
+        tokio::select! {
             () = node.shutdown.draining() => return,
-            event = watched.changed.recv() => event,
-        };
-        let Some(event) = event else { return };
-        changed.note(event);
+            event = watched.changed.recv() => match event {
+                Some(event) => changed.note(event),
+                None => return,
+            },
+            Ok(()) = asked.changed() => changed.look_at(&node.paths.policies),
+        }
         let is_whole = tokio::select! {
             () = node.shutdown.draining() => return,
             is_whole = changed.settle(&mut watched.changed) => is_whole,
         };
+        let number = *asked.borrow_and_update();
         react(&node, &changed, is_whole).await;
         if is_whole {
             changed = Changed::default();
         }
+        node.catching_up.done.send_replace(number);
     }
 }
 

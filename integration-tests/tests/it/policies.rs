@@ -8,7 +8,7 @@ use integration_tests::site::Site;
 use integration_tests::wait::{self, PATIENCE};
 use serde_json::{Value, json};
 
-use crate::stage::{Pair, note, word};
+use crate::stage::{OPEN, Pair, note, word};
 
 #[test]
 fn a_purpose_that_is_not_allowed_is_refused_with_the_clause() -> Result<()> {
@@ -105,6 +105,28 @@ fn a_policy_that_is_not_understood_changes_nothing_and_is_named() -> Result<()> 
         pair.customer.ask(&["pull", "b", "one", "-o", word(&target)?])?;
         let checked = pair.supplier.run(&["policy", "check"])?.expect(64)?;
         assert!(checked.stdout.contains("moonPhase"), "{}", checked.stdout);
+        Ok(())
+    })
+}
+
+#[test]
+fn what_is_published_may_name_a_policy_that_was_written_a_moment_ago() -> Result<()> {
+    Scene::play(|scene| {
+        let supplier = scene.site("b")?;
+        let file = note(scene, "one.txt", "one")?;
+        let publish = |policy: &str, code: i32| {
+            let words =
+                ["dataset", "publish", word(&file)?, "--id", policy, "--title", "One", "--policy"];
+            supplier.run(&[&words[..], &[policy, "--yes"]].concat())?.expect(code)
+        };
+        supplier.policy("fresh", OPEN)?;
+        publish("fresh", 0)?;
+
+        supplier.policy("wrong", "title = 3\n")?;
+        let refused = publish("wrong", 64)?;
+        assert!(refused.text("/error/message")?.contains("not in force"));
+        let refused = publish("missing", 64)?;
+        assert!(refused.text("/error/message")?.contains("there is no policy"));
         Ok(())
     })
 }

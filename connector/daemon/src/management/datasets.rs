@@ -21,6 +21,7 @@ use super::caller::{POLICY, READERS};
 use super::route::{Call, Json, Lines, Route};
 use crate::node::Node;
 use crate::objects::{Placement, PublishError, Published, StorageError};
+use crate::policies;
 
 pub(super) fn routes() -> Vec<Route> {
     let mut routes = vec![
@@ -103,7 +104,7 @@ async fn show(call: Call) -> Result<Json<SeenDataset>, ApiError> {
 /// Who would see a dataset, and which version it would replace. Nothing happens.
 async fn preview(call: Call, publication: Publication) -> Result<Json<Audience>, ApiError> {
     let node = call.node();
-    let rules = rules(node).await?;
+    let rules = rules_with(node, &publication.policies).await?;
     publication.check(node, &rules)?;
     let earlier = existing(node, &publication.id).await?;
     let dataset = publication.imagined(node).await?;
@@ -131,7 +132,7 @@ enum Publishing {
 /// Publishes a file; tells how far the reading is.
 async fn publish(call: Call, publication: Publication) -> Result<Lines<Publishing>, ApiError> {
     let (node, person) = (call.node(), call.person());
-    let rules = rules(node).await?;
+    let rules = rules_with(node, &publication.policies).await?;
     publication.check(node, &rules)?;
     // What would be refused is refused before a large file is read.
     publication.imagined(node).await?;
@@ -227,6 +228,13 @@ impl Publication {
                 .help("a media type is such as `application/json`"));
         }
         match self.policies.iter().find(|name| rules.set.policy(name).is_none()) {
+            Some(draft) if policies::has_file(&node.paths.policies, draft) => {
+                let text = format!("the policy `{draft}` is not in force");
+                Err(ApiError::invalid(text).help(
+                    "`sekisho policy check` says what is wrong with it; where nothing is, it waits for \
+                     `sekisho policy activate`",
+                ))
+            }
             Some(unknown) => {
                 let names = rules.set.policies().map(|policy| policy.name.as_str());
                 Err(ApiError::invalid(format!("there is no policy `{unknown}`")).help(
@@ -340,6 +348,19 @@ async fn existing(node: &Node, id: &DatasetId) -> Result<Option<Dataset>, ApiErr
         Some(Entity::Dataset(dataset)) => Some(dataset.clone()),
         _ => None,
     })
+}
+
+/// The rules in force; with what was written to the policies' files until now where a policy is not among them.
+async fn rules_with(
+    node: &Node,
+    policies: impl IntoIterator<Item = &String>,
+) -> Result<Arc<Rules>, ApiError> {
+    let in_force = rules(node).await?;
+    if policies.into_iter().all(|name| in_force.set.policy(name).is_some()) {
+        return Ok(in_force);
+    }
+    node.catching_up.wait().await;
+    rules(node).await
 }
 
 pub(super) async fn rules(node: &Node) -> Result<Arc<Rules>, ApiError> {

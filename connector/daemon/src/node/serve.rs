@@ -194,6 +194,7 @@ pub async fn start(
         ticks: tokio::sync::watch::Sender::new(()),
         shutdown,
         reloading: tokio::sync::Mutex::default(),
+        catching_up: reload::CatchingUp::default(),
         beginning_pull: tokio::sync::Mutex::default(),
         pulling: Mutex::default(),
     });

@@ -59,6 +59,11 @@ impl Changed {
         }
     }
 
+    /// Takes a path for changed.
+    pub(super) fn look_at(&mut self, path: &Path) {
+        self.paths.insert(path.to_owned());
+    }
+
     /// Waits until nothing changes any more, and takes what does by then. Says whether the files are whole.
     pub(super) async fn settle(&mut self, changes: &mut mpsc::UnboundedReceiver<Noted>) -> bool {
         let limit = Instant::now() + LIMIT;

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::super::answer::{self, ApiError, Events, Stop, Throttle};
 use super::super::caller::POLICY;
 use super::super::route::{Call, Json, Lines, Route};
-use super::{Measured, Publication, rules, visible_to};
+use super::{Measured, Publication, rules_with, visible_to};
 use crate::node::Node;
 use crate::objects::{Placement, Published};
 
@@ -50,6 +50,11 @@ struct Batch {
 }
 
 impl Batch {
+    /// The policies that its datasets name.
+    fn policies(&self) -> impl Iterator<Item = &String> {
+        self.datasets.iter().flat_map(|publication| &publication.policies)
+    }
+
     /// What can be known to be wrong before a file is read.
     fn check(&self, node: &Node, rules: &Rules) -> Result<(), ApiError> {
         if self.datasets.len() > PUBLISHED_AT_ONCE_MAX {
@@ -111,7 +116,7 @@ struct FilesRead {
 /// How many datasets of a batch each partner would see.
 async fn preview(call: Call, batch: Batch) -> Result<Json<BatchAudience>, ApiError> {
     let node = call.node();
-    let rules = rules(node).await?;
+    let rules = rules_with(node, batch.policies()).await?;
     batch.check(node, &rules)?;
     let mut seen: BTreeMap<String, u64> = BTreeMap::new();
     for publication in &batch.datasets {
@@ -132,7 +137,7 @@ async fn preview(call: Call, batch: Batch) -> Result<Json<BatchAudience>, ApiErr
 
 async fn publish(call: Call, batch: Batch) -> Result<Lines<BatchProgress>, ApiError> {
     let (node, person) = (call.node(), call.person());
-    let rules = rules(node).await?;
+    let rules = rules_with(node, batch.policies()).await?;
     batch.check(node, &rules)?;
     for publication in &batch.datasets {
         publication.imagined(node).await.map_err(|error| of(publication, error))?;
