@@ -281,9 +281,23 @@ impl Peer {
     /// # Errors
     /// When the connection cannot be made.
     pub fn begin_post(&self, path: &str) -> Result<impl Sized + use<>> {
+        self.begin_post_with(path, &[])
+    }
+
+    /// The same with further fields.
+    ///
+    /// # Errors
+    /// When the connection cannot be made.
+    pub fn begin_post_with(
+        &self,
+        path: &str,
+        fields: &[(&str, &str)],
+    ) -> Result<impl Sized + use<>> {
+        let further = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
         let head = format!(
-            "POST {path} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n{{",
-            self.to
+            "POST {path} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n{}\r\n{{",
+            self.to,
+            further.collect::<String>(),
         );
         let begun = async {
             let mut stream = self.handshake().await?;

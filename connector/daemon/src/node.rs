@@ -77,7 +77,7 @@ pub struct Node {
     pub pulling: Mutex<HashMap<String, Arc<crate::pulls::Progress>>>,
     /// How many data streams may run, in all and for each partner.
     pub streams: crate::partner::Places,
-    /// How many bytes of messages that have not arrived whole may be held for each partner.
+    /// How many bytes of requests that are not answered yet may be held for each partner.
     pub unread: crate::partner::Unread,
     /// How many bytes of messages each partner may send in an hour.
     pub intake: crate::partner::Intake,

@@ -22,7 +22,7 @@ use protocol::id::ParticipantId;
 use protocol::path;
 use tracing::Instrument as _;
 
-use crate::net::{Body, BodyError, Connection, Gate, Refusal, discard, read_body};
+use crate::net::{Body, BodyError, Connection, Gate, Refusal, discard, head_bytes, read_body};
 use crate::node::Node;
 use crate::telemetry::{HandshakeOutcome, RequestKind, StatusClass};
 use crate::wire;
@@ -146,6 +146,13 @@ impl Partners {
         let Ok(peer) = self.node.peer(&connection) else {
             return wire::bare(StatusCode::FORBIDDEN);
         };
+        let head = self.node.unread.hold_head(&peer.participant, head_bytes(&request));
+        if let Err(beyond) = &head {
+            let (text, reference) = (beyond.to_string(), self.node.fresh().reference);
+            let refusal = engine::Refusal::new(RefusalKind::TooMany, text.clone(), text, reference);
+            self.node.refusals.record(&peer, refusal, "request").await;
+            return wire::too_many();
+        }
         let target = request.uri().path().to_owned();
         let Ok(matched) = self.routes.at(&target) else {
             return wire::bare(StatusCode::NOT_FOUND);
@@ -257,6 +264,7 @@ fn outcome_of(refusal: &Refusal) -> HandshakeOutcome {
         Refusal::Identity(_) | Refusal::Network { .. } => HandshakeOutcome::Refused,
         Refusal::PartnerConnections { .. }
         | Refusal::Connections { .. }
+        | Refusal::Displaced { .. }
         | Refusal::Handshakes { .. } => HandshakeOutcome::TooMany,
     }
 }

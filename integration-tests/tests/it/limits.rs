@@ -1,10 +1,12 @@
 //! Limits towards partners: what is too much, what takes too long, and what they are told.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
 use anyhow::Result;
 use http::Method;
 use integration_tests::clocked::ClockedNode;
 use integration_tests::connector::{BASE, Connector, text};
-use integration_tests::peer::Peer;
+use integration_tests::peer::{Peer, Version};
 use integration_tests::scene::Scene;
 use integration_tests::site::{Plan, Site};
 use integration_tests::wait::{self, PATIENCE};
@@ -204,6 +206,80 @@ fn handshakes_that_one_address_leaves_open_are_bounded() -> Result<()> {
         drop(silent);
         wait::until("the place is free again", PATIENCE, || {
             Ok(peer.get(version, &[]).is_ok_and(|reply| reply.status == 200).then_some(()))
+        })
+    })
+}
+
+/// Connections that say nothing, from another address of the loopback network.
+fn silent(from: u8, to: SocketAddr, count: usize) -> Result<Vec<std::net::TcpStream>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let connect = || {
+        runtime.block_on(async {
+            let socket = tokio::net::TcpSocket::new_v4()?;
+            socket.bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, from)), 0))?;
+            Ok(socket.connect(to).await?.into_std()?)
+        })
+    };
+    (0..count).map(|_| connect()).collect()
+}
+
+/// Whether the node has not closed a connection yet.
+fn is_open(stream: &std::net::TcpStream) -> bool {
+    let looked = stream.peek(&mut [0]);
+    looked.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+}
+
+#[test]
+fn a_partner_connects_while_strangers_hold_all_handshakes() -> Result<()> {
+    Scene::play(|scene| {
+        // As a node is shipped, but for strangers who are patient: a place that they keep would be free too late for this test.
+        let plan = scene.plan("b").setting("partner_listener", "handshake_timeout_ms", "120000");
+        let (supplier, customer) = stage(scene, plan)?;
+        let mut held = Vec::new();
+        for from in 2..10 {
+            held.extend(silent(from, supplier.address(), 32)?);
+        }
+        let peer = Peer::of(&customer, &supplier)?;
+        for _ in 0..3 {
+            assert_eq!(peer.get("/.well-known/dspace-version", &[])?.status, 200);
+        }
+        let closed = held.iter().filter(|stream| !is_open(stream)).count();
+        // The place of the partner's handshake before may not be free again when the next one comes.
+        assert!((1..=3).contains(&closed), "{closed} were closed");
+        let metrics = integration_tests::process::get(supplier.status(), "/metrics")?.1;
+        assert!(metrics.contains("outcome=\"too-many\""), "{metrics}");
+        Ok(())
+    })
+}
+
+#[test]
+fn heads_that_are_not_answered_yet_are_bounded_for_each_partner() -> Result<()> {
+    Scene::play(|scene| {
+        let plan = scene.plan("b").setting(
+            "partner_listener",
+            "max_unread_body_bytes_per_partner",
+            "65536",
+        );
+        let (supplier, customer) = stage(scene, plan)?;
+        let peer = Peer::of(&customer, &supplier)?;
+        let long = "x".repeat(7_000);
+        let fields = ["x-a", "x-b", "x-c", "x-d"].map(|name| (name, long.as_str()));
+        let path = format!("{BASE}/negotiations/request");
+        let held = [peer.begin_post_with(&path, &fields)?, peer.begin_post_with(&path, &fields)?];
+        let other = Peer::of(&customer, &supplier)?.speaking(Version::Http2);
+        let discovery = "/.well-known/dspace-version";
+        let reply = wait::until("a third one is refused", PATIENCE, || {
+            let reply = other.get(discovery, &fields)?;
+            Ok((reply.status == 429).then_some(reply))
+        })?;
+        assert_ne!(reply.header("retry-after"), "", "{reply:?}");
+        // What is small has room still, and it ends with what was held.
+        assert_eq!(other.get(discovery, &[])?.status, 200);
+        let recorded = supplier.records("a", "request-refused")?;
+        assert!(recorded.iter().any(|one| one.to_string().contains("65536")), "{recorded:?}");
+        drop(held);
+        wait::until("there is room again", PATIENCE, || {
+            Ok((other.get(discovery, &fields)?.status == 200).then_some(()))
         })
     })
 }

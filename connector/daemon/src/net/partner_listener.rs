@@ -1,7 +1,8 @@
 //! The partner listener: mutual TLS 1.3 on one port, HTTP/1.1 and HTTP/2 (`design.md`, Listeners).
 //!
-//! Strangers can hold only the few places for handshakes. A place among the connections is given after
-//! the handshake, counted per partner, so no partner can shut out another.
+//! Strangers can hold only the few places for handshakes, and lose them to whoever comes when all are taken
+//! ([`super::handshakes`]). A place among the connections is given after the handshake, counted per partner, so no partner
+//! can shut out another.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -23,6 +24,7 @@ use tokio_util::task::TaskTracker;
 
 use super::body::Body;
 use super::connection::{Connection, HttpVersion, Kill};
+use super::handshakes::{Begun, Handshakes};
 use super::identity::NodeIdentity;
 use super::listener::{Handler, HttpLimits, ListenError, accept, bind_all, bound};
 use super::serve::{Activity, Terms, Wire, serve};
@@ -37,7 +39,7 @@ pub struct ListenerLimits {
     pub max_connections: usize,
     /// Connections with a completed handshake, of one partner.
     pub max_connections_per_partner: usize,
-    /// Handshakes under way; further ones wait in the kernel's queue.
+    /// Handshakes under way; for each further one the oldest of the address that has most is closed.
     pub max_handshakes: usize,
     /// Handshakes under way from one address, or one IPv6 network of 64 bits; further ones are closed.
     pub max_handshakes_per_address: usize,
@@ -95,6 +97,12 @@ pub enum Refusal {
     /// All places are taken.
     #[error("all {limit} connections are in use")]
     Connections {
+        /// The limit.
+        limit: usize,
+    },
+    /// All places for handshakes are taken, its address has most of them, and another one came.
+    #[error("the handshake made room for another one: all {limit} were under way")]
+    Displaced {
         /// The limit.
         limit: usize,
     },
@@ -169,8 +177,7 @@ impl PartnerListener {
             limits,
             shutdown,
             connections: Arc::new(Semaphore::new(limits.max_connections)),
-            handshakes: Arc::new(Semaphore::new(limits.max_handshakes)),
-            by_address: Counts::default(),
+            handshakes: Handshakes::new(limits.max_handshakes, limits.max_handshakes_per_address),
             by_partner: Counts::default(),
             tasks: TaskTracker::new(),
         });
@@ -192,8 +199,7 @@ struct Door<G, H> {
     limits: ListenerLimits,
     shutdown: Shutdown,
     connections: Arc<Semaphore>,
-    handshakes: Arc<Semaphore>,
-    by_address: Counts<IpAddr>,
+    handshakes: Handshakes,
     by_partner: Counts<Arc<str>>,
     tasks: TaskTracker,
 }
@@ -201,17 +207,19 @@ struct Door<G, H> {
 impl<G: Gate, H: Handler<Connection>> Door<G, H> {
     async fn accept_all(self: Arc<Self>, listener: TcpListener) {
         loop {
-            let accepted = async {
-                let place = Arc::clone(&self.handshakes).acquire_owned().await;
-                (place, accept(&listener).await)
-            };
             tokio::select! {
                 biased;
                 () = self.shutdown.draining() => return,
-                (place, (socket, remote)) = accepted => {
-                    // INVARIANT: the semaphore is never closed.
-                    if let Ok(place) = place {
-                        self.tasks.spawn(Arc::clone(&self).connection(socket, remote, place));
+                (socket, remote) = accept(&listener) => {
+                    let address = remote.ip().to_canonical();
+                    match self.handshakes.begin(household(address)) {
+                        Some(begun) => {
+                            self.tasks.spawn(Arc::clone(&self).connection(socket, remote, begun));
+                        }
+                        None => {
+                            let limit = self.limits.max_handshakes_per_address;
+                            self.gate.turned_away(remote, &Refusal::Handshakes { address, limit });
+                        }
                     }
                 }
             }
@@ -219,20 +227,16 @@ impl<G: Gate, H: Handler<Connection>> Door<G, H> {
     }
 
     /// One connection, from accept to end.
-    async fn connection(
-        self: Arc<Self>,
-        socket: TcpStream,
-        remote: SocketAddr,
-        handshake: OwnedSemaphorePermit,
-    ) {
+    async fn connection(self: Arc<Self>, socket: TcpStream, remote: SocketAddr, begun: Begun) {
         let kill = Kill::default();
         let activity = Activity::new();
         let opened = tokio::select! {
             biased;
             () = self.shutdown.stopping() => return,
+            () = begun.displaced() => Err(Refusal::Displaced { limit: self.limits.max_handshakes }),
             opened = self.open(socket, remote, &activity, &kill) => opened,
         };
-        drop(handshake);
+        drop(begun);
         let Opened { stream, connection, _places } = match opened {
             Ok(opened) => opened,
             Err(refusal) => return self.gate.turned_away(remote, &refusal),
@@ -260,11 +264,6 @@ impl<G: Gate, H: Handler<Connection>> Door<G, H> {
         kill: &Kill,
     ) -> Result<Opened, Refusal> {
         let address = remote.ip().to_canonical();
-        let limit = self.limits.max_handshakes_per_address;
-        let _handshake = self
-            .by_address
-            .take(household(address), limit)
-            .ok_or(Refusal::Handshakes { address, limit })?;
         prepare(&socket, self.limits.max_unsent_bytes);
         let local = socket.local_addr().map_err(Refusal::Handshake)?;
         let wire = Wire::new(socket, activity, kill);

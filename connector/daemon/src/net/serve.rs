@@ -175,12 +175,16 @@ where
 
 /// hyper bounds its buffers; this bounds what a handler sees, alike in both versions.
 fn exceeds<B>(request: &Request<B>, limits: &HttpLimits) -> bool {
+    head_bytes(request) > limits.max_header_bytes
+        || request.headers().len() > limits.max_header_count
+}
+
+/// The bytes of a request's head: its target, and the names and values of its fields.
+pub fn head_bytes<B>(request: &Request<B>) -> usize {
     let target = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
-    let fields = request.headers().iter();
-    let bytes = fields.fold(target, |sum, (name, value)| {
+    request.headers().iter().fold(target, |sum, (name, value)| {
         sum.saturating_add(name.as_str().len()).saturating_add(value.len())
-    });
-    bytes > limits.max_header_bytes || request.headers().len() > limits.max_header_count
+    })
 }
 
 /// What has waited too long.

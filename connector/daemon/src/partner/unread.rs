@@ -1,5 +1,6 @@
-//! How many bytes of messages that have not arrived whole are held for a partner: each message is small, but whoever sends a
-//! thousand of them at once, and never the end of any, must not take the memory.
+//! How many bytes of requests that are not answered yet are held for a partner, heads and messages: each is small, but whoever
+//! sends a thousand of them at once, and never the end of any, must not take the memory. HTTP/2 alone allows 64 requests with
+//! heads of 32 KiB on each of 64 connections.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -20,10 +21,10 @@ pub struct Unread {
     most_per_partner: usize,
 }
 
-/// A partner has as many bytes of unfinished messages here as it may have.
+/// A partner has as many bytes of unanswered requests here as it may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "your messages that have not arrived whole have more than {most} bytes together; finish them first"
+    "your requests that are not answered yet have more than {most} bytes together; finish them first"
 )]
 pub struct TooMuch {
     /// How many it may have.
@@ -44,6 +45,19 @@ impl Unread {
     /// So many bytes of each partner.
     pub fn new(most_per_partner: usize) -> Self {
         Self { held: Arc::default(), most_per_partner }
+    }
+
+    /// Holds the head of a request until what this gives is dropped.
+    ///
+    /// # Errors
+    /// [`TooMuch`].
+    pub(super) fn hold_head(
+        &self,
+        participant: &ParticipantId,
+        bytes: usize,
+    ) -> Result<impl Sized + use<>, TooMuch> {
+        let mut head = self.measure(participant, ());
+        head.hold(bytes).map(|()| head)
     }
 
     /// Counts what comes of a body.
@@ -133,7 +147,9 @@ mod tests {
         let refused = unread.measure(&one, body(5)).frame().await.unwrap().unwrap_err();
         assert_eq!(refused.downcast_ref::<TooMuch>(), Some(&TooMuch { most: 10 }));
         unread.measure(&two, body(10)).frame().await.unwrap().unwrap();
-        drop(first);
+        assert!(unread.hold_head(&one, 5).is_err());
+        let head = unread.hold_head(&one, 4).unwrap();
+        drop((first, head));
         unread.measure(&one, body(10)).frame().await.unwrap().unwrap();
         assert!(unread.held.lock().unwrap().is_empty());
     }
