@@ -257,6 +257,14 @@ fn registered(node: &Node, partner: &ParticipantId) -> Option<Registered> {
     Some(Registered { participant: partner.to_string(), key })
 }
 
+/// Where the evidence of data is: below their address, whose query stays ([`crate::wire::DATA`]).
+pub fn address(data: &str) -> String {
+    let (path, query) =
+        data.split_once('?').map_or((data, None), |(path, query)| (path, Some(query)));
+    let path = path.trim_end_matches('/');
+    query.map_or_else(|| format!("{path}/provenance"), |query| format!("{path}/provenance?{query}"))
+}
+
 /// Whether a partner gives evidence of what it releases.
 pub fn is_given_by(node: &Node, partner: &ParticipantId) -> bool {
     node.registry()
@@ -301,5 +309,25 @@ pub async fn kept(node: &Node, pull: &str) -> std::io::Result<Option<Vec<u8>>> {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn evidence_is_below_the_path_of_the_data_and_a_query_stays() {
+        for (data, evidence) in [
+            ("https://b.example/data/1", "https://b.example/data/1/provenance"),
+            ("https://b.example/data/1/", "https://b.example/data/1/provenance"),
+            (
+                "https://b.example/put?key=a/b&sig=1",
+                "https://b.example/put/provenance?key=a/b&sig=1",
+            ),
+            ("https://b.example/put/?a?b", "https://b.example/put/provenance?a?b"),
+        ] {
+            assert_eq!(address(data), evidence);
+        }
     }
 }

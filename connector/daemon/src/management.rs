@@ -43,6 +43,7 @@ use std::time::Instant;
 
 use engine::keys::Role;
 use http::{HeaderValue, Method, Request, Response, header};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use serde_json::Value;
 
@@ -52,7 +53,7 @@ use self::denials::{Denials, Refused};
 use self::input::Query;
 use self::keys::Rates;
 use self::route::{Call, Route};
-use crate::net::{Body, LocalPeer, Visitor};
+use crate::net::{Body, LocalPeer, Visitor, empty};
 use crate::node::Node;
 
 /// Every route. A new one goes into the table of its module.
@@ -179,6 +180,19 @@ impl Management {
 
     async fn dispatch(
         &self,
+        mut request: Request<Incoming>,
+        caller: Caller,
+    ) -> Result<Response<Body>, ApiError> {
+        // Whatever can be read can be asked about (RFC 9110, section 9.3.2).
+        if request.method() == Method::HEAD {
+            *request.method_mut() = Method::GET;
+            return self.answer_call(request, caller).await.map(without_body);
+        }
+        self.answer_call(request, caller).await
+    }
+
+    async fn answer_call(
+        &self,
         request: Request<Incoming>,
         caller: Caller,
     ) -> Result<Response<Body>, ApiError> {
@@ -211,6 +225,9 @@ impl Management {
             .filter(|(_, router)| router.at(path).is_ok())
             .map(|(method, _)| method.as_str())
             .collect();
+        if methods.contains(&"GET") {
+            methods.push("HEAD");
+        }
         methods.sort_unstable();
         if methods.is_empty() {
             return Err(ApiError::not_found(format!("the management API has no `{path}`"))
@@ -223,6 +240,15 @@ impl Management {
         }
         Ok(response)
     }
+}
+
+/// The answer to HEAD: that to GET with all its fields, and without the body.
+fn without_body(response: Response<Body>) -> Response<Body> {
+    let (mut head, body) = response.into_parts();
+    if let Some(length) = body.size_hint().exact().filter(|length| *length > 0) {
+        head.headers.entry(header::CONTENT_LENGTH).or_insert(length.into());
+    }
+    Response::from_parts(head, empty())
 }
 
 /// What a request asked for, for the log.

@@ -53,18 +53,15 @@ impl Owing {
     }
 
     fn change(&self, node: &Node, participant: &ParticipantId, more: bool) {
-        let count = {
-            let mut owing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = owing.entry(participant.clone()).or_default();
-            *count = if more { *count + 1 } else { count.saturating_sub(1) };
-            let count = *count;
-            if count == 0 {
-                owing.remove(participant);
-            }
-            count
-        };
-        let waiting = u64::try_from(count).unwrap_or(u64::MAX);
-        node.metrics.waiting(&node.partner_name(participant), waiting);
+        let name = node.partner_name(participant);
+        let mut owing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = owing.entry(participant.clone()).or_default();
+        *count = if more { *count + 1 } else { count.saturating_sub(1) };
+        // Shown before another one may count: the gauge keeps what it was told last.
+        node.metrics.waiting(&name, u64::try_from(*count).unwrap_or(u64::MAX));
+        if *count == 0 {
+            owing.remove(participant);
+        }
     }
 }
 

@@ -359,7 +359,7 @@ impl Worker {
             }
             Err(error) => return Err(Miss::Again(error.to_string())),
         };
-        let url = format!("{}/provenance", target.endpoint.trim_end_matches('/'));
+        let url = crate::evidence::address(&target.endpoint);
         let mut fields = fields.clone();
         fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         match client.ask(Method::PUT, &url, fields, Bytes::from(bundle)).await {

@@ -1,6 +1,8 @@
 //! What was received and waits for the application that asked: given again while its terms let it, and let go.
 
 use anyhow::{Context as _, Result};
+use bytes::Bytes;
+use http::Method;
 use integration_tests::clocked::ClockedNode;
 use integration_tests::peer::{Peer, Reply};
 use integration_tests::ports;
@@ -117,6 +119,25 @@ fn a_copy_is_not_given_while_its_partner_is_shut_out_nor_after_its_agreement() -
         let (customer, data) = (&application.pair.customer, "/v1/data/b/open");
         let content = application.given("open")?;
         assert_eq!(application.get(&content)?.status, 200);
+        // What GET would say, without the bytes.
+        for path in [data, &content] {
+            let key = [("authorization", application.bearer.as_str())];
+            let (get, head) = (
+                application.get(path)?,
+                application.peer.send(Method::HEAD, path, &key, Bytes::new())?,
+            );
+            assert_eq!((head.status, head.body.len()), (200, 0), "{head:?}");
+            for field in ["content-length", "etag", "content-type"] {
+                assert_eq!(head.header(field), get.header(field), "{path}: {field}");
+            }
+        }
+        let both = application.peer.send(
+            Method::DELETE,
+            data,
+            &[("authorization", application.bearer.as_str())],
+            Bytes::new(),
+        )?;
+        assert_eq!((both.status, both.header("allow")), (405, "GET, HEAD"));
         customer.ask(&["partner", "suspend", "b", "--reason", "their key is lost"])?;
         application.is_refused(&content, "suspended", "suspended")?;
         application.is_refused(data, "suspended", "suspended")?;
@@ -126,7 +147,7 @@ fn a_copy_is_not_given_while_its_partner_is_shut_out_nor_after_its_agreement() -
         let agreement = application.agreement("open")?;
         let end = ["agreement", "end", &agreement, "--reason", "the project is over"];
         let ended = customer.ask(&end)?;
-        let held = &ended["holdings"]["received"];
+        let held = &ended["holdings"];
         assert_eq!(held.as_array().map(Vec::len), Some(1), "{ended}");
         assert_eq!((&held[0]["dataset"], &held[0]["kept"]), (&"open".into(), &"whole".into()));
         application.is_refused(&content, "policy", "the project is over")?;

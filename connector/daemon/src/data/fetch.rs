@@ -10,12 +10,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use headers::{ContentLength, ContentRange, HeaderMapExt, Range};
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, ETAG, IF_RANGE, RETRY_AFTER};
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, ETAG, IF_RANGE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::Body as HttpBody;
+use jiff::Timestamp;
 use tokio::sync::watch;
 
-use crate::net::{Answer, BodyError, Pace, PacedReader, SendError};
+use crate::net::{Answer, BodyError, Pace, PacedReader, SendError, retry_after};
 use crate::objects::{Incoming, IncomingError};
 
 /// What one attempt may cost.
@@ -106,6 +107,7 @@ pub async fn download<Opened, B>(
     incoming: &mut Incoming,
     progress: &watch::Sender<u64>,
     limits: FetchLimits,
+    now: Timestamp,
 ) -> Result<(), FetchError>
 where
     Opened: Future<Output = Result<Response<B>, SendError>>,
@@ -129,7 +131,7 @@ where
             incoming.begin(None).await?;
             return Err(FetchError::inconsistent("it has fewer bytes than it sent before"));
         }
-        Err(SendError::Status { answer, .. }) => return Err(refusal(&answer)),
+        Err(SendError::Status { answer, .. }) => return Err(refusal(&answer, now)),
         Err(error) => return Err(FetchError::Send(error)),
     };
     let accepted = match parts.status {
@@ -253,22 +255,17 @@ where
 /// The most that is kept of what a provider says, in characters.
 const REFUSAL_LENGTH: usize = 1000;
 
-fn refusal(answer: &Answer) -> FetchError {
+fn refusal(answer: &Answer, now: Timestamp) -> FetchError {
     let status = answer.status;
     if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
-        return FetchError::Busy { status, retry_after: retry_after(&answer.headers) };
+        let retry_after = retry_after(&answer.headers, now);
+        return FetchError::Busy { status, retry_after };
     }
     // Its words are shown to our operators: they must not steer a terminal.
     let text = String::from_utf8_lossy(&answer.body);
     let text = text.chars().map(|character| if character.is_control() { ' ' } else { character });
     let text = text.take(REFUSAL_LENGTH).collect::<String>().trim().to_owned();
     FetchError::Refused { status, text, body: answer.body.clone() }
-}
-
-/// How long to wait (RFC 9110, 10.2.3), where it is given in seconds; a date would depend on the provider's clock.
-fn retry_after(fields: &HeaderMap) -> Option<Duration> {
-    let seconds = fields.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
 }
 
 /// The entity tag as it stands in the header, if it is a strong one: only such a tag identifies bytes.

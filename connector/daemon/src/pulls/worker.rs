@@ -235,7 +235,7 @@ impl Worker {
                 }
             }
         }
-        let url = format!("{}/provenance", source.endpoint.trim_end_matches('/'));
+        let url = crate::evidence::address(&source.endpoint);
         let bytes = self
             .retried(|| async {
                 let response =
@@ -308,7 +308,7 @@ impl Worker {
                     fields.extend(authorization(token));
                     client.open(&source.endpoint, fields)
                 };
-                download(open, &mut incoming, &sender, limits).await
+                download(open, &mut incoming, &sender, limits, self.node.clock.now()).await
             })
             .await;
         drop(sender);

@@ -67,15 +67,26 @@ impl Driver {
         let mut events = self.management.events("").await?;
         let driver = Arc::clone(self);
         tokio::spawn(async move {
-            let mut watched = HashMap::new();
+            let (mut watched, mut last) = (HashMap::new(), None);
             loop {
-                match events.next().await {
-                    Ok(Some(event)) => driver.follow(&mut watched, &event),
-                    Ok(None) => return driver.gateway.note("OPERATOR: the events ended"),
+                let ended = match events.next().await {
+                    Ok(Some(event)) => {
+                        driver.follow(&mut watched, &event);
+                        last = Some(event.id);
+                        continue;
+                    }
+                    Ok(None) => "they ended".to_owned(),
+                    Err(error) => format!("{error:#}"),
+                };
+                driver.gateway.note(&format!("OPERATOR: the events are asked for again: {ended}"));
+                // It goes on behind what was told last, and so misses nothing.
+                let from = last.as_ref().map(|last| format!("?from={last}")).unwrap_or_default();
+                events = match driver.management.events(&from).await {
+                    Ok(events) => events,
                     Err(error) => {
                         return driver.gateway.note(&format!("OPERATOR: no events: {error:#}"));
                     }
-                }
+                };
             }
         });
         Ok(())

@@ -66,13 +66,17 @@ impl Pull {
                 Err(SendError::Status { origin, answer: Box::new(answer) })
             }
         };
-        download(open, incoming, &self.progress, limits()).await
+        download(open, incoming, &self.progress, limits(), now()).await
     }
 
     /// The range that the latest request asked for.
     fn range(&self) -> Option<&str> {
         self.asked.last().unwrap().get("range").map(|value| value.to_str().unwrap())
     }
+}
+
+fn now() -> Timestamp {
+    "2026-10-21T07:28:00Z".parse().unwrap()
 }
 
 fn limits() -> FetchLimits {
@@ -122,6 +126,7 @@ async fn a_broken_download_goes_on_where_it_ended() {
         &mut incoming,
         &pull.progress,
         limits(),
+        now(),
     )
     .await
     .unwrap();
@@ -235,6 +240,7 @@ async fn refusals_are_told_apart() {
     for (status, fields, text, retry_after) in [
         (503, vec![("retry-after", "7")], None, Some(7)),
         (429, vec![("retry-after", "120")], None, Some(120)),
+        (503, vec![("retry-after", "Wed, 21 Oct 2026 07:28:30 GMT")], None, Some(30)),
         (500, vec![("retry-after", "soon")], None, None),
         (401, vec![], Some("no entry  [31m"), None),
         (403, vec![], Some("no entry  [31m"), None),
@@ -314,7 +320,7 @@ async fn a_connection_that_breaks_is_resumed_over_http() {
             *request.headers_mut() = fields;
             Ok(sender.send_request(request).await.unwrap())
         };
-        let ended = download(open, &mut incoming, &pull.progress, limits()).await;
+        let ended = download(open, &mut incoming, &pull.progress, limits(), now()).await;
         serving.await.unwrap();
         assert_eq!(ended.is_ok(), offset == 300_000);
         assert!(ended.is_ok() || matches!(ended, Err(FetchError::Lost { .. })), "{ended:?}");
