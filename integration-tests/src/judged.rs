@@ -21,7 +21,7 @@ use crate::peer::Reply;
 use crate::schemas::{Schemas, VERSIONS};
 
 /// The newest records of a node; no test makes more.
-const RECORDS: &str = "/v1/audit/records?full=true&limit=10000";
+const RECORDS: &str = "/v1/audit/records?full=true&limit=10000&count=false";
 /// How long a node may take to show them. One that a test has broken shows nothing.
 const LIMIT: Duration = Duration::from_secs(20);
 /// Version discovery.
@@ -175,7 +175,7 @@ fn sent(socket: &Path) -> Result<Vec<Value>> {
         runtime.block_on(async { tokio::time::timeout(LIMIT, management.get(RECORDS)).await })?
     });
     let answer = asking.join().map_err(|_| anyhow::anyhow!("the question failed"))??;
-    let records = answer.get("records").and_then(Value::as_array).context("no records")?;
+    let records = answer.get("items").and_then(Value::as_array).context("no records")?;
     // What came from a partner names the certificate by which it came.
     let own = records.iter().filter(|record| record.pointer("/account/node").is_none());
     let messages = own.filter_map(|record| record.get("message").filter(|found| found.is_object()));

@@ -343,7 +343,7 @@ impl Site {
         // Files that come one after the other may come into force one after the other.
         wait::until("the policies are in force", PATIENCE, || {
             let history = self.ask(&["policy", "history", "--limit", "1"])?;
-            Ok((history.get("filed") == Some(&Value::Bool(true))).then_some(()))
+            Ok((history.pointer("/activations/0/filed") == Some(&Value::Bool(true))).then_some(()))
         })
     }
 

@@ -3,7 +3,7 @@
 //! The partner is shut out first: from then on whatever it asks is refused, and permits end. Then everything open with it
 //! ends, and it is told by the messages that DSP has; what is owed to an offboarded partner is still delivered.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -98,14 +98,27 @@ async fn untold(node: &Arc<Node>, participant: &ParticipantId) -> Result<usize, 
     let end = Instant::now() + TELL_WAIT;
     let mut changes = node.store.subscribe_kinds(&[Kind::Outbox]);
     loop {
-        let owed = each(node, true, Kind::Outbox, |key, _| {
-            matches!(key, Key::Outbox(to, ..) if to == participant).then_some(())
-        })
-        .await?
-        .len();
+        let owed = owed(node, participant).await?;
         if owed == 0 || tokio::time::timeout_at(end, changes.next()).await.is_err() {
             return Ok(owed);
         }
+    }
+}
+
+/// How many messages a partner is owed. Those of others are not read: a message's key begins with whom it is for.
+async fn owed(node: &Node, participant: &ParticipantId) -> Result<usize, StoreError> {
+    // Our process ids are `urn:uuid:…`, which this is before.
+    let before = Pid::new("!").ok().map(|pid| Key::Outbox(participant.clone(), pid, 0));
+    let (mut count, mut after) = (0, before);
+    loop {
+        let page = node.store.scan_hot(Kind::Outbox, after.take(), SCAN_STEP).await?;
+        let theirs = |key: &Key| matches!(key, Key::Outbox(to, ..) if to == participant);
+        let found = page.iter().take_while(|(key, _)| theirs(key)).count();
+        count += found;
+        if found < SCAN_STEP {
+            return Ok(count);
+        }
+        after = page.last().map(|(key, _)| key.clone());
     }
 }
 
@@ -158,49 +171,83 @@ async fn each<T>(
     }
 }
 
-/// What data of a partner we hold, and what data of ours it holds.
+/// Data that one side holds of the other.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Holdings {
-    /// Data of the partner that came to us.
-    received: Vec<Received>,
-    /// Datasets of ours that were made from data of the partner.
-    derived: Vec<Derived>,
-    /// Data of ours that the partner was granted.
-    given: Vec<Given>,
-}
-
-/// A dataset that we publish and made from a partner's data.
-#[derive(Debug, Serialize, JsonSchema)]
-struct Derived {
+pub struct Holding {
+    /// What tells it from all others: `received/PULL`, `given/TRANSFER` or `derived/AGREEMENT/DATASET`.
+    id: String,
+    /// `received`: data of the partner that came to us; `derived`: a dataset of ours that was made from them; `given`: data of
+    /// ours that the partner was granted.
+    kind: HoldingKind,
+    /// The partner's short name.
+    partner: String,
+    participant: String,
     dataset: String,
-    version: String,
-    /// The agreements under which its sources were received.
-    agreements: Vec<String>,
-    /// Whether it is published still.
-    published: bool,
-}
-
-/// A dataset of a partner that came to us.
-#[derive(Debug, Serialize, JsonSchema)]
-struct Received {
-    /// The pull that it came by.
-    pull: String,
-    dataset: String,
+    version: Option<String>,
+    /// The agreement under which it, or its source, was received or granted.
     agreement: Option<String>,
     /// The declared purpose.
     purpose: Option<String>,
-    /// When all of it was here.
-    received: Option<String>,
+    /// When all of it was here, when it was granted, or when what was made from it was published.
+    since: Option<String>,
+    /// Our id of the pull or the transfer by which it went.
+    process: Option<String>,
     /// The name that the provider gave the file.
     file_name: Option<String>,
-    /// Bytes.
+    /// Bytes of the whole.
     size: Option<u64>,
     /// Hexadecimal.
     sha256: Option<String>,
-    /// How much of it is here: `part` while a pull is not done, `whole`, or `taken` by the one who asked.
-    kept: Kept,
-    /// What we have to do or may not do with it, clause by clause.
+    /// How much of what we received is here: `part` while a pull is not done, `whole`, or `taken` by the one who asked.
+    kept: Option<Kept>,
+    /// The DSP state of the transfer by which it was given.
+    state: Option<String>,
+    /// Bytes of it that were served, at most.
+    served_bytes: Option<u64>,
+    /// Whether what was made from it is published still.
+    published: Option<bool>,
+    /// What the holder has to do or may not do with it, clause by clause.
     duties: Vec<String>,
+}
+
+/// Who holds what of whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum HoldingKind {
+    Received,
+    Derived,
+    Given,
+}
+
+impl Holding {
+    /// One of which nothing more is known.
+    fn new(node: &Node, kind: HoldingKind, id: &str, of: &ParticipantId, dataset: String) -> Self {
+        let begins = match kind {
+            HoldingKind::Received => "received",
+            HoldingKind::Derived => "derived",
+            HoldingKind::Given => "given",
+        };
+        Self {
+            id: format!("{begins}/{id}"),
+            kind,
+            partner: node.partner_name(of),
+            participant: of.to_string(),
+            dataset,
+            version: None,
+            agreement: None,
+            purpose: None,
+            since: None,
+            process: None,
+            file_name: None,
+            size: None,
+            sha256: None,
+            kept: None,
+            state: None,
+            served_bytes: None,
+            published: None,
+            duties: Vec::new(),
+        }
+    }
 }
 
 /// How much of a partner's data is here.
@@ -212,93 +259,94 @@ enum Kept {
     Taken,
 }
 
-/// A dataset of ours that a partner was granted.
-#[derive(Debug, Serialize, JsonSchema)]
-struct Given {
-    /// Our process id of the transfer.
-    transfer: String,
-    dataset: String,
-    version: Option<String>,
-    agreement: String,
-    /// The declared purpose.
-    purpose: Option<String>,
-    /// When the transfer began.
-    granted: String,
-    /// The DSP state of the transfer.
-    state: Option<String>,
-    /// Bytes, at most.
-    served_bytes: Option<u64>,
-    /// Bytes of the whole.
-    size: Option<u64>,
-    /// Hexadecimal.
-    sha256: Option<String>,
-    /// What the partner has to do or may not do with it, clause by clause.
-    duties: Vec<String>,
+/// Whose holdings are asked for; all where nothing is said.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Asked<'a> {
+    /// Those of one partner.
+    pub participant: Option<&'a ParticipantId>,
+    /// Those under one agreement.
+    pub agreement: Option<&'a AgreementId>,
 }
 
-/// What data of a partner we hold, and what data of ours it holds: all of it, or under one agreement.
+impl Asked<'_> {
+    fn of(&self, participant: &ParticipantId) -> bool {
+        self.participant.is_none_or(|asked| asked == participant)
+    }
+
+    fn under(&self, agreement: &AgreementId) -> bool {
+        self.agreement.is_none_or(|asked| asked == agreement)
+    }
+}
+
+/// What data of partners we hold, and what data of ours they hold.
 ///
 /// # Errors
 /// When the store is closed, or its index is being rebuilt.
-pub async fn holdings(
-    node: &Arc<Node>,
-    participant: &ParticipantId,
-    only: Option<&AgreementId>,
-) -> Result<Holdings, StoreError> {
+pub async fn holdings(node: &Arc<Node>, asked: Asked<'_>) -> Result<Vec<Holding>, StoreError> {
     if !node.store.is_ready() {
         return Err(StoreError::Rebuilding);
     }
-    let is_asked = |agreement: &AgreementId| only.is_none_or(|only| only == agreement);
     let pulls = each(node, false, Kind::Pull, |_, entity| match entity {
-        Entity::Pull(pull) if pull.participant == *participant => arrived(pull),
+        Entity::Pull(pull) if asked.of(&pull.participant) => arrived(pull),
         _ => None,
     })
     .await?;
-    let mut received = Vec::new();
+    let mut found = Vec::new();
     for (pull, transfer, kept) in pulls {
         let transfer = read_transfer(node, transfer).await?;
-        if transfer.as_ref().is_none_or(|transfer| is_asked(&transfer.agreement)) {
-            received.push(of_pull(node, &pull, transfer.as_ref(), kept).await?);
+        if transfer.as_ref().is_none_or(|transfer| asked.under(&transfer.agreement)) {
+            found.push(of_pull(node, &pull, transfer.as_ref(), kept).await?);
         }
     }
+    let theirs = each(node, false, Kind::Agreement, |_, entity| match entity {
+        Entity::Agreement(found) if asked.of(&found.participant) && asked.under(&found.id) => {
+            Some((found.id.clone(), found.participant.clone()))
+        }
+        _ => None,
+    })
+    .await?;
+    let theirs: BTreeMap<AgreementId, ParticipantId> = theirs.into_iter().collect();
+    let derived = each(node, false, Kind::Dataset, |_, entity| match entity {
+        Entity::Dataset(dataset) => Some(made_from(node, dataset, &theirs)),
+        _ => None,
+    })
+    .await?;
+    found.extend(derived.into_iter().flatten());
     let granted = each(node, false, Kind::Transfer, |_, entity| match entity {
-        Entity::Transfer(found) if found.participant == *participant && found.grant.is_some() => {
+        Entity::Transfer(found) if asked.of(&found.participant) && found.grant.is_some() => {
             Some(found.clone())
         }
         _ => None,
     })
     .await?;
-    let mut given = Vec::new();
-    for transfer in granted.iter().filter(|transfer| is_asked(&transfer.agreement)) {
-        given.push(of_transfer(node, transfer).await?);
+    for transfer in granted.iter().filter(|transfer| asked.under(&transfer.agreement)) {
+        found.push(of_transfer(node, transfer).await?);
     }
-    let theirs = each(node, false, Kind::Agreement, |_, entity| match entity {
-        Entity::Agreement(found) if found.participant == *participant && is_asked(&found.id) => {
-            Some(found.id.clone())
-        }
-        _ => None,
-    })
-    .await?;
-    let theirs: BTreeSet<AgreementId> = theirs.into_iter().collect();
-    let derived = each(node, false, Kind::Dataset, |_, entity| match entity {
-        Entity::Dataset(dataset) => made_from(dataset, &theirs),
-        _ => None,
-    })
-    .await?;
-    Ok(Holdings { received, derived, given })
+    Ok(found)
 }
 
-fn made_from(dataset: &Dataset, theirs: &BTreeSet<AgreementId>) -> Option<Derived> {
-    let sources: BTreeSet<&AgreementId> = (dataset.derived_from.iter())
-        .map(|parent| &parent.agreement)
-        .filter(|agreement| theirs.contains(*agreement))
-        .collect();
-    (!sources.is_empty()).then(|| Derived {
-        dataset: dataset.id.to_string(),
-        version: dataset.version.clone(),
-        agreements: sources.into_iter().map(ToString::to_string).collect(),
-        published: dataset.withdrawn.is_none(),
+/// What a dataset of ours was made from, one for each agreement under which it was received.
+fn made_from(
+    node: &Node,
+    dataset: &Dataset,
+    theirs: &BTreeMap<AgreementId, ParticipantId>,
+) -> Vec<Holding> {
+    let sources: BTreeSet<&AgreementId> =
+        dataset.derived_from.iter().map(|parent| &parent.agreement).collect();
+    let held = sources.into_iter().filter_map(|id| Some((id, theirs.get(id)?)));
+    held.map(|(agreement, participant)| {
+        let id = format!("{agreement}/{}", dataset.id);
+        let holding =
+            Holding::new(node, HoldingKind::Derived, &id, participant, dataset.id.to_string());
+        Holding {
+            version: Some(dataset.version.clone()),
+            agreement: Some(agreement.to_string()),
+            since: Some(dataset.published.to_string()),
+            published: Some(dataset.withdrawn.is_none()),
+            ..holding
+        }
     })
+    .collect()
 }
 
 /// A pull of which bytes came, the transfer they came by, and how much of them is here.
@@ -317,42 +365,46 @@ async fn of_pull(
     pull: &Pull,
     transfer: Option<&Transfer>,
     kept: Kept,
-) -> Result<Received, StoreError> {
+) -> Result<Holding, StoreError> {
     let agreement = agreement_of(node, transfer).await?;
     let (digests, file_name) = match &pull.step {
         PullStep::Received { digests, file_name, .. } => (Some(digests), Some(file_name)),
         PullStep::Delivered { digests, file_name, .. } => (digests.as_ref(), file_name.as_ref()),
         _ => (None, None),
     };
-    Ok(Received {
-        pull: pull.id.clone(),
-        dataset: pull.dataset.to_string(),
+    let dataset = pull.dataset.to_string();
+    let holding = Holding::new(node, HoldingKind::Received, &pull.id, &pull.participant, dataset);
+    Ok(Holding {
         agreement: transfer.map(|transfer| transfer.agreement.to_string()),
         purpose: pull.purpose.clone(),
-        received: pull.received.map(|when| when.to_string()),
+        since: pull.received.map(|when| when.to_string()),
+        process: Some(pull.id.clone()),
         file_name: file_name.cloned(),
         size: digests.map(|digests| digests.size),
         sha256: digests.map(|digests| digests.sha256.clone()),
-        kept,
+        kept: Some(kept),
         duties: agreement.as_ref().map(duties).unwrap_or_default(),
+        ..holding
     })
 }
 
-async fn of_transfer(node: &Arc<Node>, transfer: &Transfer) -> Result<Given, StoreError> {
+async fn of_transfer(node: &Arc<Node>, transfer: &Transfer) -> Result<Holding, StoreError> {
     let agreement = agreement_of(node, Some(transfer)).await?;
     let grant = transfer.grant.as_ref();
-    Ok(Given {
-        transfer: transfer.pid.to_string(),
-        dataset: transfer.dataset.to_string(),
+    let (pid, dataset) = (transfer.pid.to_string(), transfer.dataset.to_string());
+    let holding = Holding::new(node, HoldingKind::Given, &pid, &transfer.participant, dataset);
+    Ok(Holding {
         version: grant.map(|grant| grant.version.clone()),
-        agreement: transfer.agreement.to_string(),
+        agreement: Some(transfer.agreement.to_string()),
         purpose: agreement.as_ref().and_then(|agreement| agreement.purpose.clone()),
-        granted: transfer.created.to_string(),
+        since: Some(transfer.created.to_string()),
+        process: Some(pid),
         state: transfer.process.state().map(|state| state.on_wire().as_str().to_owned()),
         served_bytes: grant.map(|grant| grant.served),
         size: grant.map(|grant| grant.digests.size),
         sha256: grant.map(|grant| grant.digests.sha256.clone()),
         duties: agreement.as_ref().map(duties).unwrap_or_default(),
+        ..holding
     })
 }
 

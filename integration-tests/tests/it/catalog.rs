@@ -3,7 +3,6 @@
 use anyhow::{Context as _, Result, ensure};
 use http::Method;
 use integration_tests::connector::{BASE, CONTEXT, Connector, text};
-use integration_tests::management::Management;
 use integration_tests::peer::{Peer, Reply};
 use integration_tests::scene::Scene;
 use integration_tests::site::{Site, befriend};
@@ -161,11 +160,11 @@ fn a_filter_finds_what_it_names_and_what_is_not_understood_is_refused() -> Resul
         }
         assert_eq!(read, (0..9).map(|number| format!("d-{number}")).collect::<Vec<_>>());
         // A filter in the words of the partner's own connector.
-        let asked = json!({ "partner": "b", "dsp_filter": { "filterExpression":
-            [{ "operandLeft": "id", "operator": "in", "operandRight": ["d-3", "d-8"] }] } });
-        let runtime = tokio::runtime::Runtime::new()?;
-        let asked = runtime.block_on(Management::of(&customer).post("/v1/catalog", &asked))?;
+        let theirs = json!({ "filterExpression":
+            [{ "operandLeft": "id", "operator": "in", "operandRight": ["d-3", "d-8"] }] });
+        let asked = customer.ask(&["catalog", "b", "--dsp-filter", &theirs.to_string()])?;
         assert_eq!(ids_of(&asked), ["d-3", "d-8"]);
+        customer.run(&["catalog", "b", "--dsp-filter", "id = d-3"])?.expect(64)?;
 
         customer.stop()?;
         let connector = Connector::play(&customer, &supplier)?;

@@ -91,7 +91,7 @@ fn events_go_on_after_a_restart_exactly_where_the_reader_was() -> Result<()> {
 }
 
 /// Who may call what, beside administrators. A change here is a change of who may do what.
-const OTHERS: [(&str, &[&str]); 77] = [
+const OTHERS: [(&str, &[&str]); 80] = [
     ("agreements.end", POLICY),
     ("agreements.import", POLICY),
     ("agreements.list", READERS_AND_APPLICATIONS),
@@ -102,6 +102,7 @@ const OTHERS: [(&str, &[&str]); 77] = [
     ("approvals.list", READERS),
     ("approvals.query", READERS),
     ("audit.newEpoch", NOBODY),
+    ("audit.query", READERS),
     ("audit.records", READERS),
     ("audit.tail", READERS),
     ("audit.verify", READERS),
@@ -123,6 +124,8 @@ const OTHERS: [(&str, &[&str]); 77] = [
     ("duties.list", READERS_AND_APPLICATIONS),
     ("duties.query", READERS_AND_APPLICATIONS),
     ("events.follow", READERS_AND_APPLICATIONS),
+    ("holdings.list", READERS),
+    ("holdings.query", READERS),
     ("keys.create", NOBODY),
     ("keys.list", NOBODY),
     ("keys.query", NOBODY),
@@ -140,7 +143,6 @@ const OTHERS: [(&str, &[&str]); 77] = [
     ("negotiations.verify", POLICY_AND_APPLICATIONS),
     ("partners.add", NOBODY),
     ("partners.check", NOBODY),
-    ("partners.holdings", READERS),
     ("partners.list", READERS_AND_APPLICATIONS),
     ("partners.offboard", NOBODY),
     ("partners.preview", NOBODY),
@@ -151,6 +153,7 @@ const OTHERS: [(&str, &[&str]); 77] = [
     ("partners.suspend", NOBODY),
     ("policies.activate", POLICY),
     ("policies.history", READERS),
+    ("policies.queryHistory", READERS),
     ("policies.rollback", POLICY),
     ("policies.show", READERS),
     ("policies.terms", READERS),

@@ -119,8 +119,8 @@ fn a_rollback_that_is_interrupted_is_finished_at_the_next_start() -> Result<()> 
         assert_eq!(open, titled("Old"));
         assert_eq!(std::fs::read_to_string(&hindrance)?, titled("Older"));
         let history = supplier.ask(&["policy", "history"])?;
-        assert_eq!(history["filed"], true, "{history}");
         let activation = &history["activations"][0];
+        assert_eq!(activation["filed"], true, "{history}");
         assert_eq!(activation["set"], earlier, "{history}");
         assert_eq!(activation["reason"], "too early", "{history}");
         // It is over: the files rule again.

@@ -229,7 +229,18 @@ fn with_activation_by_command_a_change_is_a_draft_until_somebody_activates_it() 
             .collect();
         assert_eq!(reasons, ["no audits", "approved by legal"], "{history}");
         assert!(history["activations"][0]["person"].is_string(), "{history}");
-        assert_eq!(history["filed"], true);
+        assert_eq!(history["activations"][0]["filed"], true);
+        let listed = |words: &[&str]| supplier.ask(&[&["policy", "history"], words].concat());
+        let chosen = listed(&["--where", "reason~legal", "--where", "in_force=false"])?;
+        assert_eq!(
+            (&chosen["total"], &chosen["activations"][0]["reason"]),
+            (&json!(1), &json!("approved by legal"))
+        );
+        let oldest = listed(&["--order", "time", "--limit", "1"])?;
+        assert_eq!(oldest["total"], history["total"]);
+        let last = history["activations"].as_array().and_then(|all| all.last());
+        assert_eq!(oldest["activations"].as_array().and_then(|all| all.first()), last);
+        supplier.run(&["policy", "history", "--where", "colour=red"])?.expect(64)?;
 
         // The past is answered by what ruled then, today by what rules now.
         let ask = ["policy", "explain", "--partner", "a", "--dataset", "one", "--purpose", "audit"];
@@ -244,7 +255,7 @@ fn with_activation_by_command_a_change_is_a_draft_until_somebody_activates_it() 
         let back = ["policy", "rollback", &short, "--yes", "--reason", "audits again"];
         assert_eq!(supplier.ask(&back)?["changed"], true);
         pull("two", 0)?;
-        assert_eq!(supplier.ask(&["policy", "history"])?["filed"], false);
+        assert_eq!(supplier.ask(&["policy", "history"])?["activations"][0]["filed"], false);
         Ok(())
     })
 }

@@ -82,11 +82,24 @@ fn an_offboarded_partner_is_told_shut_out_and_accounted_for() -> Result<()> {
         let target = scene.file("got.txt");
         customer.ask(&["pull", "b", "one", "-o", word(&target)?])?;
         let holdings = customer.ask(&["partner", "holdings", "b"])?;
-        let received = &holdings["received"][0];
+        let received = &holdings["holdings"][0];
+        assert_eq!((&received["kind"], &received["partner"]), (&json!("received"), &json!("b")));
         assert_eq!(received["dataset"], "one");
         assert_eq!(received["sha256"], json!(files::sha256(&target)?));
         assert_eq!(received["kept"], "taken");
-        assert!(received["received"].is_string(), "{received}");
+        assert!(received["since"].is_string(), "{received}");
+        let count = |words: &[&str]| -> Result<Value> {
+            Ok(customer.ask(&[&["partner", "holdings"], words].concat())?["total"].clone())
+        };
+        assert_eq!(count(&["--where", "kind=received", "--where", "size=3"])?, 1);
+        assert_eq!(count(&["b", "--where", "kind!=received"])?, 0);
+        customer.run(&["partner", "holdings", "nobody"])?.expect(66)?;
+        // The journal is asked in the same way.
+        let agreement = text(received, "/agreement")?;
+        let criterion = format!("account.agreement={agreement}");
+        let records = customer.ask(&["audit", "show", "--where", &criterion, "--limit", "2"])?;
+        let shown = records["records"].as_array().map_or(0, Vec::len);
+        assert_eq!((shown, records["total"].as_u64() > Some(2)), (2, true), "{records}");
 
         customer.stop()?;
         let connector = Connector::play(&customer, &supplier)?;
@@ -97,7 +110,8 @@ fn an_offboarded_partner_is_told_shut_out_and_accounted_for() -> Result<()> {
         assert_eq!(done["ended"]["agreements"].as_array().map(Vec::len), Some(2), "{done}");
         assert_eq!(done["ended"]["transfers"], json!([transfer.provider_pid]));
         assert_eq!(done["untold"], 0, "{done}");
-        let given = done["holdings"]["given"].as_array().context("no report")?;
+        let given = done["holdings"].as_array().context("no report")?;
+        assert!(given.iter().all(|one| one["kind"] == "given"), "{given:?}");
         assert_eq!(given.len(), 2);
         assert!(given.iter().any(|one| one["served_bytes"] == 3), "{given:?}");
         let told = connector.expect("TransferTerminationMessage")?.body;

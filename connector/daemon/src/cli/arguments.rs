@@ -275,10 +275,17 @@ the card on its way could change everything in it.")]
         #[arg(long)]
         yes: bool,
     },
-    /// Show what data of a partner this site holds, and what data of ours it holds.
+    /// Show what data of a partner, or of all, this site holds, and what data of ours they hold.
+    #[command(after_long_help = "\
+Examples:
+  sekisho partner holdings b
+  sekisho partner holdings --where kind=received --where kept!=taken
+  sekisho partner holdings b --where dataset~cfp --order=-size")]
     Holdings {
-        /// Its short name.
-        name: String,
+        /// Its short name; else all partners.
+        name: Option<String>,
+        #[command(flatten)]
+        listing: Listing,
     },
     /// Remove a partner. What happened with it stays in the journal.
     Remove {
@@ -436,6 +443,10 @@ pub struct Catalog {
     /// Show only what is of this media type.
     #[arg(long)]
     pub media_type: Option<String>,
+    /// Send this as the `filter` of the CatalogRequestMessage, as the partner's connector wants it, in JSON; what it
+    /// means is theirs to say.
+    #[arg(long, value_name = "JSON", value_parser = json)]
+    pub dsp_filter: Option<serde_json::Value>,
     /// How many datasets to show at most (up to 10,000).
     #[arg(long, default_value_t = 1000)]
     pub limit: usize,
@@ -443,6 +454,11 @@ pub struct Catalog {
     // A cursor is base64url, and may begin with a hyphen.
     #[arg(long, allow_hyphen_values = true)]
     pub cursor: Option<String>,
+}
+
+/// A JSON document. Named, as a text would be taken for a document as well.
+fn json(text: &str) -> Result<serde_json::Value, serde_json::Error> {
+    serde_json::from_str(text)
 }
 
 /// `pull`.
@@ -842,7 +858,14 @@ pub enum Audit {
         #[arg(long)]
         log: Option<String>,
     },
-    /// Show records.
+    /// Show records: the newest, or from a number on.
+    #[command(after_long_help = "\
+Examples:
+  sekisho audit show --log b --kind request-refused
+  sekisho audit show --where time>=2026-11-01 --where account.agreement=urn:uuid:…
+  sekisho audit show --log site --from 0 --limit 20
+
+Their order is that of the journal: `--order position` begins with the oldest.")]
     Show {
         /// The log: `site`, or a partner's short name.
         #[arg(long)]
@@ -853,15 +876,14 @@ pub enum Audit {
         /// The epoch of the log; else all of them, with `--from` the latest.
         #[arg(long)]
         epoch: Option<u32>,
-        /// How many at most.
-        #[arg(long, default_value_t = 100)]
-        limit: u64,
         /// Only records of this kind.
         #[arg(long)]
         kind: Option<String>,
         /// Only the records behind a reference that a refusal gave (`urn:uuid:…`).
         #[arg(long)]
         reference: Option<String>,
+        #[command(flatten)]
+        listing: Listing,
     },
     /// Verify the whole journal: frames, records, trees and checkpoints.
     Verify,

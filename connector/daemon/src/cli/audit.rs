@@ -7,6 +7,7 @@ use super::arguments::Audit;
 use super::client::{Client, ClientError, path};
 use super::dataset::{byte_bar, show_progress};
 use super::failure::Failure;
+use super::list::{self, Reading, Source};
 use super::output::{Output, cell, fields};
 use crate::exit::Exit;
 
@@ -20,16 +21,22 @@ pub(super) async fn run(command: Audit, client: &Client, output: Output) -> Resu
             };
             Ok(client.events(Method::GET, &path, None, show).await?)
         }
-        Audit::Show { log, from, epoch, limit, kind, reference } => {
-            let query = [
-                ("log", log),
-                ("from", from.map(|from| from.to_string())),
-                ("epoch", epoch.map(|epoch| epoch.to_string())),
-                ("limit", Some(limit.to_string())),
-                ("kind", kind),
-                ("reference", reference),
+        Audit::Show { log, from, epoch, kind, reference, listing } => {
+            let asked = [
+                ("log", json!(log)),
+                ("from", json!(from)),
+                ("epoch", json!(epoch)),
+                ("kind", json!(kind)),
+                ("reference", json!(reference)),
             ];
-            let answer = client.get(&path(&["v1", "audit", "records"], &query)).await?;
+            let source = Source {
+                path: &["v1", "audit", "records", "query"],
+                name: "records",
+                more: asked.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            };
+            // From a number on, the oldest come first already.
+            let reading = if from.is_some() { Reading::AsOrdered } else { Reading::NewestLast };
+            let answer = list::fetch_from(source, reading, &listing, client, output).await?;
             output.result(&answer, |answer| {
                 let records = answer.get("records").and_then(Value::as_array);
                 if records.is_none_or(Vec::is_empty) {

@@ -18,6 +18,7 @@ pub(super) async fn catalog(
         "filter": arguments.filter,
         "tags": arguments.tags,
         "media_type": arguments.media_type,
+        "dsp_filter": arguments.dsp_filter,
         "limit": arguments.limit,
         "cursor": arguments.cursor,
     });

@@ -1,6 +1,6 @@
 //! Lists: criteria on the command line, and pages followed until there are as many as wanted.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::arguments::Listing;
 use super::client::{Client, path};
@@ -38,20 +38,44 @@ pub(super) async fn fetch(
     client: &Client,
     output: Output,
 ) -> Result<Value, Failure> {
+    let from = Source { path: &["v1", name, "query"], name, more: Map::new() };
+    fetch_from(from, reading, listing, client, output).await
+}
+
+/// Where a list comes from that is not found by its name alone.
+pub(super) struct Source<'a> {
+    /// The path of its query.
+    pub(super) path: &'a [&'a str],
+    /// The name under which it is shown.
+    pub(super) name: &'a str,
+    /// What its query asks for beside filter and order.
+    pub(super) more: Map<String, Value>,
+}
+
+/// What is listed somewhere, as `{NAME: […], "total": …}`.
+pub(super) async fn fetch_from(
+    from: Source<'_>,
+    reading: Reading,
+    listing: &Listing,
+    client: &Client,
+    output: Output,
+) -> Result<Value, Failure> {
     let criteria = listing.criteria.iter().map(|text| criterion(text));
     let filter = json!({ "and": criteria.collect::<Result<Vec<_>, _>>()? });
-    let path = path(&["v1", name, "query"], &[]);
-    let (mut items, mut cursor, mut total) = (Vec::new(), Value::Null, None);
+    let path = path(from.path, &[]);
+    let (mut items, mut cursor, mut total, mut asked) = (Vec::new(), Value::Null, None, false);
     loop {
         let wanted = listing.limit.saturating_sub(items.len()).min(PAGE);
-        let query = json!({
-            "filter": filter,
-            "order": listing.order,
-            "limit": wanted,
-            "cursor": cursor,
-            "count": total.is_none(),
-        });
-        let mut page = client.post(&path, &query).await?;
+        let mut query = from.more.clone();
+        query.extend([
+            ("filter".to_owned(), filter.clone()),
+            ("order".to_owned(), json!(listing.order)),
+            ("limit".to_owned(), json!(wanted)),
+            ("cursor".to_owned(), cursor),
+            ("count".to_owned(), json!(!asked)),
+        ]);
+        asked = true;
+        let mut page = client.post(&path, &Value::Object(query)).await?;
         if let Some(Value::Array(more)) = page.get_mut("items").map(Value::take) {
             items.extend(more);
         }
@@ -61,17 +85,18 @@ pub(super) async fn fetch(
             break;
         }
     }
-    let total = total.unwrap_or_default();
     if !cursor.is_null() {
+        // A journal may have too many records to count those that match.
+        let of = total.map_or_else(String::new, |total| format!(" of {total}"));
         output.note(&format!(
-            "These are {} of {total}; `--limit` shows more, `--where` fewer.",
+            "These are {}{of}; `--limit` shows more, `--where` fewer.",
             items.len()
         ));
     }
     if reading == Reading::NewestLast && listing.order.is_none() {
         items.reverse();
     }
-    Ok(json!({ name: items, "total": total }))
+    Ok(json!({ from.name: items, "total": total }))
 }
 
 /// `MEMBER OPERATOR VALUE` as a filter of the API. What looks like a number is compared as a number and as a text: who

@@ -131,9 +131,15 @@ pub(super) async fn run(command: Partner, client: &Client, output: Output) -> Re
         Partner::Offboard { name, reason, yes } => {
             offboard(&name, &reason, yes, client, output).await
         }
-        Partner::Holdings { name } => {
-            let holdings = client.get(&path(&["v1", "partners", &name, "holdings"], &[])).await?;
-            output.result(&holdings, holdings_text);
+        Partner::Holdings { name, mut listing } => {
+            if let Some(name) = name {
+                let partner = client.get(&path(&["v1", "partners", &name], &[])).await?;
+                listing.criteria.push(format!("participant={}", cell(partner.get("participant"))));
+            }
+            let list =
+                list::fetch("holdings", Reading::AsOrdered, &listing, client, output).await?;
+            output
+                .result(&list, |list| list.get("holdings").map(holdings_text).unwrap_or_default());
             Ok(())
         }
         Partner::Resume(change) => {
@@ -298,33 +304,25 @@ pub(super) fn holdings_text(holdings: &Value) -> String {
     if holdings.is_null() {
         return "Who holds which data is not known while the index is being rebuilt; ask with `sekisho partner holdings` later.\n".to_owned();
     }
-    let some = |member: &str| {
-        let found = holdings.get(member);
-        found.filter(|list| list.as_array().is_some_and(|list| !list.is_empty()))
+    let of_kind = |kind: &str| {
+        let all = holdings.as_array().into_iter().flatten();
+        let found = all.filter(|one| one.get("kind").and_then(Value::as_str) == Some(kind));
+        Value::Array(found.cloned().collect())
     };
-    let list = |member: &str, title: &str, none: &str, columns: [&str; 6]| match some(member) {
-        None => format!("\n{none}\n"),
-        found => {
-            let headings = ["DATASET", "AGREEMENT", "WHEN", "STATE", "SHA-256", "DUTIES"];
-            format!("\n{title}\n{}\n", table(&headings, &rows(found, &columns)))
-        }
+    let list = |kind: &str, title: &str, columns: &[(&str, &str)]| {
+        let found =
+            rows(Some(&of_kind(kind)), &columns.iter().map(|(_, one)| *one).collect::<Vec<_>>());
+        let headings = columns.iter().map(|(heading, _)| *heading).collect::<Vec<_>>();
+        let none = found.is_empty().then(|| "none".to_owned());
+        format!("\n{title}\n{}\n", none.unwrap_or_else(|| table(&headings, &found)))
     };
-    let derived = some("derived").map(|found| {
-        let members = ["dataset", "version", "published", "agreements"];
-        let headings = ["DATASET", "VERSION", "PUBLISHED", "AGREEMENTS"];
-        let title = "Datasets of ours that were made from data of theirs:";
-        format!("\n{title}\n{}\n", table(&headings, &rows(Some(found), &members)))
-    });
-    list(
-        "received",
-        "Data of theirs that came here:",
-        "No data of theirs came here.",
-        ["dataset", "agreement", "received", "kept", "sha256", "duties"],
-    ) + &derived.unwrap_or_default()
-        + &list(
-            "given",
-            "Data of ours that they were granted:",
-            "They were granted no data of ours.",
-            ["dataset", "agreement", "granted", "state", "sha256", "duties"],
-        )
+    let ends = [("SHA-256", "sha256"), ("DUTIES", "duties")];
+    let begins = [("PARTNER", "partner"), ("DATASET", "dataset"), ("AGREEMENT", "agreement")];
+    let with = |middle: [(&'static str, &'static str); 2]| [&begins[..], &middle, &ends].concat();
+    let made = [&begins[..], &[("VERSION", "version"), ("PUBLISHED", "published")]].concat();
+    let received = with([("WHEN", "since"), ("STATE", "kept")]);
+    let given = with([("WHEN", "since"), ("STATE", "state")]);
+    list("received", "Data of theirs that came here:", &received)
+        + &list("derived", "Datasets of ours that were made from data of theirs:", &made)
+        + &list("given", "Data of ours that they were granted:", &given)
 }

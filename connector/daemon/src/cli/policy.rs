@@ -66,7 +66,7 @@ pub(super) fn run(
             activate::rollback(&Desk::open(site)?, &hash, reason, yes, output, now)
         }
         Policy::List => history::list(&Desk::open(site)?, output),
-        Policy::History { limit } => history::history(&Desk::open(site)?, limit, output),
+        Policy::History(listing) => history::history(&Desk::open(site)?, &listing, output),
     }
 }
 

@@ -20,7 +20,7 @@ use super::partners::unknown as unknown_partner;
 use super::route::{Call, Created, Json, Route};
 use super::shape::OdrlPolicy;
 use crate::node::Node;
-use crate::offboard::{self, Holdings};
+use crate::offboard::{self, Asked, Holding};
 use crate::transfers;
 
 pub(super) fn routes() -> Vec<Route> {
@@ -146,7 +146,8 @@ async fn end(call: Call, ending: Ending) -> Result<Json<EndedAgreement>, ApiErro
     let id = AgreementId::new(id).map_err(|error| ApiError::invalid(error.to_string()))?;
     let by = Decider { person: Some(call.person()), reason: Some(ending.reason) };
     let ended = transfers::end_agreement(node, &id, &by).await?;
-    let holdings = offboard::holdings(node, &ended.agreement.participant, Some(&id)).await;
+    let asked = Asked { participant: Some(&ended.agreement.participant), agreement: Some(&id) };
+    let holdings = offboard::holdings(node, asked).await;
     Ok(Json(EndedAgreement {
         // It has ended, whether or not this can be said now.
         holdings: match holdings {
@@ -229,7 +230,7 @@ struct EndedAgreement {
     /// Our process ids of the transfers that were terminated with it.
     transfers: Vec<String>,
     /// What data under it we hold, and what data of ours the partner holds; nothing while the index is being rebuilt.
-    holdings: Option<Holdings>,
+    holdings: Option<Vec<Holding>>,
 }
 
 impl From<Side> for OurSide {

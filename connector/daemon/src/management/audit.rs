@@ -1,44 +1,67 @@
 //! The journal for people: pages of records, searches, and records as they are written.
+//!
+//! Records are a list like the others ([`super::list`]), but there may be millions of them: their only order is that of the
+//! journal, from either end, and one request looks at a bounded number of them. A page that is short for that has a next one,
+//! and what would take longer to count is not counted.
+
+mod search;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
-use engine::{Account, Category, LogId, RecordKind, Store as _, TreeId};
+use engine::{Account, Category, LogId, Position, RecordKind, Store as _, TreeId};
 use protocol::id::ParticipantId;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::StoredRecord;
 
 use super::answer::{self, ApiError, Events, Stop};
 use super::caller::READERS;
+use super::list::criteria::{Filter, QueryError, behind, id_behind};
+use super::list::{LIMIT, LIMIT_MAX, Page, check_members};
 use super::route::{Call, Json, Lines, Route};
 use super::shape::DspMessage;
 use super::{partners, status};
 use crate::node::Node;
+use search::{Reading, Search};
 
-/// How many records are listed when nothing is said.
-const LIMIT: u64 = 100;
-/// How many are listed at most.
-const LIMIT_MAX: u64 = 10_000;
-/// How many records are read at once.
-const STEP: u64 = 256;
-/// How many records one request looks at.
+/// How many records one request looks at, and once more to count them.
 const LOOK_MAX: u64 = 200_000;
+/// The member that tells two records apart, by which they are in order.
+const ORDER: &str = "position";
+const NEWEST_FIRST: &str = "-position";
 
 pub(super) fn routes() -> Vec<Route> {
     let log = "the log: `site`, or a partner's short name; else all";
     let full = "with messages and persons";
     vec![
-        Route::get("audit.records", "/v1/audit/records", "Records of the journal", records)
+        Route::get("audit.records", "/v1/audit/records", "Records, the newest first", simple)
             .for_roles(READERS)
             .query::<String>("log", log)
-            .query::<u64>("from", "the index of the first record in the log; else the newest")
+            .query::<u64>(
+                "from",
+                "the index of the first record in the log, from which on the oldest come first",
+            )
             .query::<u32>("epoch", "the epoch of the log; else all, with `from` the latest")
-            .query::<u64>("limit", "how many at most")
             .query::<String>("kind", "only records of this kind")
             .query::<String>("reference", "only records behind this reference (`urn:uuid:…`)")
+            .query::<usize>("limit", "how many at most: 100 where nothing is said, 10,000 at most")
+            .query::<String>(
+                "order",
+                "`position`, the oldest first, or `-position`, the newest first",
+            )
+            .query::<String>("cursor", "the `next` of the page before")
+            .query::<bool>("count", "`false`: leave out how many match")
             .query::<Option<String>>("full", full),
+        Route::post(
+            "audit.query",
+            "/v1/audit/records/query",
+            "Records that match a filter",
+            records,
+        )
+        .for_roles(READERS),
         Route::get("audit.tail", "/v1/audit/tail", "New records as they become durable", tail)
             .for_roles(READERS)
             .query::<String>("log", log)
@@ -46,29 +69,63 @@ pub(super) fn routes() -> Vec<Route> {
     ]
 }
 
-/// Which records are wanted.
+/// Which records.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct RecordsQuery {
+    /// The log: `site`, or a partner's short name; else all.
+    log: Option<String>,
+    /// The index of the first record in the log, from which on the oldest come first.
+    from: Option<u64>,
+    /// The epoch of the log; else all, with `from` the latest.
+    epoch: Option<u32>,
+    /// Only records of this kind.
+    kind: Option<String>,
+    /// Only records behind this reference (`urn:uuid:…`).
+    reference: Option<String>,
+    /// What must hold of a record as it is shown; else all match.
+    #[schemars(with = "Option<Filter>")]
+    filter: Option<Value>,
+    /// `position`, the oldest first, or `-position`, the newest first, which it is where nothing is said.
+    order: Option<String>,
+    /// How many at most: 100 where nothing is said, 10,000 at most.
+    limit: Option<usize>,
+    /// The `next` of the page before, with the same question.
+    cursor: Option<String>,
+    /// `false`: leave out how many match. They are left out as well where that would take too long to find out.
+    count: Option<bool>,
+    /// With messages and persons.
+    #[serde(default)]
+    full: bool,
+}
+
+/// What must hold of a record.
 #[derive(Debug, Default)]
 struct Wanted {
     kind: Option<RecordKind>,
     reference: Option<String>,
+    filter: Option<Filter>,
+    full: bool,
 }
 
 impl Wanted {
-    fn is(&self, record: &StoredRecord) -> bool {
-        self.kind.is_none_or(|kind| record.kind == kind)
+    fn is_all(&self) -> bool {
+        self.kind.is_none() && self.reference.is_none() && self.filter.is_none()
+    }
+
+    /// The record as it is shown, where it is wanted.
+    fn shown(&self, node: &Node, record: &StoredRecord) -> Option<Value> {
+        let account = &record.account;
+        let is_wanted = self.kind.is_none_or(|kind| record.kind == kind)
             && self
                 .reference
                 .as_ref()
-                .is_none_or(|reference| record.account.reference.as_ref() == Some(reference))
+                .is_none_or(|asked| account.reference.as_ref() == Some(asked));
+        // Records are written as JSON: each can be shown as such.
+        let shown =
+            is_wanted.then(|| serde_json::to_value(show(node, record, self.full)).ok())??;
+        self.filter.as_ref().is_none_or(|filter| filter.holds(&shown)).then_some(shown)
     }
-}
-
-/// Records of the journal.
-#[derive(Debug, Serialize, JsonSchema)]
-struct Records {
-    records: Vec<ShownRecord>,
-    /// Whether everything was looked at in which they could be; one request looks at a bounded number of records.
-    whole: bool,
 }
 
 /// A record as people read it. What it wrote is named, not shown.
@@ -148,40 +205,120 @@ enum Fact {
     Members(BTreeMap<String, Fact>),
 }
 
-/// Records of one log or of all, the newest page by default, in the order in which they were written.
-async fn records(mut call: Call) -> Result<Json<Records>, ApiError> {
-    let node = Arc::clone(call.node());
-    let (node, query) = (&node, &mut call.query);
-    let log = query.take::<String>("log")?.map(|name| log(node, &name)).transpose()?;
-    let from = query.take::<u64>("from")?;
-    let epoch = query.take::<u32>("epoch")?;
-    let limit = query.take::<u64>("limit")?.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
-    let kind = query.take::<String>("kind")?.map(|kind| record_kind(&kind)).transpose()?;
-    let wanted = Wanted { kind, reference: query.take("reference")? };
-    let full = query.flag("full");
-    let trees: Vec<TreeId> = node
+/// The simple form.
+async fn simple(mut call: Call) -> Result<Json<Page<ShownRecord>>, ApiError> {
+    let query = &mut call.query;
+    let asked = RecordsQuery {
+        log: query.take("log")?,
+        from: query.take("from")?,
+        epoch: query.take("epoch")?,
+        kind: query.take("kind")?,
+        reference: query.take("reference")?,
+        filter: None,
+        order: query.take("order")?,
+        limit: query.take("limit")?,
+        cursor: query.take("cursor")?,
+        count: query.take("count")?,
+        full: query.flag("full"),
+    };
+    records(call, asked).await
+}
+
+/// Records of one log or of all.
+async fn records(call: Call, query: RecordsQuery) -> Result<Json<Page<ShownRecord>>, ApiError> {
+    let node = call.node();
+    let limit = query.limit.unwrap_or(LIMIT).min(LIMIT_MAX);
+    if limit == 0 {
+        return Err(ApiError::invalid("a page of no records is none; `limit` is from 1"));
+    }
+    let first = if query.from.is_some() { ORDER } else { NEWEST_FIRST };
+    let order = query.order.as_deref().unwrap_or(first);
+    let reading = match order {
+        ORDER => Reading::OldestFirst,
+        NEWEST_FIRST => Reading::NewestFirst,
+        other => {
+            return Err(ApiError::invalid(format!("records are not put in the order of `{other}`"))
+                .help("their order is that of the journal: `position`, or `-position` for the newest first"));
+        }
+    };
+    let wanted = Wanted {
+        kind: query.kind.as_deref().map(record_kind).transpose()?,
+        reference: query.reference,
+        filter: query.filter.map(Filter::read).transpose()?,
+        full: query.full,
+    };
+    check_members::<ShownRecord>(wanted.filter.as_ref(), order)?;
+    let parts = parts(node, query.log.as_deref(), query.epoch, query.from).await?;
+    let place = |cursor: &str| -> Result<Position, QueryError> {
+        id_behind(cursor, order)?.parse().map_err(|_| QueryError::Cursor)
+    };
+    let place = query.cursor.as_deref().map(place).transpose()?;
+    let mut search = Search::open(node, &parts, reading, place).await?;
+    let (mut items, mut looked_at, mut last, mut more) = (Vec::new(), 0, None, false);
+    while let Some(record) = search.next().await? {
+        if items.len() >= limit || looked_at >= LOOK_MAX {
+            more = true;
+            break;
+        }
+        looked_at += 1;
+        last = Some(record.position);
+        items.extend(wanted.shown(node, &record));
+    }
+    let total = match query.count {
+        Some(false) => None,
+        _ => count(node, &parts, &wanted).await?,
+    };
+    let next = last.filter(|_| more).map(|position| behind(&position.to_string(), order));
+    Ok(Json(Page::new(items, total, next)))
+}
+
+/// The parts of logs that are asked for.
+async fn parts(
+    node: &Node,
+    name: Option<&str>,
+    epoch: Option<u32>,
+    from: Option<u64>,
+) -> Result<Vec<(TreeId, Range<u64>)>, ApiError> {
+    if from.is_some() && name.is_none() {
+        return Err(ApiError::invalid("a record's number counts within one log")
+            .help("name the log with `--log site` or `--log PARTNER`"));
+    }
+    let log = name.map(|name| log(node, name)).transpose()?;
+    let mut trees: Vec<TreeId> = node
         .store
         .trees()
         .into_iter()
         .filter(|tree| log.as_ref().is_none_or(|log| tree.log == *log))
         .filter(|tree| epoch.is_none_or(|epoch| tree.epoch == epoch))
         .collect();
-    let mut search = Search { node, wanted, limit, left: LOOK_MAX };
-    let found = match (log, from) {
+    if from.is_some() {
         // Numbers begin anew with each epoch: where none is named, the latest is meant.
-        (Some(_), Some(from)) => match trees.into_iter().next_back() {
-            Some(tree) => search.forwards(tree, from).await?,
-            None => Vec::new(),
-        },
-        (None, Some(_)) => {
-            return Err(ApiError::invalid("a record's number counts within one log")
-                .help("name the log with `--log site` or `--log PARTNER`"));
-        }
-        (_, None) => search.newest(trees).await?,
-    };
-    let whole = search.left > 0;
-    let records = found.iter().map(|record| show(node, record, full)).collect();
-    Ok(Json(Records { records, whole }))
+        trees.drain(..trees.len().saturating_sub(1));
+    }
+    let mut parts = Vec::new();
+    for tree in trees {
+        let (size, _) = node.store.tree_head(tree.clone()).await?;
+        parts.push((tree, from.unwrap_or(0)..size));
+    }
+    Ok(parts)
+}
+
+/// How many records are wanted; nothing where too many would have to be looked at.
+async fn count(
+    node: &Node,
+    parts: &[(TreeId, Range<u64>)],
+    wanted: &Wanted,
+) -> Result<Option<u64>, ApiError> {
+    let all: u64 = parts.iter().map(|(_, part)| part.end.saturating_sub(part.start)).sum();
+    if wanted.is_all() || all > LOOK_MAX {
+        return Ok(wanted.is_all().then_some(all));
+    }
+    let mut search = Search::open(node, parts, Reading::OldestFirst, None).await?;
+    let mut total = 0;
+    while let Some(record) = search.next().await? {
+        total += u64::from(wanted.shown(node, &record).is_some());
+    }
+    Ok(Some(total))
 }
 
 /// New records as they become durable, until nobody reads or the daemon stops.
@@ -212,83 +349,6 @@ async fn follow(
         }
         record.index = Some(node.store.index_of(record.position).await?.1);
         events.send(&show(&node, &record, full)).await?;
-    }
-}
-
-/// Looks through logs, a bounded number of records.
-struct Search<'a> {
-    node: &'a Node,
-    wanted: Wanted,
-    limit: u64,
-    /// How many records may still be looked at.
-    left: u64,
-}
-
-impl Search<'_> {
-    fn is_full(&self, found: &[StoredRecord]) -> bool {
-        found.len() as u64 >= self.limit
-    }
-
-    /// From an index on.
-    async fn forwards(&mut self, tree: TreeId, from: u64) -> Result<Vec<StoredRecord>, ApiError> {
-        let mut found = Vec::new();
-        let mut next = from;
-        while self.left > 0 && !self.is_full(&found) {
-            let step = STEP.min(self.left);
-            let page =
-                self.node.store.records(tree.clone(), next..next.saturating_add(step)).await?;
-            let read = page.len() as u64;
-            next = next.saturating_add(read);
-            found.extend(page.into_iter().filter(|record| self.wanted.is(record)));
-            if read < step {
-                break;
-            }
-            self.left -= read;
-        }
-        found.truncate(usize::try_from(self.limit).unwrap_or(usize::MAX));
-        Ok(found)
-    }
-
-    /// The newest ones.
-    async fn backwards(&mut self, tree: TreeId) -> Result<Vec<StoredRecord>, ApiError> {
-        let (mut end, _) = self.node.store.tree_head(tree.clone()).await?;
-        let mut found: Vec<StoredRecord> = Vec::new();
-        while end > 0 && self.left > 0 && !self.is_full(&found) {
-            let start = end.saturating_sub(STEP.min(self.left));
-            let mut page = self.node.store.records(tree.clone(), start..end).await?;
-            self.left = self.left.saturating_sub(end - start);
-            end = start;
-            page.retain(|record| self.wanted.is(record));
-            page.append(&mut found);
-            found = page;
-        }
-        self.keep_newest(&mut found);
-        Ok(found)
-    }
-
-    /// The newest ones of several logs and epochs. What is looked at is shared out, so that none hides another.
-    async fn newest(&mut self, trees: Vec<TreeId>) -> Result<Vec<StoredRecord>, ApiError> {
-        let mut found: Vec<StoredRecord> = Vec::new();
-        let mut waiting = trees.len() as u64;
-        let mut total = self.left;
-        let mut is_whole = true;
-        for tree in trees {
-            let share = total.checked_div(waiting).unwrap_or(0).max(STEP);
-            self.left = share;
-            found.extend(self.backwards(tree).await?);
-            is_whole &= self.left > 0;
-            total = total.saturating_sub(share - self.left);
-            waiting = waiting.saturating_sub(1);
-            found.sort_by_key(|record| record.position);
-            self.keep_newest(&mut found);
-        }
-        self.left = u64::from(is_whole);
-        Ok(found)
-    }
-
-    fn keep_newest(&self, found: &mut Vec<StoredRecord>) {
-        let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
-        found.drain(..found.len().saturating_sub(limit));
     }
 }
 

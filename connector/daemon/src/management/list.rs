@@ -34,18 +34,20 @@ use super::duties::ShownDuty;
 use super::keys::{self, KeyShown};
 use super::negotiations::ShownNegotiation;
 use super::partners::PartnerSummary;
+use super::policies::{self, ShownActivation};
 use super::pulls::ShownPull;
 use super::route::{Call, Json, Route};
 use super::transfers::ShownTransfer;
 use crate::node::Node;
+use crate::offboard::{self, Holding};
 use criteria::{Filter, QueryError, Selection, behind, id_behind};
 
 /// How many entities are read at once.
 const SCAN_STEP: usize = 512;
 /// How many are shown when nothing is said.
-const LIMIT: usize = 100;
+pub(super) const LIMIT: usize = 100;
 /// How many are shown at most.
-const LIMIT_MAX: usize = 10_000;
+pub(super) const LIMIT_MAX: usize = 10_000;
 /// How many are looked at for one page that is not counted; one that is shorter for that has a next one.
 const LOOK_MAX: usize = 20_000;
 
@@ -61,6 +63,8 @@ pub(super) fn routes() -> Vec<Route> {
         of::<PartnerSummary>(List::Partners, READERS_AND_APPLICATIONS),
         of::<ShownDeadLetter>(List::DeadLetters, READERS),
         of::<KeyShown>(List::Keys, &[]),
+        of::<Holding>(List::Holdings, READERS),
+        of::<ShownActivation>(List::Activations, READERS),
     ];
     lists.into_iter().flatten().collect()
 }
@@ -102,6 +106,8 @@ enum List {
     Partners,
     DeadLetters,
     Keys,
+    Holdings,
+    Activations,
 }
 
 /// The name, path and summary of a route.
@@ -179,6 +185,26 @@ impl List {
                 ),
                 ("keys.query", "/v1/keys/query", "The keys of this API that match a filter"),
             ],
+            Self::Holdings => [
+                (
+                    "holdings.list",
+                    "/v1/holdings",
+                    "What data of partners we hold and what data of ours they hold, the latest first",
+                ),
+                ("holdings.query", "/v1/holdings/query", "Held data that match a filter"),
+            ],
+            Self::Activations => [
+                (
+                    "policies.history",
+                    "/v1/policies/history",
+                    "The sets that ruled, the newest first, with who put each in force and why",
+                ),
+                (
+                    "policies.queryHistory",
+                    "/v1/policies/history/query",
+                    "The sets that ruled and match a filter",
+                ),
+            ],
         }
     }
 
@@ -203,6 +229,10 @@ impl List {
             Self::Partners => &["state", "region"],
             Self::DeadLetters => &["partner", "participant", "process", "message_type", "code"],
             Self::Keys => &["role", "state"],
+            Self::Holdings => {
+                &["kind", "partner", "participant", "dataset", "agreement", "purpose", "kept"]
+            }
+            Self::Activations => &["set", "rules", "place", "person", "in_force", "filed"],
         }
     }
 
@@ -216,7 +246,9 @@ impl List {
             Self::Pulls => Some(Kind::Pull),
             Self::Datasets => Some(Kind::Dataset),
             Self::DeadLetters => Some(Kind::DeadLetter),
-            Self::Approvals | Self::Partners | Self::Keys => None,
+            Self::Approvals | Self::Partners | Self::Keys | Self::Holdings | Self::Activations => {
+                None
+            }
         }
     }
 
@@ -225,6 +257,7 @@ impl List {
         match self {
             Self::Partners => "participant",
             Self::Keys => "name",
+            Self::Activations => "record",
             _ => "id",
         }
     }
@@ -238,15 +271,20 @@ impl List {
             Self::Pulls => Some(Key::Pull(id.to_owned())),
             Self::Datasets => Some(Key::Dataset(id.parse().ok()?)),
             Self::DeadLetters => Some(Key::DeadLetter(id.parse().ok()?)),
-            Self::Duties | Self::Approvals | Self::Partners | Self::Keys => None,
+            Self::Duties
+            | Self::Approvals
+            | Self::Partners
+            | Self::Keys
+            | Self::Holdings
+            | Self::Activations => None,
         }
     }
 
     /// Whether an order is that in which the store has the documents.
     fn is_stored_in(self, order: &str) -> bool {
-        // An agreement has several duties, and the others are made of several kinds.
-        let made = [Self::Duties, Self::Approvals, Self::Partners, Self::Keys];
-        !made.contains(&self) && order == "id"
+        // An agreement has several duties, and the others are made of several kinds, or of none.
+        let made = self.kind().is_none() || self == Self::Duties;
+        !made && order == "id"
     }
 
     /// The order where none is asked for.
@@ -257,6 +295,8 @@ impl List {
             Self::Datasets => "id",
             Self::Partners | Self::Keys => "name",
             Self::DeadLetters => "-given_up",
+            Self::Holdings => "-since",
+            Self::Activations => "-time",
         }
     }
 }
@@ -281,7 +321,7 @@ struct Query {
 /// One page.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "PageOf{T}")]
-struct Page<T> {
+pub(super) struct Page<T> {
     #[schemars(with = "Vec<T>")]
     items: Vec<Value>,
     /// How many match in all; nothing where `count` is false.
@@ -290,6 +330,13 @@ struct Page<T> {
     next: Option<String>,
     #[serde(skip)]
     of: PhantomData<fn() -> T>,
+}
+
+impl<T> Page<T> {
+    /// A page of documents of a type.
+    pub(super) fn new(items: Vec<Value>, total: Option<u64>, next: Option<String>) -> Self {
+        Self { items, total, next, of: PhantomData }
+    }
 }
 
 /// The simple form: members that equal a text.
@@ -317,19 +364,43 @@ fn values(text: String) -> Vec<Value> {
 }
 
 /// Refuses to ask for what no document has: it would match all or none without a word.
-fn check_members<T: JsonSchema>(filter: Option<&Filter>, order: &str) -> Result<(), ApiError> {
-    let schema = schemars::schema_for!(T);
-    let members = schema.get("properties").and_then(Value::as_object);
-    let names: Vec<&str> = members.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+pub(super) fn check_members<T: JsonSchema>(
+    filter: Option<&Filter>,
+    order: &str,
+) -> Result<(), ApiError> {
+    let names = members::<T>();
     let asked = filter.map(Filter::fields).unwrap_or_default();
     let order = order.strip_prefix('-').unwrap_or(order);
-    match asked.into_iter().chain([order]).find(|asked| !names.contains(asked)) {
+    match asked.into_iter().chain([order]).find(|asked| !names.iter().any(|name| name == asked)) {
         None => Ok(()),
         Some(unknown) => {
             Err(ApiError::invalid(format!("what is listed here has no member `{unknown}`"))
                 .help(format!("it has {}", names.join(", "))))
         }
     }
+}
+
+/// The members of a document, and after each those that are within it, with a full stop between the two.
+fn members<T: JsonSchema>() -> Vec<String> {
+    let schema = schemars::schema_for!(T).to_value();
+    let mut names = Vec::new();
+    for (name, inner) in properties(&schema) {
+        names.push(name.clone());
+        // What may be missing is one of two: nothing, or what is described elsewhere.
+        let choices = inner.get("anyOf").and_then(Value::as_array).map(Vec::as_slice);
+        for choice in choices.unwrap_or(std::slice::from_ref(inner)) {
+            let place = choice.get("$ref").and_then(Value::as_str).unwrap_or_default();
+            let found = schema.pointer(place.trim_start_matches('#')).unwrap_or(choice);
+            if !place.is_empty() {
+                names.extend(properties(found).map(|(within, _)| format!("{name}.{within}")));
+            }
+        }
+    }
+    names
+}
+
+fn properties(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    schema.get("properties").and_then(Value::as_object).into_iter().flatten()
 }
 
 async fn answer<T: JsonSchema>(
@@ -359,7 +430,7 @@ async fn answer<T: JsonSchema>(
     .await?;
     let page = selection.into_page();
     let total = counted.then_some(page.total);
-    Ok(Json(Page { items: page.items, total, next: page.next, of: PhantomData }))
+    Ok(Json(Page::new(page.items, total, page.next)))
 }
 
 impl From<QueryError> for ApiError {
@@ -382,7 +453,7 @@ async fn in_stored_order<T>(
     limit: usize,
 ) -> Result<Json<Page<T>>, ApiError> {
     let key = |id: String| list.key(&id).ok_or(QueryError::Cursor);
-    let from = cursor.map(|cursor| key(id_behind(cursor)?)).transpose()?;
+    let from = cursor.map(|cursor| key(id_behind(cursor, "id")?)).transpose()?;
     let (mut items, mut looked_at, mut last, mut more) = (Vec::new(), 0_usize, None, false);
     each(node, scope, list, from, |looked| {
         match looked {
@@ -404,8 +475,8 @@ async fn in_stored_order<T>(
         ControlFlow::Continue(())
     })
     .await?;
-    let next = last.filter(|_| more).map(|id| behind(&id));
-    Ok(Json(Page { items, total: None, next, of: PhantomData }))
+    let next = last.filter(|_| more).map(|id| behind(&id, "id"));
+    Ok(Json(Page::new(items, None, next)))
 }
 
 /// What is met on the way through a list.
@@ -435,6 +506,16 @@ async fn each(
         (List::Keys, None) => {
             let keys = keys::all(node).await?;
             let _ = keys.iter().filter_map(document).map(Looked::Document).try_for_each(visit);
+            return Ok(());
+        }
+        (List::Holdings, None) => {
+            let held = offboard::holdings(node, offboard::Asked::default()).await?;
+            let _ = held.iter().filter_map(document).map(Looked::Document).try_for_each(visit);
+            return Ok(());
+        }
+        (List::Activations, None) => {
+            let ruled = policies::history(node).await?;
+            let _ = ruled.iter().filter_map(document).map(Looked::Document).try_for_each(visit);
             return Ok(());
         }
         (_, None) => {

@@ -25,7 +25,7 @@ use super::caller::READERS;
 use super::route::{Call, Json, Route};
 use super::status;
 use crate::node::Node;
-use crate::offboard::{self, Holdings};
+use crate::offboard::{self, Asked, Holding};
 use crate::partners::from_card::{CardRefusal, Declared, Plan, plan};
 use crate::partners::{PartnerFile, set_state};
 use crate::reload::{self, ReloadError};
@@ -64,13 +64,6 @@ pub(super) fn routes() -> Vec<Route> {
             "End everything with a partner, tell it, shut it out, and say who holds what of whom",
             offboard,
         ),
-        Route::get(
-            "partners.holdings",
-            "/v1/partners/{name}/holdings",
-            "What data of a partner we hold, and what data of ours it holds",
-            holdings,
-        )
-        .for_roles(READERS),
         Route::post(
             "partners.resume",
             "/v1/partners/{name}/resume",
@@ -232,7 +225,8 @@ struct OffboardedPartner {
     ended: EndedWith,
     /// Messages that the partner has not taken yet.
     untold: usize,
-    holdings: Holdings,
+    /// What data of the partner we hold, and what data of ours it holds.
+    holdings: Vec<Holding>,
 }
 
 /// What ended with a partner, by our ids.
@@ -262,6 +256,7 @@ async fn offboard(call: Call, why: Offboarding) -> Result<Json<OffboardedPartner
         let done = format!("`{}` is offboarded, but other files are not in order", file.name());
         ApiError::from(error).because(&done).help("repair what is named here")
     })?;
+    let asked = Asked { participant: Some(participant), agreement: None };
     Ok(Json(OffboardedPartner {
         partner: PartnerSummary::of(&registered(node, name)?),
         ended: EndedWith {
@@ -270,15 +265,8 @@ async fn offboard(call: Call, why: Offboarding) -> Result<Json<OffboardedPartner
             transfers: ended.transfers.iter().map(ToString::to_string).collect(),
         },
         untold: ended.untold,
-        holdings: offboard::holdings(node, participant, None).await?,
+        holdings: offboard::holdings(node, asked).await?,
     }))
-}
-
-/// What each side holds of the other's data.
-async fn holdings(call: Call) -> Result<Json<Holdings>, ApiError> {
-    let (node, name) = (call.node(), call.segment("name"));
-    let file = registered(node, name)?;
-    Ok(Json(offboard::holdings(node, &file.partner.participant, None).await?))
 }
 
 /// Lets a suspended or offboarded partner in again.

@@ -24,9 +24,6 @@ use crate::reload::{self, ReloadError, Wanted};
 
 /// How many entities are read at once.
 const SCAN_STEP: usize = 512;
-/// How many activations are listed when nothing is said, and at most.
-const HISTORY: usize = 50;
-const HISTORY_MAX: usize = 1_000;
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
@@ -39,14 +36,6 @@ pub(super) fn routes() -> Vec<Route> {
         .for_roles(READERS)
         .query::<String>("at", "an instant of the past, RFC 3339")
         .query::<String>("set", "the set of this hash, or its first digits, with the partners and datasets of now"),
-        Route::get(
-            "policies.history",
-            "/v1/policies/history",
-            "The sets that ruled, the newest first, with who put each in force and why",
-            history,
-        )
-        .for_roles(READERS)
-        .query::<usize>("limit", "how many at most"),
         Route::get(
             "policies.terms",
             "/v1/policies/terms/{agreement}",
@@ -102,12 +91,14 @@ struct PolicyActivated {
     set: String,
 }
 
-/// The sets that ruled.
+/// A set that ruled, in lists.
 #[derive(Debug, Serialize, JsonSchema)]
-struct PolicyHistory {
-    /// The newest first.
-    activations: Vec<ActivationFacts>,
-    /// Whether the policy files are the set in force; else they are a draft.
+pub(super) struct ShownActivation {
+    #[serde(flatten)]
+    activation: ActivationFacts,
+    /// Whether it is what rules now.
+    in_force: bool,
+    /// Whether it is what rules now and the policy files are this set; where those of the set in force are not, they are a draft.
     filed: bool,
 }
 
@@ -136,17 +127,17 @@ async fn show(mut call: Call) -> Result<Json<Facts>, ApiError> {
     }
 }
 
-async fn history(mut call: Call) -> Result<Json<PolicyHistory>, ApiError> {
-    let limit = call.query.take::<usize>("limit")?.unwrap_or(HISTORY).clamp(1, HISTORY_MAX);
-    let node = call.node();
-    let mut activations = Vec::new();
-    past::activations(node, |facts, _| {
-        activations.push(facts);
-        activations.len() < limit
+/// The sets that ruled, the newest first.
+pub(super) async fn history(node: &Arc<Node>) -> Result<Vec<ShownActivation>, ApiError> {
+    let mut shown = Vec::new();
+    past::activations(node, |activation, set| {
+        let in_force = shown.is_empty();
+        let filed = in_force && policies::are_filed(&node.paths, &set);
+        shown.push(ShownActivation { activation, in_force, filed });
+        true
     })
     .await?;
-    let rules = in_force(node).await?;
-    Ok(Json(PolicyHistory { activations, filed: policies::are_filed(&node.paths, &rules.set) }))
+    Ok(shown)
 }
 
 /// The terms of an agreement.

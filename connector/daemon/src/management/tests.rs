@@ -186,7 +186,7 @@ async fn an_operator_accepts_the_clock_and_is_recorded() {
     let answer = fixture.client.post("/v1/clock/accept", &reason).await.unwrap();
     assert_eq!(answer["accepted"], true);
     let records = fixture.get("/v1/audit/records?log=site&kind=clock-accepted&full=1").await;
-    let record = &records["records"][0];
+    let record = &records["items"][0];
     assert_eq!(record["account"]["reason"], "the battery was changed");
     let uid = rustix::process::getuid().as_raw();
     assert!(record["person"].as_str().unwrap().starts_with(&format!("uid {uid}")), "{record}");

@@ -34,6 +34,8 @@ pub struct Facts {
 /// Who put a set in force, when and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ActivationFacts {
+    /// Where its record is in the journal.
+    pub record: String,
     /// SHA-256 over the set and the partners' files: what the journal calls it, hexadecimal.
     pub rules: String,
     /// SHA-256 of the set itself, hexadecimal.

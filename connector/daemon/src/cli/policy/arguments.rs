@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use policy::explain::Language;
 use policy::file::schema::Kind;
 
+use crate::cli::arguments::Listing;
+
 const TEST_EXAMPLE: &str = "\
 Cases stand in files NAME.test.toml beside the policies:
 
@@ -128,11 +130,7 @@ Examples:
     /// List the policies in force.
     List,
     /// List the sets that were in force, with who activated each, when and why.
-    History {
-        /// How many at most.
-        #[arg(long)]
-        limit: Option<usize>,
-    },
+    History(Listing),
 }
 
 /// `policy explain`.

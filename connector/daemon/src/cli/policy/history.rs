@@ -1,9 +1,10 @@
 //! `sekisho policy list` and `history`.
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
-use super::super::client::path;
+use super::super::arguments::Listing;
 use super::super::failure::Failure;
+use super::super::list::{self, Reading, Source};
 use super::super::output::{Output, rows, table};
 use super::Desk;
 
@@ -33,9 +34,14 @@ pub(super) fn list(desk: &Desk, output: Output) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(super) fn history(desk: &Desk, limit: Option<usize>, output: Output) -> Result<(), Failure> {
-    let query = [("limit", limit.map(|limit| limit.to_string()))];
-    let answer = desk.get(&path(&["v1", "policies", "history"], &query))?;
+pub(super) fn history(desk: &Desk, listing: &Listing, output: Output) -> Result<(), Failure> {
+    let from = Source {
+        path: &["v1", "policies", "history", "query"],
+        name: "activations",
+        more: Map::new(),
+    };
+    let asked = list::fetch_from(from, Reading::AsOrdered, listing, &desk.client, output);
+    let answer = desk.runtime.block_on(asked)?;
     output.result(&answer, |answer| {
         let members = ["time", "set", "person", "place", "reason"];
         let mut listed = rows(answer.get("activations"), &members);
@@ -45,7 +51,9 @@ pub(super) fn history(desk: &Desk, limit: Option<usize>, output: Output) -> Resu
             }
         }
         let mut text = table(&["SINCE", "SET", "BY", "THROUGH", "WHY"], &listed);
-        if answer.get("filed") == Some(&json!(false)) {
+        let shown = answer.get("activations").and_then(Value::as_array);
+        let is = |one: &Value, member: &str| one.get(member).and_then(Value::as_bool) == Some(true);
+        if shown.into_iter().flatten().any(|one| is(one, "in_force") && !is(one, "filed")) {
             text.push_str("\nThe policy files have changes that are not in force: `sekisho policy diff` shows them.");
         }
         text

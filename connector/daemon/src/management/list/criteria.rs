@@ -64,7 +64,7 @@ pub enum Filter {
     },
     /// A member of the document, compared with a value.
     Criterion {
-        /// The member's name.
+        /// The member's name; one within another by both, with a full stop between them.
         field: String,
         /// How it is compared.
         operator: Operator,
@@ -153,7 +153,7 @@ impl Filter {
             Self::Or { or } => or.iter().any(|part| part.holds(document)),
             Self::Not { not } => !not.holds(document),
             Self::Criterion { field, operator, value } => {
-                let found = document.get(field).unwrap_or(&Value::Null);
+                let found = member(document, field).unwrap_or(&Value::Null);
                 let order = comparable(found, value);
                 match operator {
                     Operator::Equal => found == value,
@@ -176,6 +176,11 @@ impl Filter {
             }
         }
     }
+}
+
+/// A member of a document by its name; one within another by both, with a full stop between them.
+fn member<'v>(document: &'v Value, field: &str) -> Option<&'v Value> {
+    field.split('.').try_fold(document, |found, name| found.get(name))
 }
 
 fn depth(value: &Value) -> usize {
@@ -263,7 +268,7 @@ impl Place {
     fn of(document: &Value, order: &str, field: &str, id: &str) -> Self {
         Self {
             order: order.to_owned(),
-            value: document.get(field).cloned().unwrap_or(Value::Null),
+            value: member(document, field).cloned().unwrap_or(Value::Null),
             id: document.get(id).and_then(Value::as_str).unwrap_or_default().to_owned(),
         }
     }
@@ -281,17 +286,17 @@ impl Place {
     }
 }
 
-/// The cursor of a page in the order of `id` that goes on behind the document of this id.
-pub fn behind(id: &str) -> String {
-    Place { order: "id".to_owned(), value: Value::from(id), id: id.to_owned() }.to_cursor()
+/// The cursor of a page, in the order of the member that identifies documents, that goes on behind the document of this id.
+pub fn behind(id: &str, order: &str) -> String {
+    Place { order: order.to_owned(), value: Value::from(id), id: id.to_owned() }.to_cursor()
 }
 
-/// The id behind which a page in the order of `id` goes on.
+/// The id behind which such a page goes on.
 ///
 /// # Errors
 /// [`QueryError::Cursor`].
-pub fn id_behind(cursor: &str) -> Result<String, QueryError> {
-    Place::from_cursor(cursor, "id").map(|place| place.id)
+pub fn id_behind(cursor: &str, order: &str) -> Result<String, QueryError> {
+    Place::from_cursor(cursor, order).map(|place| place.id)
 }
 
 /// One page of documents in the making. Each document of a kind is shown to it, in whatever order; at most two pages are kept.
@@ -387,7 +392,8 @@ mod tests {
 
     #[test]
     fn a_filter_joins_criteria_and_compares_by_type() {
-        let document = json!({ "state": "STARTED", "size": 10, "tags": ["a", "b"], "gone": null });
+        let document = json!({ "state": "STARTED", "size": 10, "tags": ["a", "b"], "gone": null,
+            "within": { "deep": 7 } });
         let one = |field: &str, operator: &str, value: Value| json!({ "field": field, "operator": operator, "value": value });
         let table = [
             (one("state", "=", json!("STARTED")), true),
@@ -403,6 +409,8 @@ mod tests {
             (one("gone", "=", Value::Null), true),
             (one("never", "=", Value::Null), true),
             (one("never", "<", json!(1)), false),
+            (one("within.deep", "=", json!(7)), true),
+            (one("within.never", "=", Value::Null), true),
             (json!({ "and": [] }), true),
             (json!({ "or": [] }), false),
             (

@@ -217,6 +217,7 @@ fn activation(record: &StoredRecord) -> Option<(ActivationFacts, RuleSet)> {
         _ => None,
     })?;
     let facts = ActivationFacts {
+        record: record.position.to_string(),
         rules: rules.hash.clone(),
         set: hex::encode(rules.set.hash()),
         time: record.time,

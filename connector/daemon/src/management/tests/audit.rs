@@ -5,7 +5,7 @@ use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use super::*;
 
 fn kinds(page: &Value) -> Vec<&str> {
-    let records = page["records"].as_array().unwrap().iter();
+    let records = page["items"].as_array().unwrap().iter();
     records.map(|record| record["kind"].as_str().unwrap()).collect()
 }
 
@@ -13,29 +13,96 @@ fn kinds(page: &Value) -> Vec<&str> {
 async fn pages_are_the_newest_or_from_a_number() {
     let fixture = Fixture::new().await.with_partner().await;
     let all = fixture.get("/v1/audit/records").await;
-    assert_eq!(all["whole"], true);
-    assert_eq!(kinds(&all).first(), Some(&"site-started"));
+    assert_eq!(
+        (&all["next"], all["total"].as_u64()),
+        (&Value::Null, Some(kinds(&all).len() as u64))
+    );
+    assert_eq!(kinds(&all).last(), Some(&"site-started"));
     assert!(kinds(&all).contains(&"partner-registered"));
 
     let site = fixture.get("/v1/audit/records?log=site&from=1&limit=1").await;
-    assert_eq!(site["records"][0]["index"], 1);
+    assert_eq!(site["items"][0]["index"], 1);
     let newest = fixture.get("/v1/audit/records?log=b&limit=1").await;
     assert_eq!(kinds(&newest), ["partner-registered"]);
-    assert_eq!(newest["records"][0]["log"], "b");
-    assert_eq!(newest["records"][0]["writes"], json!([format!("Partner {PARTNER}")]));
-    assert_eq!(newest["records"][0].get("person"), None, "persons only where they are asked for");
+    assert_eq!(newest["items"][0]["log"], "b");
+    assert_eq!(newest["items"][0]["writes"], json!([format!("Partner {PARTNER}")]));
+    assert_eq!(newest["items"][0].get("person"), None, "persons only where they are asked for");
     let past = fixture.get("/v1/audit/records?log=site&from=1000").await;
-    assert_eq!(past["records"], json!([]));
+    assert_eq!(past["items"], json!([]));
 
     for (query, expected) in [
         ("from=3", "within one log"),
         ("log=nobody", "`nobody`"),
         ("kind=stolen", "no kind of record"),
         ("limit=many", "`many`"),
+        ("limit=0", "from 1"),
+        ("order=time", "order of `time`"),
+        ("cursor=x", "cursor"),
     ] {
         let path = format!("/v1/audit/records?{query}");
         let refused = refusal(fixture.client.get(&path).await.unwrap_err());
         assert!(refused.message.contains(expected), "{refused}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_records_go_both_ways_and_meet_each_one_once_while_more_are_written() {
+    const QUERY: &str = "/v1/audit/records/query";
+    let fixture = Fixture::new().await.with_partner().await;
+    let whole = fixture.get("/v1/audit/records?order=position").await;
+    let whole = whole["items"].as_array().unwrap().clone();
+    for order in ["position", "-position"] {
+        let (mut seen, mut cursor) = (Vec::new(), Value::Null);
+        loop {
+            let query = json!({ "order": order, "limit": 2, "cursor": cursor, "count": false });
+            let page = fixture.client.post(QUERY, &query).await.unwrap();
+            assert_eq!(page["total"], Value::Null);
+            seen.extend(page["items"].as_array().unwrap().iter().cloned());
+            cursor = page["next"].clone();
+            if cursor.is_null() || (order == "position" && seen.len() >= whole.len()) {
+                break;
+            }
+            // What comes in between moves nothing.
+            let reason = json!({ "reason": "in between" });
+            fixture.client.post("/v1/partners/b/suspend", &reason).await.unwrap();
+            fixture.client.post("/v1/partners/b/resume", &reason).await.unwrap();
+        }
+        if order == "-position" {
+            // What was written during the first round comes before.
+            seen.drain(..seen.len() - whole.len());
+            seen.reverse();
+        }
+        assert_eq!(seen[..whole.len()], whole);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_are_filtered_by_what_they_show_and_counted() {
+    const QUERY: &str = "/v1/audit/records/query";
+    let fixture = Fixture::new().await.with_partner().await;
+    let is = |field: &str, operator: &str, value: Value| json!({ "field": field, "operator": operator, "value": value });
+    let of_partner = is("account.participant", "=", json!(PARTNER));
+    let registered = is("kind", "=", json!("partner-registered"));
+    for (filter, expected) in [
+        (json!({ "and": [of_partner.clone(), registered.clone()] }), 1),
+        (
+            json!({ "and": [of_partner, { "not": { "or": [registered.clone(), is("log", "=", json!("b"))] } }] }),
+            0,
+        ),
+        (is("time", "<", json!("2000-01-01T00:00:00Z")), 0),
+    ] {
+        let query = json!({ "filter": filter, "limit": 1 });
+        let page = fixture.client.post(QUERY, &query).await.unwrap();
+        assert_eq!(page["total"], json!(expected), "{filter}: {page}");
+        assert_eq!(page["items"].as_array().unwrap().len(), expected.min(1));
+    }
+    for (filter, words) in [
+        (is("colour", "=", json!("red")), "no member `colour`"),
+        (is("account.colour", "=", json!("red")), "no member `account.colour`"),
+    ] {
+        let refused = fixture.client.post(QUERY, &json!({ "filter": filter })).await.unwrap_err();
+        let refused = refusal(refused);
+        assert!(refused.message.contains(words), "{refused}");
     }
 }
 
@@ -55,9 +122,9 @@ async fn a_refusal_is_found_by_its_reference() {
     let query = [("reference", Some(refusal.reference.clone()))];
     let found = fixture.get(&path(&["v1", "audit", "records"], &query)).await;
     assert_eq!(kinds(&found), ["request-refused"]);
-    assert_eq!(found["records"][0]["account"]["reason"], "not for c");
+    assert_eq!(found["items"][0]["account"]["reason"], "not for c");
     let none = fixture.get("/v1/audit/records?reference=urn:uuid:none").await;
-    assert_eq!(none["records"], json!([]));
+    assert_eq!(none["items"], json!([]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,7 +202,7 @@ async fn a_new_epoch_begins_all_logs_anew_and_both_verify() {
     assert_eq!(opened["epoch"], 2);
     assert_eq!(opened["relations"], json!([{ "partner": "b", "was_behind": false }]));
     let first = fixture.get("/v1/audit/records?log=b&from=0&full=1").await;
-    let first = &first["records"][0];
+    let first = &first["items"][0];
     assert_eq!((&first["kind"], &first["epoch"]), (&json!("epoch-opened"), &json!(2)));
     assert_eq!(first["account"]["reason"], "a restore");
     let note = first["account"]["facts"]["previousCheckpoint"].as_str().unwrap();
@@ -143,7 +210,7 @@ async fn a_new_epoch_begins_all_logs_anew_and_both_verify() {
     assert_eq!(first["digests"]["previousCheckpoint"], engine::epoch::sha256(note));
     // Without a number both epochs are one history; with one, an older epoch can be named.
     let all = fixture.get("/v1/audit/records?log=b").await;
-    assert_eq!(kinds(&all).first(), Some(&"partner-registered"));
+    assert_eq!(kinds(&all).last(), Some(&"partner-registered"));
     assert!(kinds(&all).contains(&"epoch-opened"));
     let old = fixture.get("/v1/audit/records?log=b&epoch=1&from=0&limit=1").await;
     assert_eq!(kinds(&old), ["partner-registered"]);
@@ -219,7 +286,7 @@ async fn refusals_at_once_share_a_reference_only_where_they_share_the_reason() {
         let query = [("reference", Some(refusal.reference.clone()))];
         let found = fixture.get(&path(&["v1", "audit", "records"], &query)).await;
         assert_eq!(kinds(&found), ["request-refused"], "{number}");
-        assert_eq!(found["records"][0]["account"]["reason"], format!("for reason {number}"));
+        assert_eq!(found["items"][0]["account"]["reason"], format!("for reason {number}"));
     }
     for refusal in again {
         assert_eq!(refusal, &unlike[0]);
@@ -237,7 +304,7 @@ async fn refusals_at_once_share_a_reference_only_where_they_share_the_reason() {
         }
         durable.changed().await.unwrap();
     };
-    for record in counted["records"].as_array().unwrap() {
+    for record in counted["items"].as_array().unwrap() {
         assert_eq!(record["account"]["facts"]["count"], 2, "{record}");
     }
 }

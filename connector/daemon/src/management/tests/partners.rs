@@ -43,7 +43,7 @@ async fn a_partner_is_suspended_resumed_and_removed_with_person_and_reason() {
     assert_eq!(suspended["partner"]["state"], "suspended");
     assert_eq!(fixture.get("/v1/status").await["partners"]["suspended"], 1);
     let records = fixture.get("/v1/audit/records?log=b&kind=partner-suspended&full=1").await;
-    let record = &records["records"][0];
+    let record = &records["items"][0];
     assert_eq!(record["account"]["reason"], "contract ended");
     assert_eq!(record["account"]["where"], "sekisho partner suspend");
     assert!(record["person"].as_str().unwrap().starts_with("uid "), "{record}");
@@ -56,8 +56,8 @@ async fn a_partner_is_suspended_resumed_and_removed_with_person_and_reason() {
     assert_eq!(gone.exit, Exit::NotFound);
     // Its log stays, under its participant id.
     let log = path(&["v1", "audit", "records"], &[("log", Some(PARTNER.to_owned()))]);
-    let records = fixture.get(&log).await["records"].as_array().unwrap().clone();
-    assert_eq!(records.last().unwrap()["kind"], "partner-removed");
+    let records = fixture.get(&log).await["items"].as_array().unwrap().clone();
+    assert_eq!(records[0]["kind"], "partner-removed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
