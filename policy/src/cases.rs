@@ -60,6 +60,9 @@ struct WrittenPartner {
     #[serde(default)]
     groups: BTreeSet<String>,
     region: Option<String>,
+    /// Whether its node judges the terms for each of its applications: its card lists `hand-over/1`.
+    #[serde(default)]
+    asks_applications: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -97,6 +100,8 @@ struct WrittenCase {
     done: BTreeSet<String>,
     /// A name of the certificate of the node that fetches.
     node: Option<String>,
+    /// The identifier of the application to which the partner's node would hand the data out.
+    application: Option<String>,
     expect: Spanned<Expected>,
     /// The policy that must decide.
     policy: Option<Spanned<String>>,
@@ -193,6 +198,7 @@ impl Cases {
             uses: case.uses,
             previous: case.previous_use.as_ref().map(instant).transpose()?,
             node: case.node.clone(),
+            application: case.application.clone(),
             agreed_at: case.agreed.as_ref().map(instant).transpose()?.unwrap_or(now),
             done: case.done.clone(),
         };
@@ -255,6 +261,7 @@ impl WrittenPartner {
                 participant: id,
                 groups,
                 region: self.region.clone(),
+                asks_applications: self.asks_applications,
                 ..Subject::default()
             },
         }

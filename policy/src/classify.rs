@@ -30,6 +30,8 @@ pub enum Class {
     Enforced,
     /// Decided by what somebody said.
     Declared(By),
+    /// Decided by the recipient's node, by facts that it establishes itself.
+    AtRecipient,
     /// Recorded as evidence; this node cannot make it happen.
     Observed,
     /// Not understood or not possible: the policy cannot be used.
@@ -51,6 +53,7 @@ impl fmt::Display for Class {
             Self::Enforced => "enforced",
             Self::Declared(By::Partner) => "declared by the partner",
             Self::Declared(By::Administrator) => "declared by our administrator",
+            Self::AtRecipient => "enforced at the recipient",
             Self::Observed => "observed",
             Self::Refused => "refused",
         })
@@ -253,6 +256,11 @@ const fn fact(fact: Fact) -> (Class, &'static str) {
         Fact::Attribute => (
             Class::Declared(By::Administrator),
             "compared with the attributes and the valid credentials in the partner's file, while data flows as well",
+        ),
+        Fact::Application => (
+            Class::AtRecipient,
+            "a partner whose card lists `hand-over/1` says that its node hands the data only to applications of which this holds, \
+             and nothing here checks that; of any other partner an attestation in its file decides",
         ),
         Fact::MediaType | Fact::Size | Fact::Version | Fact::Language => {
             (Class::Enforced, "compared with the dataset as published")

@@ -18,6 +18,7 @@
 //! |---|---|---|---|
 //! | `recipient`, `spatial`, what the partner's file says | judged | judged | judged |
 //! | `systemDevice`, `idsc:CONNECTOR` | applies later | applies later | judged |
+//! | `idsc:APPLICATION` of a partner whose node asks its applications | left to its node | left to its node | left to its node |
 //! | `dateTime` | refuses what is over; what has not begun applies later | as catalog | judged |
 //! | `purpose` | applies later | judged | judged |
 //! | `count`, `elapsedTime`, `delayPeriod`, `timeInterval` | applies later | applies later | judged |
@@ -26,6 +27,7 @@
 mod compliance;
 mod constraint;
 mod duty;
+mod hand_over;
 mod report;
 mod rule;
 #[cfg(test)]
@@ -72,6 +74,9 @@ pub enum Phase {
     Transfer,
     /// Data is about to flow, or flows.
     Data,
+    /// Received data are about to be handed to an application of the recipient. This is judged by the recipient's own node, which
+    /// knows the application, and the time; what the provider knows was judged by it before the data came.
+    HandOver,
 }
 
 /// The answer, with everything that led to it.
@@ -244,6 +249,9 @@ pub enum Status {
     Unsatisfied,
     /// Is judged in a later phase.
     AppliesLater,
+    /// Is for the other side's node to judge: by that of the recipient when it hands the data out, or by that of the provider
+    /// before it gave them.
+    Elsewhere,
     /// Cannot be decided: a fact is missing. Does not grant.
     Undecidable,
     /// Is not understood. Does not grant.
@@ -390,6 +398,13 @@ fn for_purposes(
     answer
 }
 
+/// Whether a policy says anything of the application that gets the data, so that it is judged anew for each to which received
+/// data are handed out.
+#[must_use]
+pub fn is_for_applications(policy: &Policy) -> bool {
+    hand_over::is_for_applications(policy)
+}
+
 /// Every duty of a policy, owed or not, of permissions that do not concern the request as well. It is looked at between uses:
 /// `count` is the number of uses so far.
 #[must_use]
@@ -479,22 +494,23 @@ fn unfit(policy: &Policy, request: &Request<'_>, world: &World<'_>) -> Option<Gr
         return Some(Ground::UnknownAction { action: request.action.to_owned() });
     }
     let mut scope = constraint::Scope::new(request, world, None).silent();
-    let fits = |status| match status {
+    let fits = |status, refinements: &[crate::odrl::Constraint]| match status {
         Status::Satisfied => true,
         Status::AppliesLater => request.phase < Phase::Transfer,
+        // Only of a rule it is told apart what each of the two nodes judges.
+        Status::Elsewhere => request.phase == Phase::HandOver && !refinements.iter().any(hand_over::is_on_application),
         // What a policy that restricts is about may stay open: its prohibitions then stand.
         _ => world.behaviour == Behaviour::Open,
     };
-    if let Some(target) =
-        policy.target.as_ref().filter(|target| !fits(scope.asset(RuleKind::Permission, target)))
-    {
+    if let Some(target) = policy.target.as_ref().filter(|target| {
+        !fits(scope.asset(RuleKind::Permission, target), &target.refinements)
+    }) {
         let (expected, found) = (target.id.clone(), request.target.to_owned());
         return Some(Ground::OtherTarget { expected, found });
     }
-    let assignee = policy
-        .assignee
-        .as_ref()
-        .filter(|assignee| !fits(scope.party(RuleKind::Permission, assignee)))?;
+    let assignee = policy.assignee.as_ref().filter(|assignee| {
+        !fits(scope.party(RuleKind::Permission, assignee), &assignee.refinements)
+    })?;
     Some(Ground::OtherAssignee {
         expected: assignee.id.clone(),
         found: world.subject.participant.clone(),
@@ -502,12 +518,15 @@ fn unfit(policy: &Policy, request: &Request<'_>, world: &World<'_>) -> Option<Gr
 }
 
 fn for_purpose(policy: &Policy, mut scope: constraint::Scope<'_>) -> Evaluation {
-    let permissions: Vec<_> = (policy.permissions.iter().enumerate())
+    let mut permissions: Vec<_> = (policy.permissions.iter().enumerate())
         .map(|(index, rule)| rule::judge(&mut scope, RuleKind::Permission, index, rule))
         .collect();
-    let prohibitions: Vec<_> = (policy.prohibitions.iter().enumerate())
+    let mut prohibitions: Vec<_> = (policy.prohibitions.iter().enumerate())
         .map(|(index, rule)| rule::judge(&mut scope, RuleKind::Prohibition, index, rule))
         .collect();
+    if scope.request.phase == Phase::HandOver {
+        hand_over::close(policy, &mut permissions, &mut prohibitions);
+    }
     let mut obligations: Vec<_> = (policy.obligations.iter().enumerate())
         .filter_map(|(index, duty)| duty::obligation(&mut scope, index, duty))
         .collect();

@@ -104,6 +104,9 @@ fn change(report: &ConstraintReport) -> &'static str {
         operand => match LeftOperand::parse(operand) {
             Some(LeftOperand::Other(operand)) => match operand.fact {
                 Fact::Node => "it is judged by the certificate of the node that fetches the data",
+                Fact::Application => {
+                    "it is judged by the identifier in the key that the application shows to the recipient's node"
+                }
                 Fact::Attribute => {
                     "it is judged by what the provider registered of the participant, such as a credential that has to be \
                      valid; ask the provider"
@@ -120,6 +123,7 @@ const fn status(status: Status) -> &'static str {
         Status::Satisfied => "yes",
         Status::Unsatisfied => "no",
         Status::AppliesLater => "judged later",
+        Status::Elsewhere => "judged by the other side's node",
         Status::Undecidable => "cannot be decided",
         Status::NotUnderstood => "not understood",
     }

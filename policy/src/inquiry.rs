@@ -83,6 +83,8 @@ pub struct Question {
     pub done: BTreeSet<String>,
     /// The node that fetches the data: a name of its certificate.
     pub node: Option<String>,
+    /// The application to which the partner's node would hand the data out: its identifier.
+    pub application: Option<String>,
 }
 
 /// The answer to a question.
@@ -168,6 +170,7 @@ impl Question {
             agreed_at: at,
             done: BTreeSet::new(),
             node: None,
+            application: None,
         }
     }
 }
@@ -367,7 +370,16 @@ fn judge_terms(
     let request =
         Request { action: &question.action, target: &dataset.id, purposes, phase: Phase::Data };
     let evaluation = evaluate(policy, &request, &world);
-    restrict(rules, &dataset.facts.collections, &request, &world, evaluation)
+    let evaluation = restrict(rules, &dataset.facts.collections, &request, &world, evaluation);
+    let Some(application) = question.application.as_ref().filter(|_| evaluation.is_permit()) else {
+        return evaluation;
+    };
+    // What the partner's node will find: it knows the application, and the time.
+    let application = Some(Link::new(application, Proof::Key));
+    let subject = Subject { application, ..subject.clone() };
+    let request = Request { phase: Phase::HandOver, ..request };
+    let handed = evaluate(policy, &request, &World { subject: &subject, ..world });
+    if handed.is_permit() { evaluation } else { handed }
 }
 
 /// The permission that grants.
@@ -375,8 +387,9 @@ fn granting_clause(judged: &Judged) -> Clause {
     let policy = &judged.policy;
     let granting = judged.evaluation.rules.iter().find(|report| {
         report.kind == RuleKind::Permission
-            && report.concerns == Status::Satisfied
-            && report.active == Status::Satisfied
+            && [report.concerns, report.active]
+                .iter()
+                .all(|status| matches!(status, Status::Satisfied | Status::Elsewhere))
     });
     let index = granting.map(|report| report.index).unwrap_or_default();
     let rule = policy.template.permissions.get(index);

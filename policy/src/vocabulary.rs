@@ -140,6 +140,12 @@ impl LeftOperand {
         }
     }
 
+    /// Whether the application that gets the data decides it.
+    #[must_use]
+    pub const fn is_application(self) -> bool {
+        matches!(self, Self::Other(operand) if matches!(operand.fact, Fact::Application))
+    }
+
     /// Whether its values are ordered (instants, durations, numbers) rather than named.
     #[must_use]
     pub const fn is_ordered(self) -> bool {

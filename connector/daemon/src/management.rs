@@ -134,7 +134,13 @@ impl Management {
         let asked = Asked::of(&request, &caller.person);
         match self.dispatch(request, caller).await {
             Ok(response) => response,
-            Err(error) => asked.refused(error),
+            Err(error) => {
+                if error.kind == ErrorKind::Policy {
+                    let (who, place) = ("local".to_owned(), "management socket".to_owned());
+                    self.denials.record(&self.api.node, Refused { who, place }, &error).await;
+                }
+                asked.refused(error)
+            }
         }
     }
 
@@ -169,7 +175,10 @@ impl Management {
         match outcome {
             Ok(response) => keys::guard(node, &key, response),
             Err(error) => {
-                if matches!(error.kind, ErrorKind::Forbidden | ErrorKind::TooMany) {
+                if matches!(
+                    error.kind,
+                    ErrorKind::Forbidden | ErrorKind::TooMany | ErrorKind::Policy
+                ) {
                     let refused = Refused { who: format!("key {}", key.name), place };
                     self.denials.record(node, refused, &error).await;
                 }

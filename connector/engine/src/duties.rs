@@ -595,7 +595,7 @@ fn take(duties: &mut Duties, agreement: &Agreement, found: TrackedDuty) {
         DutyState::Inactive => ObligationState::Inactive,
         DutyState::NotUnderstood => ObligationState::NotUnderstood,
     };
-    let is_certain = !matches!(report.applies, Status::Undecidable | Status::AppliesLater);
+    let is_certain = !matches!(report.applies, Status::Undecidable | Status::AppliesLater | Status::Elsewhere);
     if let Some(duty) = duties.list.iter_mut().find(|duty| duty.name == found.name) {
         // What was done stays done, though it would not be owed any more.
         let is_done = duty.state == ObligationState::Fulfilled && duty.fulfilled.is_some();

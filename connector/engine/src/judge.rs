@@ -6,8 +6,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use policy::classify::Class;
 use policy::evaluate::{
-    Evaluation, Facts, Link, Phase, PreviousUse, Proof, Request, Statement, Subject, World, decide,
-    evaluate,
+    Evaluation, Facts, Ground, Link, Phase, PreviousUse, Proof, Request, Statement, Subject, World,
+    decide, evaluate, is_for_applications,
 };
 use policy::odrl::Policy;
 use policy::restrict::restrict;
@@ -41,6 +41,9 @@ pub struct Offered {
     pub handling: Handling,
 }
 
+/// The extension of a node that hands received data only to applications for which the agreed terms hold.
+pub const HAND_OVER: &str = "hand-over/1";
+
 /// By which data are delivered in whatever format.
 const SCHEME: &str = "https";
 
@@ -58,6 +61,7 @@ pub fn subject(partner: &Partner) -> Subject {
             .chain(partner.operator_id.as_deref().map(operator_id))
             .collect(),
         statements: partner.credentials.iter().flat_map(statements).collect(),
+        asks_applications: partner.extensions.contains(HAND_OVER),
     }
 }
 
@@ -268,10 +272,7 @@ pub(crate) fn agreed(
     let Some(policy) = agreement.policy() else {
         return Err(Fresh::none().not_found("the agreement's terms cannot be read"));
     };
-    let purposes: Vec<String> = match &agreement.purpose {
-        Some(purpose) => vec![purpose.clone()],
-        None => policy::terms::named_purposes(policy),
-    };
+    let purposes = purposes(agreement, policy);
     let dataset = match agreement.side {
         Side::Provider => context::dataset(view, &agreement.dataset)?,
         // What a partner publishes is not ours to know.
@@ -303,6 +304,56 @@ pub(crate) fn agreed(
         return Ok(evaluation);
     }
     Ok(restrict(&rules.set, &facts.collections, &request, &world, evaluation))
+}
+
+/// The purposes that the consumer declared: by an offer repeated unchanged, all that it names.
+fn purposes(agreement: &Agreement, policy: &Policy) -> Vec<String> {
+    match &agreement.purpose {
+        Some(purpose) => vec![purpose.clone()],
+        None => policy::terms::named_purposes(policy),
+    }
+}
+
+/// Judges, on the recipient's node, whether data received under an agreement may be handed out: by its policy as agreed, for the
+/// application that asks and at this instant. `application` is the identifier of the key by which it authenticated.
+///
+/// A clause that is not understood, and who and what the terms are for, were for the provider to judge when it gave the data; they
+/// refuse here only where the terms are for applications, so that such a clause may be one of those.
+///
+/// # Errors
+/// [`Stop::Need`] when the rule set is not loaded; a refusal where the terms cannot be read.
+pub(crate) fn hand_over(
+    view: &dyn View,
+    agreement: &Agreement,
+    application: Option<&str>,
+    now: Timestamp,
+) -> Result<Option<Evaluation>, Stop> {
+    let rules = rules_in_force(view)?;
+    let Some(policy) = agreement.policy() else {
+        return Err(Fresh::none().not_found("the agreement's terms cannot be read"));
+    };
+    let subject = Subject {
+        participant: policy.assignee.as_ref().map(|party| party.id.clone()).unwrap_or_default(),
+        application: application.map(|name| Link::new(name, Proof::Key)),
+        ..Subject::default()
+    };
+    let purposes = purposes(agreement, policy);
+    let (performed, past) = duties::past(view, agreement, now)?;
+    let world = World {
+        agreed_at: Some(agreement.created),
+        performed: &performed,
+        past: &past,
+        ..World::new(now, &subject, rules.set.purposes())
+    };
+    let target = agreement.dataset.as_str();
+    let request = Request { action: ACTION, target, purposes: &purposes, phase: Phase::HandOver };
+    let evaluation = evaluate(policy, &request, &world);
+    let decides = match &evaluation.ground {
+        None => false,
+        Some(Ground::Condition { .. } | Ground::Prohibited { .. } | Ground::Conflict { .. }) => true,
+        Some(_) => is_for_applications(policy),
+    };
+    Ok(decides.then_some(evaluation))
 }
 
 /// What the terms of an agreement are called in refusals.

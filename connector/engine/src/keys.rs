@@ -103,6 +103,9 @@ pub struct ManagementKey {
     pub role: Role,
     /// What it sees.
     pub scope: Scope,
+    /// The identifier (IRI) of the application that holds it, as usage policies name it. Whoever may make keys vouches for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub application: Option<String>,
     /// When it was made.
     pub created: Timestamp,
     /// From when on it is no longer taken; never where there is none.
@@ -148,6 +151,15 @@ pub enum KeyError {
     /// A scope limits applications only: the other roles are about the site as a whole.
     #[error("only a key with the role application is limited to partners, purposes or datasets")]
     Scope,
+    /// Only applications have the identifier of one.
+    #[error("only a key with the role application has the identifier of an application")]
+    NoApplication,
+    /// The identifier is none.
+    #[error(
+        "`{0}` is no identifier of an application: write an IRI such as `https://a.example/apps/report`, without spaces, of \
+         {APPLICATION_MAX} characters at most"
+    )]
+    Application(String),
     /// It would have expired before it was made.
     #[error("the time at which it would expire, {0}, is over")]
     Expired(Timestamp),
@@ -163,6 +175,21 @@ pub enum KeyError {
 pub fn is_name(text: &str) -> bool {
     (1..=63).contains(&text.len())
         && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+}
+
+/// The most characters of an application's identifier.
+const APPLICATION_MAX: usize = 512;
+
+/// Whether a text can identify an application: a scheme, a colon and something after it (RFC 3987), without spaces.
+fn is_application(text: &str) -> bool {
+    let is_scheme = |scheme: &str| {
+        scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+            && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+    };
+    let split = text.split_once(':');
+    split.is_some_and(|(scheme, rest)| is_scheme(scheme) && !rest.is_empty())
+        && text.chars().count() <= APPLICATION_MAX
+        && !text.chars().any(|c| c.is_whitespace() || c.is_control())
 }
 
 /// A key by its name.
@@ -191,6 +218,14 @@ pub fn create(
     }
     if asked.role != Role::Application && !asked.scope.is_everything() {
         return refuse(KeyError::Scope);
+    }
+    if let Some(application) = &asked.application {
+        if asked.role != Role::Application {
+            return refuse(KeyError::NoApplication);
+        }
+        if !is_application(application) {
+            return refuse(KeyError::Application(application.clone()));
+        }
     }
     if let Some(expires) = asked.expires.filter(|expires| *expires <= view.now()) {
         return refuse(KeyError::Expired(expires));
@@ -246,5 +281,9 @@ fn record(kind: RecordKind, key: &ManagementKey, reason: Option<&str>) -> Record
     let account = Account { reason: reason.map(str::to_owned), ..Account::default() }
         .fact("key", key.name.as_str())
         .fact("role", key.role.name());
+    let account = match &key.application {
+        Some(application) => account.fact("application", application.as_str()),
+        None => account,
+    };
     RecordDraft::new(LogId::Site, kind, Category::Service).account(account)
 }

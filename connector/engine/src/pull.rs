@@ -1,5 +1,6 @@
 //! Pulls: what this site wants from a partner, from the first request to verified bytes.
 
+use policy::evaluate::is_for_applications;
 use policy::explain::{self, Language};
 use protocol::id::{AgreementId, DatasetId, ParticipantId, Pid};
 use protocol::negotiation::State as NegotiationState;
@@ -374,12 +375,27 @@ pub fn received(
     })())
 }
 
+/// Whether received bytes go to the one who asks for them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HandOver {
+    /// They do.
+    Permitted,
+    /// The agreement stands, but its terms do not let this application have them. Says which clause, and why.
+    NotToThisOne(String),
+}
+
 /// Whether the bytes that a pull brought may be handed over now, by what is known here: the partner, the agreement, the time
-/// that its terms set, and its duties. Whether the rest of the terms hold is for the one who uses the data.
+/// that its terms set, its duties, and the application that asks. `application` is the identifier of the key by which it
+/// authenticated. Whether the rest of the terms hold was for the provider to judge, and is for the one who uses the data.
 ///
 /// # Errors
 /// [`Need`] when an entity is not loaded.
-pub fn hand_over(view: &dyn View, fresh: &Fresh, id: &str) -> Decided<()> {
+pub fn hand_over(
+    view: &dyn View,
+    fresh: &Fresh,
+    id: &str,
+    application: Option<&str>,
+) -> Decided<HandOver> {
     settle((|| {
         let pull = existing(view, fresh, id)?;
         let (PullStep::Received { transfer, .. } | PullStep::Delivered { transfer, .. }) =
@@ -426,7 +442,19 @@ pub fn hand_over(view: &dyn View, fresh: &Fresh, id: &str) -> Decided<()> {
             return over(RefusalKind::Policy, why);
         }
         duties::no_block(view, fresh, &agreement)?;
-        Ok(Decision::answer(()))
+        let Some(denied) = judge::hand_over(view, &agreement, application, now)? else {
+            return Ok(Decision::answer(HandOver::Permitted));
+        };
+        let ground = denied.ground.map(|ground| ground.to_string()).unwrap_or_default();
+        if !is_for_applications(policy) {
+            return over(RefusalKind::Policy, format!("agreement `{id}` does not allow it: {ground}"));
+        }
+        let who = application.map_or_else(
+            || "one who is not known as an application".to_owned(),
+            |name| format!("the application `{name}`"),
+        );
+        let text = format!("agreement `{id}` does not let {who} have what was received: {ground}");
+        Ok(Decision::answer(HandOver::NotToThisOne(text)))
     })())
 }
 

@@ -5,6 +5,7 @@
 )]
 
 mod answers;
+mod applications;
 mod catalog;
 mod commands;
 mod copies;

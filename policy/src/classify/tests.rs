@@ -17,7 +17,7 @@ fn the_classes_of_the_idsa_are_honoured_as_the_guide_says() {
     let table = [
         (1, compare("recipient", "eq", "did:web:a.example"), Class::Enforced),
         (2, compare("idsc:CONNECTOR", "eq", "did:web:a.example"), Class::Enforced),
-        (3, compare("idsc:APPLICATION", "eq", "urn:app"), administrator),
+        (3, compare("idsc:APPLICATION", "eq", "urn:app"), Class::AtRecipient),
         (4, compare("idsc:ROLE", "eq", "auditor"), administrator),
         (5, compare("spatial", "eq", "JP"), administrator),
         (6, compare("purpose", "eq", "audit"), partner),

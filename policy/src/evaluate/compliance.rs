@@ -76,6 +76,7 @@ fn premise(kind: &str, status: Status) -> Value {
         Status::Satisfied => ("Satisfied", "satisfied"),
         Status::Unsatisfied => ("Unsatisfied", "unsatisfied"),
         Status::AppliesLater => ("Unsatisfied", "applies-later"),
+        Status::Elsewhere => ("Unsatisfied", "judged-elsewhere"),
         Status::Undecidable => ("Unsatisfied", "undecidable"),
         Status::NotUnderstood => ("Unsatisfied", "not-understood"),
     };

@@ -124,6 +124,11 @@ impl<'a> Scope<'a> {
         self.request.phase >= Phase::Transfer
     }
 
+    /// Whether this node is the recipient's, about to hand received data to an application.
+    pub(super) fn is_hand_over(&self) -> bool {
+        self.request.phase == Phase::HandOver
+    }
+
     /// A text of a report, written only where one is wanted.
     pub(super) fn text(&self, write: impl FnOnce() -> String) -> String {
         if self.explains { write() } else { String::new() }
@@ -132,21 +137,27 @@ impl<'a> Scope<'a> {
     /// Whether the subject is the party. A member of its chain that is only declared makes it undecidable.
     pub(super) fn party(&mut self, kind: RuleKind, party: &Party) -> Status {
         let subject = self.world.subject;
-        if !subject.is_named(&party.id) {
-            return Status::Unsatisfied;
-        }
-        let named = decided_or_open(subject.is_proven(&party.id));
+        let named = match subject.is_named(&party.id) {
+            true => decided_or_open(subject.is_proven(&party.id)),
+            // In which groups the provider has the recipient is for it to know.
+            false if self.is_hand_over() => Status::Elsewhere,
+            false => return Status::Unsatisfied,
+        };
         let refinements = self.all(kind, &party.refinements);
         conjunction(refinements.iter().map(|report| report.status).chain([named]))
     }
 
     /// Whether the dataset is the asset, or a member of the collection that it names.
     pub(super) fn asset(&mut self, kind: RuleKind, asset: &Asset) -> Status {
-        if asset.id != self.request.target && !self.world.facts.collections.contains(&asset.id) {
-            return Status::Unsatisfied;
-        }
+        let is_it = asset.id == self.request.target || self.world.facts.collections.contains(&asset.id);
+        let named = match is_it {
+            true => Status::Satisfied,
+            // Which tags the provider gave the dataset is for it to know.
+            false if self.is_hand_over() => Status::Elsewhere,
+            false => return Status::Unsatisfied,
+        };
         let refinements = self.all(kind, &asset.refinements);
-        conjunction(refinements.iter().map(|report| report.status))
+        conjunction(refinements.iter().map(|report| report.status).chain([named]))
     }
 
     /// Judges the conditions of a rule of a kind, or of a duty, which counts as a permission: what the recipient agrees to
@@ -226,6 +237,21 @@ impl<'a> Scope<'a> {
         if self.only_purpose && !atomic.left.is_purpose() {
             return self.later("it is not about the purpose");
         }
+        if self.is_hand_over() && !is_known_at_hand_over(atomic.left) {
+            return self.elsewhere("the provider judged it before the data came");
+        }
+        let finding = self.compared(kind, atomic);
+        let is_past = self.is_hand_over() && kind == RuleKind::Permission && is_beginning(atomic);
+        match finding.status {
+            // What has begun for the provider's clock has begun, although this one may be behind.
+            Status::Unsatisfied if is_past => {
+                self.elsewhere("that it had begun was judged by the provider's clock")
+            }
+            _ => finding,
+        }
+    }
+
+    fn compared(&mut self, kind: RuleKind, atomic: &Atomic) -> Finding {
         match (&atomic.right, atomic.left) {
             (RightOperand::Reference(reference), _) => self.referenced(kind, atomic, reference),
             (_, LeftOperand::Other(operand)) => self.other(kind, operand, atomic),
@@ -279,6 +305,9 @@ impl<'a> Scope<'a> {
             (Fact::Node, RightOperand::Terms(terms)) => self.node(operator, terms),
             (Fact::Attribute, RightOperand::Terms(terms)) => {
                 self.attribute(operand, operator, terms)
+            }
+            (Fact::Application, RightOperand::Terms(terms)) => {
+                self.application(operand, operator, terms)
             }
             (Fact::MediaType, RightOperand::Terms(terms)) => {
                 let terms: Vec<&str> = terms.iter().map(|term| media_type(term)).collect();
@@ -394,6 +423,34 @@ impl<'a> Scope<'a> {
             Proof::Declared => self.undecidable("the node is only declared by the partner"),
             _ => self.names(operator, terms, &node.names, "the node is"),
         }
+    }
+
+    /// The application that gets the data. The recipient's node knows it, when it hands them out. Before, the provider has what is
+    /// attested of the partner, and else leaves it to that node where it is one that asks. A restriction of the site is not part of
+    /// any terms, so nobody else judges it.
+    fn application(&mut self, operand: &Operand, operator: Operator, terms: &[String]) -> Finding {
+        let world = self.world;
+        if self.is_hand_over() {
+            return match &world.subject.application {
+                Some(application) if application.proof != Proof::Declared => {
+                    self.names(operator, terms, &application.names, "the application that asks is")
+                }
+                Some(_) => self.undecidable("the application is only declared, not proven"),
+                None => self.undecidable(
+                    "which application asks is not known: it showed no key with an identifier of an application",
+                ),
+            };
+        }
+        // What our administrator says of it stands, and so does that it has ended.
+        let subject = world.subject;
+        let is_said = subject.attributes.contains_key(operand.term)
+            || subject.statements.iter().any(|statement| statement.operand == operand.term);
+        if subject.asks_applications && !is_said && world.behaviour == Behaviour::Closed {
+            return self.elsewhere(
+                "the recipient's node judges it for each application to which it hands the data out",
+            );
+        }
+        self.attribute(operand, operator, terms)
     }
 
     /// What the partner's file says of it: attributes without a term, and credentials while they are valid.
@@ -569,6 +626,10 @@ impl<'a> Scope<'a> {
         let Some(declared) = self.purpose else {
             return self.undecidable("no purpose was declared");
         };
+        let is_whole = matches!(operator, Operator::IsAllOf | Operator::HasPart);
+        if self.is_hand_over() && (is_whole || !terms.iter().any(|term| term == declared)) {
+            return self.elsewhere("which purposes are part of which was judged by the provider");
+        }
         let purposes = self.world.purposes;
         let status = match operator {
             // The one operator that looks at all declared purposes together.
@@ -640,9 +701,39 @@ impl<'a> Scope<'a> {
         Finding { status: Status::AppliesLater, found: self.text(|| why.to_owned()) }
     }
 
+    fn elsewhere(&self, why: &str) -> Finding {
+        Finding { status: Status::Elsewhere, found: self.text(|| why.to_owned()) }
+    }
+
     fn undecidable(&self, why: &str) -> Finding {
         Finding { status: Status::Undecidable, found: self.text(|| why.to_owned()) }
     }
+}
+
+/// Whether the recipient's node can judge it when it hands data out: what the agreement says, the time, and who asks. All else
+/// was judged by the provider.
+fn is_known_at_hand_over(left: LeftOperand) -> bool {
+    match left {
+        LeftOperand::DateTime
+        | LeftOperand::ElapsedTime
+        | LeftOperand::DelayPeriod
+        | LeftOperand::Purpose => true,
+        LeftOperand::Count
+        | LeftOperand::TimeInterval
+        | LeftOperand::Spatial
+        | LeftOperand::Recipient => false,
+        LeftOperand::Other(operand) => matches!(
+            operand.fact,
+            Fact::Now | Fact::SinceAgreement | Fact::Purpose | Fact::Application | Fact::Agreed
+        ),
+    }
+}
+
+/// Whether a condition says from when on something may be done: once it holds, it goes on to hold.
+fn is_beginning(atomic: &Atomic) -> bool {
+    matches!(atomic.right, RightOperand::Instant(_) | RightOperand::Duration(_))
+        && (matches!(atomic.operator, Operator::Gt | Operator::Gteq)
+            || atomic.left == LeftOperand::DelayPeriod && atomic.operator == Operator::Eq)
 }
 
 /// Compares a fact that has a name and wider names: `within` says whether it is (part of) a term, `contains` whether a
@@ -808,9 +899,9 @@ fn not_understood(mut statuses: impl Iterator<Item = Status>) -> Option<Status> 
     statuses.find(|status| *status == Status::NotUnderstood)
 }
 
-/// What keeps a connective open, the graver first: a missing fact, then a later phase.
+/// What keeps a connective open, the graver first: a missing fact, then a later phase, then the other side's node.
 fn open(statuses: impl Iterator<Item = Status> + Clone) -> Option<Status> {
-    [Status::Undecidable, Status::AppliesLater]
+    [Status::Undecidable, Status::AppliesLater, Status::Elsewhere]
         .into_iter()
         .find(|kind| statuses.clone().any(|status| status == *kind))
 }

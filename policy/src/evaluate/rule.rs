@@ -33,6 +33,7 @@ pub(super) fn judge(
         DutyState::Inactive | DutyState::Fulfilled => Status::Satisfied,
         DutyState::NotUnderstood => Status::NotUnderstood,
         DutyState::Pending if !scope.is_transfer() => Status::AppliesLater,
+        DutyState::Pending | DutyState::Violated if scope.is_hand_over() => Status::Elsewhere,
         DutyState::Pending | DutyState::Violated => Status::Unsatisfied,
     });
     let own = if rule.not_understood.is_empty()
@@ -86,10 +87,16 @@ pub(super) fn judge(
 fn performs(scope: &mut Scope<'_>, kind: RuleKind, rule: &Rule) -> Status {
     let actions: Vec<Status> =
         rule.actions.iter().map(|action| covers(scope, kind, action)).collect();
-    [Status::Satisfied, Status::NotUnderstood, Status::Undecidable, Status::AppliesLater]
-        .into_iter()
-        .find(|status| actions.contains(status))
-        .unwrap_or(Status::Unsatisfied)
+    [
+        Status::Satisfied,
+        Status::NotUnderstood,
+        Status::Undecidable,
+        Status::AppliesLater,
+        Status::Elsewhere,
+    ]
+    .into_iter()
+    .find(|status| actions.contains(status))
+    .unwrap_or(Status::Unsatisfied)
 }
 
 /// Whether the subject did before what the rule is about. That it can no longer be done is never known of a permission
@@ -184,7 +191,8 @@ fn covers(scope: &mut Scope<'_>, kind: RuleKind, action: &Action) -> Status {
 /// Whether a permission grants the request in this phase.
 pub(super) fn grants(report: &RuleReport, phase: Phase) -> bool {
     let holds = |status| match status {
-        Status::Satisfied => true,
+        // What is left to the other node, that node refuses where it does not hold.
+        Status::Satisfied | Status::Elsewhere => true,
         Status::AppliesLater => phase < Phase::Transfer,
         _ => false,
     };
@@ -214,7 +222,7 @@ pub(super) fn contradiction(
 ) -> Option<Ground> {
     let active = |report: &RuleReport| report.active == Status::Satisfied;
     let standing =
-        |report: &RuleReport| !matches!(report.active, Status::Unsatisfied | Status::AppliesLater);
+        |report: &RuleReport| !matches!(report.active, Status::Unsatisfied | Status::AppliesLater | Status::Elsewhere);
     let mut forbidding: Vec<(usize, &Rule)> = (prohibitions.iter().zip(&policy.prohibitions))
         .filter(|(report, _)| standing(report))
         .map(|(report, rule)| (report.index, rule))
@@ -251,7 +259,7 @@ fn applying<'r>(scope: &mut Scope<'_>, kind: RuleKind, rule: &'r Rule) -> Vec<&'
     let mut applies = |action: &&Action| {
         let refinements = scope.all(kind, &action.refinements);
         let status = conjunction(refinements.iter().map(|report| report.status));
-        !matches!(status, Status::Unsatisfied | Status::AppliesLater)
+        !matches!(status, Status::Unsatisfied | Status::AppliesLater | Status::Elsewhere)
     };
     rule.actions
         .iter()

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 mod delivery;
+mod hand_over;
 mod profiles;
 mod properties;
 mod semantics;

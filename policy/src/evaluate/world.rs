@@ -152,6 +152,9 @@ pub struct Subject {
     pub attributes: BTreeMap<String, BTreeSet<String>>,
     /// What credentials and attestations say of it that our administrator verified.
     pub statements: Vec<Statement>,
+    /// Whether the participant's node asks its applications who they are before it hands data out, and judges the agreed terms
+    /// for them. What a policy says of the application is then left to that node.
+    pub asks_applications: bool,
 }
 
 /// One member of the chain below the participant.
@@ -201,6 +204,8 @@ pub enum Proof {
     Credential,
     /// By an attestation of what runs.
     Attestation,
+    /// By the key that it shows to its own node.
+    Key,
     /// It says so itself. That never grants; it may forbid.
     Declared,
 }

@@ -2,12 +2,13 @@
 
 use super::{Answer, Change, Clause, Dataset, Partner, Question, Site, Verdict};
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::evaluate::Ground;
+use crate::evaluate::{Ground, Status};
 use crate::explain::{self, Language};
 use crate::file::expression;
 use crate::odrl::{Constraint, Rule};
 use crate::set::CompiledPolicy;
 use Language::{English, Japanese};
+use std::collections::BTreeSet;
 
 /// The answer with the deciding clause as it stands in its file, and what would change it.
 #[must_use]
@@ -35,7 +36,7 @@ pub fn answer(
         }
     }
     if let Verdict::Permit { policy, .. } = &answer.verdict {
-        text.push_str(&permitted(site, answer, policy, language));
+        text.push_str(&permitted(site, question, answer, policy, language));
         return text;
     }
     text.push_str(match language {
@@ -142,7 +143,13 @@ fn not_offered(hidden: &[String], language: Language) -> String {
     }
 }
 
-fn permitted(site: &Site, answer: &Answer, policy: &str, language: Language) -> String {
+fn permitted(
+    site: &Site,
+    question: &Question,
+    answer: &Answer,
+    policy: &str,
+    language: Language,
+) -> String {
     let mut text = String::new();
     let judged = answer.judged.iter().find(|judged| judged.policy.name == policy);
     if let Verdict::Permit { until: Some(until), .. } = &answer.verdict {
@@ -150,6 +157,19 @@ fn permitted(site: &Site, answer: &Answer, policy: &str, language: Language) -> 
             English => format!("\n\nTime alone may change this at {until}."),
             Japanese => format!("\n\n{until} に、時間の経過だけで結果が変わることがあります。"),
         });
+    }
+    let left = (judged.into_iter().flat_map(|judged| &judged.evaluation.rules))
+        .flat_map(|report| &report.constraints)
+        .filter(|report| report.status == Status::Elsewhere);
+    let left: BTreeSet<&str> = left.map(|report| report.clause.as_str()).collect();
+    if !left.is_empty() && question.application.is_none() {
+        text.push_str(match language {
+            English => "\nLeft to the partner's node, for each application that asks it for the data (see --application):",
+            Japanese => "\n取引先のシステムが、データを求めるアプリケーションごとに判定する条件(--application で確認できます):",
+        });
+        for clause in left {
+            text.push_str(&format!("\n  - {clause}"));
+        }
     }
     let duties: Vec<_> = (site.rules.policy(policy).into_iter())
         .flat_map(|policy| &policy.template.obligations)

@@ -99,6 +99,9 @@ pub enum Fact {
     Node,
     /// The addresses that the partner's file registers for it.
     Location,
+    /// The application that gets the data: the recipient's node knows it when it hands them out; else what is attested of it, as
+    /// [`Fact::Attribute`].
+    Application,
     /// What our administrator wrote about the partner under the operand's name, and what credentials say of it that are
     /// valid.
     Attribute,
@@ -127,7 +130,7 @@ pub enum Fact {
 }
 
 use Fact::{
-    Agreed, Attribute, Channel, CountedUnit, Language, Location, MediaType, MeteredTime, Node, Now,
+    Agreed, Application, Attribute, Channel, CountedUnit, Language, Location, MediaType, MeteredTime, Node, Now,
     Paid, Percentage, Purpose, Recipient, SinceAgreement, Size, Unknown, Version,
 };
 use Operators::{Any, Named, Only, Ordered};
@@ -215,7 +218,7 @@ static OPERANDS: [Operand; 63] = [
     idsa("CONNECTOR", Node),
     idsa("ROLE", Attribute),
     idsa("SECURITY_LEVEL", Attribute),
-    idsa("APPLICATION", Attribute),
+    idsa("APPLICATION", Application),
     idsa("STATE", Attribute),
     idsa("JSON_PATH", Unknown),
     idsa("LOG_LEVEL", Unknown),

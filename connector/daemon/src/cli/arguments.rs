@@ -913,6 +913,7 @@ pub enum Key {
     #[command(after_long_help = "\
 Examples:
   sekisho key create reports --role application --partner b-sha --purpose cfp-reporting
+  sekisho key create solver --role application --application https://a.example/apps/solver
   sekisho key create audit-2026 --role auditor --expires 2027-03-31
 
 An application uses it as `Authorization: Bearer KEY` at an address of `management.bind`.")]
@@ -940,6 +941,10 @@ pub struct KeyCreate {
     /// A dataset that an application's key is for, else all; may be repeated.
     #[arg(long = "dataset")]
     pub datasets: Vec<DatasetId>,
+    /// The identifier (IRI) of the application, which usage policies name: data whose terms are for certain applications are
+    /// handed out to keys with their identifiers only.
+    #[arg(long, value_name = "IDENTIFIER")]
+    pub application: Option<String>,
     /// When it expires: a date, a time, a span such as `90 days`, or `never`.
     #[arg(long, default_value = "1 year")]
     pub expires: String,

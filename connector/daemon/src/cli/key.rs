@@ -54,6 +54,7 @@ fn wanted(create: &KeyCreate, now: Timestamp) -> Result<Value, Failure> {
         "partners": some(&create.partners),
         "purposes": some(&create.purposes),
         "datasets": some(&datasets),
+        "application": create.application,
         "expires": expiry(&create.expires, now)?,
     }))
 }
@@ -86,7 +87,7 @@ fn line(key: &Value) -> String {
         cell(key.get("role")),
         cell(key.get("state")),
     );
-    for name in ["expires", "partners", "purposes", "datasets"] {
+    for name in ["expires", "application", "partners", "purposes", "datasets"] {
         if let Some(value) = key.get(name).filter(|value| !value.is_null()) {
             line.push_str(&format!("  {name}={}", cell(Some(value))));
         }

@@ -23,7 +23,8 @@ const CARD_NUMBER_FILE: &str = "card-number";
 const MAX_CARD_BYTES: u64 = 512 * 1024;
 
 /// The extensions of the wire that this release speaks, as cards list them.
-const EXTENSIONS: [&str; 4] = ["catalog-filter/1", "checkpoint/1", "provenance/1", "purpose/1"];
+const EXTENSIONS: [&str; 5] =
+    ["catalog-filter/1", "checkpoint/1", "hand-over/1", "provenance/1", "purpose/1"];
 
 /// The path of our Dataspace Protocol endpoints under the public URL.
 const DSP_PATH: &str = "/dsp/2025-1";

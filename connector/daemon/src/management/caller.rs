@@ -30,12 +30,14 @@ pub(super) struct Caller {
     pub(super) person: String,
     pub(super) role: Role,
     pub(super) scope: Scope,
+    /// The identifier of the application that the key was made for; none where the key has none, and on the Unix socket.
+    pub(super) application: Option<String>,
 }
 
 impl Caller {
     /// Somebody of this host, whom the socket's permissions let in.
     pub(super) fn local(person: String) -> Self {
-        Self { person, role: Role::Administrator, scope: Scope::default() }
+        Self { person, role: Role::Administrator, scope: Scope::default(), application: None }
     }
 
     /// A registered partner by its short name or participant id. One that is not within the scope is unknown to the caller, in

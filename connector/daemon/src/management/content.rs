@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use engine::entity::{Digests, PullStep};
+use engine::pull::HandOver;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
@@ -60,27 +61,39 @@ pub(super) fn routes() -> Vec<Route> {
 async fn bytes(call: Call) -> Result<Bytes, ApiError> {
     let id = call.segment("id");
     let digests = received(&call, id).await?;
-    check_terms(call.node(), id).await?;
+    check_terms(&call, id).await?;
     Ok(Bytes(open(call.node(), id, &digests, call.headers()).await?))
 }
 
 /// Refuses what may not be used any more: its partner was shut out, its agreement or the time of that is over, a duty was not
-/// done, or it was recorded that the data were deleted.
+/// done, or it was recorded that the data were deleted; and what the terms do not let the application have that asks.
 ///
 /// # Errors
 /// The refusal, and how to let go of the copy.
-pub(super) async fn check_terms(node: &Arc<Node>, id: &str) -> Result<(), ApiError> {
-    let (fresh, asked) = (node.fresh(), id.to_owned());
-    let decided = node.decide(move |view| engine::pull::hand_over(view, &fresh, &asked)).await;
-    decided.map_err(|trouble| {
-        let error = ApiError::from(trouble);
-        match error.kind {
-            ErrorKind::Policy => error.help(format!(
-                "let go of the copy with `sekisho pulls cancel {id}`; the next pull asks for a new agreement"
-            )),
-            _ => error,
+pub(super) async fn check_terms(call: &Call, id: &str) -> Result<(), ApiError> {
+    let (node, asked) = (call.node(), id.to_owned());
+    let (fresh, application) = (node.fresh(), call.caller.application.clone());
+    let decided = node
+        .decide(move |view| {
+            engine::pull::hand_over(view, &fresh, &asked, application.as_deref())
+        })
+        .await;
+    match decided {
+        Ok(HandOver::Permitted) => Ok(()),
+        Ok(HandOver::NotToThisOne(why)) => Err(ApiError::new(ErrorKind::Policy, why).help(
+            "ask with the key of an application that the terms name; `sekisho key list` shows the identifier of each key, \
+             and `sekisho key create --application IDENTIFIER` gives one",
+        )),
+        Err(trouble) => {
+            let error = ApiError::from(trouble);
+            Err(match error.kind {
+                ErrorKind::Policy => error.help(format!(
+                    "let go of the copy with `sekisho pulls cancel {id}`; the next pull asks for a new agreement"
+                )),
+                _ => error,
+            })
         }
-    })
+    }
 }
 
 /// The bytes of a pull that is received, or the range that is asked for. The terms were checked before.

@@ -61,7 +61,7 @@ async fn get(mut call: Call) -> Result<BytesOr<ShownPull>, ApiError> {
     let PullStep::Received { digests, file_name, .. } = &pull.step else {
         return Ok(BytesOr::new(begun(&node, &pull)));
     };
-    content::check_terms(&node, &pull.id).await?;
+    content::check_terms(&call, &pull.id).await?;
     if has_same(call.headers(), digests) {
         let mut response = Response::new(empty());
         *response.status_mut() = StatusCode::NOT_MODIFIED;

@@ -1,4 +1,5 @@
-//! Refusals of the management API in the journal: who showed no key, or one that does not allow it.
+//! Refusals of the management API in the journal: who showed no key, or one that does not allow it, and to whom a policy does not
+//! let data go.
 //!
 //! The first one of somebody is a record at once. Further ones within the second are one record at the second's end, so
 //! that nobody can fill the disk.
@@ -16,7 +17,7 @@ use crate::node::Node;
 /// How long the refusals of one caller are gathered.
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// Who is refused: somebody whose key is known, or anybody else.
+/// Who is refused: somebody whose key is known, somebody of this host, or anybody else.
 #[derive(Debug, Clone)]
 pub(super) struct Refused {
     pub(super) who: String,

@@ -103,6 +103,8 @@ struct KeyWanted {
     /// The datasets an application's key is for; all of them where nothing is said.
     #[schemars(with = "Option<BTreeSet<String>>")]
     datasets: Option<BTreeSet<DatasetId>>,
+    /// The identifier (IRI) of the application that will hold it, as usage policies name it: `APPLICATION eq …`.
+    application: Option<String>,
     /// From when on it is no longer taken.
     expires: Option<Timestamp>,
 }
@@ -119,6 +121,8 @@ pub(super) struct KeyShown {
     purposes: Option<BTreeSet<String>>,
     #[schemars(with = "Option<BTreeSet<String>>")]
     datasets: Option<BTreeSet<DatasetId>>,
+    /// The identifier of the application, as usage policies name it.
+    application: Option<String>,
     created: Timestamp,
     expires: Option<Timestamp>,
     revoked: Option<Timestamp>,
@@ -170,6 +174,7 @@ async fn create(call: Call, wanted: KeyWanted) -> Result<Created<KeyMade>, ApiEr
         sha256: hex::encode(Sha256::digest(text.as_bytes())),
         role: wanted.role.into(),
         scope: Scope { partners, purposes: wanted.purposes, datasets: wanted.datasets },
+        application: wanted.application,
         created: node.clock.now(),
         expires: wanted.expires,
         revoked: None,
@@ -193,7 +198,11 @@ impl From<KeyError> for ApiError {
         let kind = match &error {
             KeyError::Unknown(_) => ErrorKind::NotFound,
             KeyError::Taken(_) | KeyError::Revoked(_) => ErrorKind::Refused,
-            KeyError::Name(_) | KeyError::Scope | KeyError::Expired(_) => ErrorKind::Invalid,
+            KeyError::Name(_)
+            | KeyError::Scope
+            | KeyError::Expired(_)
+            | KeyError::NoApplication
+            | KeyError::Application(_) => ErrorKind::Invalid,
         };
         let help = match &error {
             KeyError::Unknown(_) => "`sekisho key list` shows all",
@@ -230,6 +239,7 @@ fn shown(node: &Node, key: &ManagementKey) -> KeyShown {
         partners: key.scope.partners.as_ref().map(|partners| partners.iter().map(name).collect()),
         purposes: key.scope.purposes.clone(),
         datasets: key.scope.datasets.clone(),
+        application: key.application.clone(),
         created: key.created,
         expires: key.expires,
         revoked: key.revoked,
@@ -269,6 +279,7 @@ pub(super) async fn authenticate(
         person: format!("key {name}, from {}", remote.ip().to_canonical()),
         role: found.role,
         scope: found.scope.clone(),
+        application: found.application.clone(),
     };
     Ok((caller, found))
 }

@@ -75,6 +75,9 @@ pub struct PartnerFacts {
     /// What credentials say of it, or attestations of its nodes, with their dates.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub statements: Vec<StatementFacts>,
+    /// Whether its node judges the terms for each of its applications: its card lists `hand-over/1`.
+    #[serde(default)]
+    pub asks_applications: bool,
 }
 
 /// What a credential says, or an attestation of a node, while it is valid.
@@ -160,6 +163,7 @@ impl From<&Partner> for PartnerFacts {
             locations: subject.locations,
             attributes: subject.attributes,
             statements: subject.statements.into_iter().map(StatementFacts::from).collect(),
+            asks_applications: subject.asks_applications,
         }
     }
 }
@@ -196,6 +200,7 @@ impl PartnerFacts {
                 locations: self.locations,
                 attributes: self.attributes,
                 statements: self.statements.into_iter().map(Statement::from).collect(),
+                asks_applications: self.asks_applications,
                 ..Subject::default()
             },
         }

@@ -13,6 +13,7 @@ fn asked(name: &str, role: Role) -> ManagementKey {
         sha256: "ab".repeat(32),
         role,
         scope: Scope::default(),
+        application: None,
         created: Timestamp::UNIX_EPOCH,
         expires: None,
         revoked: None,
@@ -32,6 +33,10 @@ fn a_key_is_made_as_asked_or_refused_without_a_trace() {
     let limited = Scope { purposes: Some(["audit".to_owned()].into()), ..Scope::default() };
     let now = World::new(CONSUMER).now;
     let with_scope = |role| ManagementKey { scope: limited.clone(), ..asked("k", role) };
+    let held_by = |role, application: &str| ManagementKey {
+        application: Some(application.to_owned()),
+        ..asked("k", role)
+    };
     let expiring = |seconds| ManagementKey {
         expires: Some(now.checked_add(SignedDuration::from_secs(seconds)).unwrap()),
         ..asked("k", Role::Auditor)
@@ -51,6 +56,14 @@ fn a_key_is_made_as_asked_or_refused_without_a_trace() {
         (with_scope(Role::Auditor), Some(KeyError::Scope)),
         (with_scope(Role::PolicyAdministrator), Some(KeyError::Scope)),
         (with_scope(Role::Administrator), Some(KeyError::Scope)),
+        (held_by(Role::Application, "https://a.example/apps/solver"), None),
+        (held_by(Role::Application, "urn:app:1"), None),
+        (held_by(Role::Auditor, "urn:app:1"), Some(KeyError::NoApplication)),
+        (held_by(Role::Administrator, "urn:app:1"), Some(KeyError::NoApplication)),
+        (held_by(Role::Application, ""), Some(KeyError::Application(String::new()))),
+        (held_by(Role::Application, "solver"), Some(KeyError::Application("solver".to_owned()))),
+        (held_by(Role::Application, "urn:"), Some(KeyError::Application("urn:".to_owned()))),
+        (held_by(Role::Application, "urn:a b"), Some(KeyError::Application("urn:a b".to_owned()))),
         (expiring(1), None),
         (expiring(0), Some(KeyError::Expired(now))),
         (expiring(-1), Some(KeyError::Expired(expiring(-1).expires.unwrap()))),

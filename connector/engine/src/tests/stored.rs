@@ -97,6 +97,7 @@ fn entities() -> BTreeMap<String, Entity> {
         sha256: "00".repeat(32),
         role: Role::Application,
         scope: Scope { partners: Some([PROVIDER.parse().unwrap()].into()), ..Scope::default() },
+        application: Some("urn:app:1".to_owned()),
         created: now,
         expires: Some(now),
         revoked: None,

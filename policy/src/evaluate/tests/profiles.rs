@@ -163,7 +163,7 @@ fn the_policy_classes_of_the_idsa_are_said_to_be_what_they_are() {
     let table = [
         ("1 consumer", "recipient", "urn:x", Class::Enforced),
         ("2 connector", "idsc:CONNECTOR", "urn:x", Class::Enforced),
-        ("3 application", "https://w3id.org/idsa/code/APPLICATION", "urn:x", administrator),
+        ("3 application", "https://w3id.org/idsa/code/APPLICATION", "urn:x", Class::AtRecipient),
         ("4 role", "idsc:ROLE", "urn:x", administrator),
         ("5 location", "spatial", "JP", administrator),
         ("6 purpose", "purpose", "urn:x", Class::Declared(By::Partner)),

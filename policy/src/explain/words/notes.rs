@@ -56,6 +56,7 @@ const fn class(class: Class) -> &'static str {
         Class::Enforced => "本システムが強制する",
         Class::Declared(By::Partner) => "取引先の申告による",
         Class::Declared(By::Administrator) => "当社管理者の申告による",
+        Class::AtRecipient => "受領側のシステムが強制する",
         Class::Observed => "記録のみ。履行は取引先に委ねられる",
         Class::Refused => "受け付けない",
     }
@@ -67,7 +68,10 @@ fn japanese(note: &'static str) -> &'static str {
 }
 
 #[rustfmt::skip]
-const NOTES: [(&str, &str); 28] = [
+const NOTES: [(&str, &str); 29] = [
+    ("a partner whose card lists `hand-over/1` says that its node hands the data only to applications of which this holds, \
+      and nothing here checks that; of any other partner an attestation in its file decides",
+     "カードに hand-over/1 を掲げる取引先では、取引先のシステムが該当するアプリケーションにのみデータを渡すことを取引先自身が表明しており、本システムでは確認できない。その他の取引先では、取引先ファイルに記載の証明により判定する"),
     ("a policy of a profile that is not known must not be processed",
      "未知のプロファイルに基づくポリシーは処理してはならない"),
     ("against the rules of its profile, so it denies",

@@ -20,8 +20,8 @@ Cases stand in files NAME.test.toml beside the policies:
   at = 2026-06-01T00:00:00+09:00
   expect = \"permit\"
 
-A case may also say: action, uses, previous-use, agreed, node, done = [\"obtainConsent\"], policy and clause (which must decide). A file
-may declare partners and datasets of its own under [[partner]] (name, id, groups, region) and [[dataset]] (id, tags, policies).
+A case may also say: action, uses, previous-use, agreed, node, application, done = [\"obtainConsent\"], policy and clause (which must decide). A file
+may declare partners and datasets of its own under [[partner]] (name, id, groups, region, asks-applications) and [[dataset]] (id, tags, policies).
 The daemon is not asked, so the command runs anywhere.";
 
 /// `policy`.
@@ -166,6 +166,9 @@ pub struct Explain {
     /// The node that fetches the data: a name of its certificate, for `systemDevice` and `CONNECTOR`.
     #[arg(long)]
     pub node: Option<String>,
+    /// The application to which the partner's node would hand the data out: the identifier of its key there, for `APPLICATION`.
+    #[arg(long, value_name = "IDENTIFIER")]
+    pub application: Option<String>,
     /// The language of the answer.
     #[arg(long, default_value = "en")]
     pub lang: Language,

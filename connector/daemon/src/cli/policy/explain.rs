@@ -42,6 +42,7 @@ pub(super) fn run(
         agreed_at: arguments.agreed.unwrap_or(at),
         done: arguments.done.iter().cloned().collect(),
         node: arguments.node.clone(),
+        application: arguments.application.clone(),
     };
     let answer = ask(&site, partner, &dataset, &question);
     let text = render(&site, partner, &dataset, &question, &answer, arguments.lang);
