@@ -269,6 +269,8 @@ pub struct DutyReport {
     pub state: DutyState,
     /// Whether its conditions hold. One that cannot be decided counts as holding.
     pub applies: Status,
+    /// One report for each condition that is no deadline.
+    pub conditions: Vec<ConstraintReport>,
     /// Since when it is owed, where it is.
     pub since: Option<Timestamp>,
     /// Until when it must be done. Periods count from the agreement; those of a consequence or remedy from when it is owed.

@@ -23,7 +23,7 @@ pub mod schema;
 #[cfg(test)]
 mod tests;
 
-use crate::classify::{Class, classify};
+use crate::classify::{Class, ClauseReport, classify};
 use crate::diagnostic::{Diagnostic, Spot};
 use crate::evaluate::Subject;
 use crate::odrl::{Asset, Constraint, Kind, Policy, Rule, meant};
@@ -187,6 +187,20 @@ pub fn is_nearly_restrictions(name: &str) -> bool {
         && expression::distance(name, RESTRICTIONS_FILE) <= 2
 }
 
+/// Where a clause stands in the text of its policy file, in whichever format.
+pub(crate) fn clause_spot(
+    name: &str,
+    text: &str,
+    places: &Places,
+    terms: &Policy,
+    clause: &ClauseReport,
+) -> Spot {
+    match name.ends_with(".json") || name.ends_with(".jsonld") {
+        true => Spot::of(text, JsonText::new(text).part(clause)),
+        false => places.clause(terms, clause),
+    }
+}
+
 /// The name of a policy: that of its file without extension.
 #[must_use]
 pub fn stem(name: &str) -> &str {
@@ -258,6 +272,10 @@ fn toml_root<'t>(
 fn json_file(name: &str, text: &str, words: &Words<'_>) -> Result<PolicyFile, Vec<Diagnostic>> {
     let one =
         |span, message: String, help: &str| vec![Diagnostic::at(name, text, span, message, help)];
+    if let Some(start) = json::too_deep(text) {
+        let message = format!("the file is nested deeper than {} levels", json::MAX_LEVELS);
+        return Err(one(start..start + 1, message, "a policy needs few levels: write its conditions side by side"));
+    }
     let value = json::read(text).map_err(|error| {
         let start = offset(text, error.line(), error.column());
         // The place stands beside the message; serde's text would say it again.
@@ -283,7 +301,7 @@ fn json_file(name: &str, text: &str, words: &Words<'_>) -> Result<PolicyFile, Ve
         .filter(|clause| clause.class == Class::Refused)
         .map(|clause| {
             let message = format!("{}: {}: {}", clause.place, clause.clause, clause.note);
-            let rule = places.clause(&clause.place);
+            let (rule, part) = (places.clause(&clause.place), places.part(&clause));
             // A member that is not known is shown itself, with what was most likely meant.
             let unknown = clause.clause.split_once(": ").and_then(|(member, _)| {
                 Some((places.member(&rule, member)?, meant(&clause.place, member)?))
@@ -292,7 +310,7 @@ fn json_file(name: &str, text: &str, words: &Words<'_>) -> Result<PolicyFile, Ve
                 return Diagnostic::at(name, text, key, message, help);
             }
             let help = "this node refuses what it cannot honour; remove the clause or write it with known terms";
-            Diagnostic::at(name, text, rule, message, help)
+            Diagnostic::at(name, text, part, message, help)
         })
         .collect();
     if words.unhonoured == Unhonoured::Refused && !refused.is_empty() {

@@ -10,7 +10,7 @@ mod tests;
 
 use crate::classify::Class;
 use crate::diagnostic::{Diagnostic, Severity, Spot};
-use crate::file::expression;
+use crate::file::{self, expression};
 use crate::file::places::RulePlaces;
 use crate::inquiry::{Partner, Site};
 use crate::odrl::{
@@ -96,7 +96,10 @@ impl Look<'_> {
         for clause in refused {
             let message = format!("{}: `{}`: {}", clause.place, clause.clause, clause.note);
             let help = "partners are told with the agreement that it is not honoured; what it concerns is denied";
-            self.add("not-honoured", Severity::Warning, Spot::default(), message, help);
+            let policy = self.policy;
+            let text = self.site.rules.text(&policy.file);
+            let spot = file::clause_spot(&policy.file, text, &policy.places, &policy.template, &clause);
+            self.add("not-honoured", Severity::Warning, spot, message, help);
         }
     }
 

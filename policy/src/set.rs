@@ -581,7 +581,7 @@ impl CompiledPolicy {
                 let help = "this node refuses what it cannot honour; remove the clause";
                 let bytes = source.bytes.strip_prefix(&[0xEF, 0xBB, 0xBF]).unwrap_or(&source.bytes);
                 let text = String::from_utf8_lossy(bytes);
-                let spot = read.places.clause(&read.terms, clause);
+                let spot = file::clause_spot(file_name, &text, &read.places, &read.terms, clause);
                 Diagnostic::spotted(file_name, &text, spot, message, help)
             })
             .collect();
@@ -653,6 +653,15 @@ impl CompiledPolicy {
     #[must_use]
     pub fn is_visible_to(&self, subject: &Subject) -> bool {
         self.audience.includes(subject)
+    }
+
+    /// The identifier of the policy as it is exported: the SHA-256 of its terms, and of its name the first 16 digits of the
+    /// SHA-256. So two policies of equal terms are two, and an edited one is another.
+    #[must_use]
+    pub fn uid(&self) -> String {
+        let name = hex::encode(Sha256::digest(&self.name));
+        let name = name.get(..16).unwrap_or(&name);
+        format!("urn:sekisho:policy:{}:{name}", hex::encode(self.hash))
     }
 
     /// The identifier of the offer on a dataset. It follows from the policy's name, its terms and

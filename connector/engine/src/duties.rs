@@ -595,7 +595,11 @@ fn take(duties: &mut Duties, agreement: &Agreement, found: TrackedDuty) {
         DutyState::Inactive => ObligationState::Inactive,
         DutyState::NotUnderstood => ObligationState::NotUnderstood,
     };
-    let is_certain = !matches!(report.applies, Status::Undecidable | Status::AppliesLater | Status::Elsewhere);
+    let is_certain =
+        !matches!(report.applies, Status::Undecidable | Status::AppliesLater | Status::Elsewhere);
+    let undecided = report.undecided().into_iter();
+    let undecided: Vec<String> =
+        undecided.map(|report| format!("`{}`: {}", report.clause, report.found)).collect();
     if let Some(duty) = duties.list.iter_mut().find(|duty| duty.name == found.name) {
         // What was done stays done, though it would not be owed any more.
         let is_done = duty.state == ObligationState::Fulfilled && duty.fulfilled.is_some();
@@ -603,7 +607,7 @@ fn take(duties: &mut Duties, agreement: &Agreement, found: TrackedDuty) {
             return;
         }
         duty.state = state;
-        duty.is_certain = is_certain;
+        (duty.is_certain, duty.undecided) = (is_certain, undecided);
         duty.since = report.since;
         duty.deadline = report.deadline;
         duty.violated = report.violated;
@@ -624,6 +628,7 @@ fn take(duties: &mut Duties, agreement: &Agreement, found: TrackedDuty) {
         party: found.bearer,
         is_condition: found.report.is_condition,
         is_certain,
+        undecided,
         since: found.report.since,
         deadline: found.report.deadline,
         has_consequences: found.has_consequences,

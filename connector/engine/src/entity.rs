@@ -482,6 +482,9 @@ pub struct Duty {
     pub is_condition: bool,
     /// Whether its conditions are known to hold. Where they cannot be decided here it counts as owed.
     pub is_certain: bool,
+    /// Its conditions that cannot be decided here, each with what is missing for it.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub undecided: Vec<String>,
     /// Since when it is owed, where it is.
     pub since: Option<Timestamp>,
     /// Until when. Not known of what is not owed yet and counts from then.

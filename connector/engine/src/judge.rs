@@ -317,8 +317,8 @@ fn purposes(agreement: &Agreement, policy: &Policy) -> Vec<String> {
 /// Judges, on the recipient's node, whether data received under an agreement may be handed out: by its policy as agreed, for the
 /// application that asks and at this instant. `application` is the identifier of the key by which it authenticated.
 ///
-/// A clause that is not understood, and who and what the terms are for, were for the provider to judge when it gave the data; they
-/// refuse here only where the terms are for applications, so that such a clause may be one of those.
+/// A clause that is not understood, a contradiction, and who and what the terms are for, were for the provider to judge when it
+/// gave the data; they refuse here only where the terms are for applications, so that such a clause may be one of those.
 ///
 /// # Errors
 /// [`Stop::Need`] when the rule set is not loaded; a refusal where the terms cannot be read.
@@ -350,7 +350,7 @@ pub(crate) fn hand_over(
     let evaluation = evaluate(policy, &request, &world);
     let decides = match &evaluation.ground {
         None => false,
-        Some(Ground::Condition { .. } | Ground::Prohibited { .. } | Ground::Conflict { .. }) => true,
+        Some(Ground::Condition { .. } | Ground::Prohibited { .. }) => true,
         Some(_) => is_for_applications(policy),
     };
     Ok(decides.then_some(evaluation))

@@ -54,6 +54,7 @@ fn duty(report: &DutyReport) -> Value {
         "activationState": activation(report.activation()),
         "performanceState": performance(report.performance()),
         "deonticState": deontic(report.deontic()),
+        "premiseReport": report.conditions.iter().map(constraint).collect::<Vec<_>>(),
         "deadline": report.deadline.map(|deadline| deadline.to_string()),
         "consequenceReport": report.consequences.iter().map(duty).collect::<Vec<_>>(),
     })

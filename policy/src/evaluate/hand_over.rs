@@ -74,7 +74,7 @@ pub(super) fn is_for_applications(policy: &Policy) -> bool {
         || policy.permissions.iter().chain(&policy.prohibitions).any(mentions_application)
 }
 
-fn mentions_application(rule: &Rule) -> bool {
+pub(super) fn mentions_application(rule: &Rule) -> bool {
     refinements(rule).chain(&rule.constraints).any(is_on_application)
 }
 

@@ -1,6 +1,6 @@
 //! The states of a rule in the terms of the Compliance Report Model, and the table that relates them.
 
-use super::{DutyReport, DutyState, RuleKind, RuleReport, Status};
+use super::{ConstraintReport, DutyReport, DutyState, RuleKind, RuleReport, Status};
 
 /// Whether a rule is in force for the request: its constraints hold and its duties are done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -98,6 +98,27 @@ impl RuleReport {
 }
 
 impl DutyReport {
+    /// The conditions because of which it is not known whether the duty applies, each with what is missing; operands of
+    /// connectives by themselves. Empty where that is known.
+    #[must_use]
+    pub fn undecided(&self) -> Vec<&ConstraintReport> {
+        let is_open = |report: &&ConstraintReport| {
+            matches!(report.status, Status::Undecidable | Status::AppliesLater | Status::Elsewhere)
+        };
+        let mut found = Vec::new();
+        if !matches!(self.applies, Status::Undecidable | Status::AppliesLater | Status::Elsewhere) {
+            return found;
+        }
+        let mut pending: Vec<_> = self.conditions.iter().filter(is_open).rev().collect();
+        while let Some(report) = pending.pop() {
+            match report.operands.is_empty() {
+                true => found.push(report),
+                false => pending.extend(report.operands.iter().filter(is_open).rev()),
+            }
+        }
+        found
+    }
+
     /// Whether the duty asks anything.
     #[must_use]
     pub fn activation(&self) -> Activation {

@@ -1,6 +1,7 @@
 //! Judges rules and duties, and finds the clause that decides.
 
 use super::constraint::{Scope, conjunction, holds};
+use super::hand_over;
 use super::duty::{self, Place, action_names, is_known_duty};
 use super::{
     DutyReport, DutyState, Ground, Performance, Performed, Phase, Request, RuleKind, RuleReport,
@@ -213,18 +214,24 @@ pub(super) fn is_unclear(report: &RuleReport) -> bool {
 }
 
 /// The first permission and prohibition that are both active for this subject and dataset and whose
-/// actions overlap. A prohibition counts unless it is known not to be active.
+/// actions overlap. Either counts unless it is known not to be active: a missing fact must not keep a policy from being void that
+/// would be with it, and so permit what another permission names. What the other side's node judges counts here as a permission,
+/// and there as a prohibition.
 pub(super) fn contradiction(
     scope: &mut Scope<'_>,
     policy: &Policy,
     permissions: &[RuleReport],
     prohibitions: &[RuleReport],
 ) -> Option<Ground> {
-    let active = |report: &RuleReport| report.active == Status::Satisfied;
+    let active =
+        |report: &RuleReport| !matches!(report.active, Status::Unsatisfied | Status::AppliesLater);
     let standing =
         |report: &RuleReport| !matches!(report.active, Status::Unsatisfied | Status::AppliesLater | Status::Elsewhere);
+    let left = |report: &RuleReport| conjunction([report.target, report.party].into_iter()) == Status::Elsewhere;
     let mut forbidding: Vec<(usize, &Rule)> = (prohibitions.iter().zip(&policy.prohibitions))
-        .filter(|(report, _)| standing(report))
+        .filter(|(report, rule)| {
+            standing(report) && (!left(report) || hand_over::mentions_application(rule))
+        })
         .map(|(report, rule)| (report.index, rule))
         .collect();
     forbidding.retain(|(_, rule)| is_addressed(scope, RuleKind::Prohibition, rule));
@@ -234,7 +241,8 @@ pub(super) fn contradiction(
     // Each action once, by the first prohibition that forbids it: of the vocabulary there are few, however many rules there are.
     let mut forbidden: BTreeMap<&str, usize> = BTreeMap::new();
     for (index, rule) in forbidding {
-        for action in applying(scope, RuleKind::Prohibition, rule) {
+        let is_ours = hand_over::mentions_application(rule);
+        for action in applying(scope, RuleKind::Prohibition, is_ours, rule) {
             forbidden.entry(action).or_insert(index);
         }
     }
@@ -242,7 +250,7 @@ pub(super) fn contradiction(
         if !active(report) || !is_addressed(scope, RuleKind::Permission, granted) {
             continue;
         }
-        let permitted = applying(scope, RuleKind::Permission, granted);
+        let permitted = applying(scope, RuleKind::Permission, true, granted);
         let meets = |prohibited: &str| {
             permitted.iter().any(|permitted| vocabulary::overlap(permitted, prohibited))
         };
@@ -254,12 +262,21 @@ pub(super) fn contradiction(
     None
 }
 
-/// The actions of a rule whose refinements may hold. What is not of the vocabulary overlaps with nothing but itself.
-fn applying<'r>(scope: &mut Scope<'_>, kind: RuleKind, rule: &'r Rule) -> Vec<&'r str> {
+/// The actions of a rule whose refinements may hold; `with_elsewhere` counts those that the other side's node judges. What is not of the vocabulary overlaps with nothing but itself.
+fn applying<'r>(
+    scope: &mut Scope<'_>,
+    kind: RuleKind,
+    with_elsewhere: bool,
+    rule: &'r Rule,
+) -> Vec<&'r str> {
     let mut applies = |action: &&Action| {
         let refinements = scope.all(kind, &action.refinements);
         let status = conjunction(refinements.iter().map(|report| report.status));
-        !matches!(status, Status::Unsatisfied | Status::AppliesLater | Status::Elsewhere)
+        match status {
+            Status::Unsatisfied | Status::AppliesLater => false,
+            Status::Elsewhere => with_elsewhere,
+            _ => true,
+        }
     };
     rule.actions
         .iter()

@@ -507,6 +507,79 @@ fn conflicts_are_resolved_as_the_policy_says() {
 }
 
 #[test]
+fn what_cannot_be_decided_does_not_keep_a_contradiction_away() {
+    let (yes, no) = (constraint("spatial", "eq", "JP"), constraint("spatial", "eq", "DE"));
+    let (open, later) = (constraint("industry", "eq", "x"), constraint("count", "lteq", "9"));
+    // In between the one who asks for `use` has a permission that nothing is against. The first and the second are of `distribute`.
+    let table = [
+        (&yes, &yes, false),
+        (&yes, &open, false),
+        (&yes, &no, true),
+        (&open, &yes, false),
+        (&open, &open, false),
+        (&open, &no, true),
+        (&no, &yes, true),
+        (&no, &open, true),
+    ];
+    let policy = |permitted: &Value, prohibited: &Value| {
+        json!({
+            "permission": [
+                { "action": "display" },
+                { "action": "give", "constraint": [permitted] },
+            ],
+            "prohibition": [{ "action": "sell", "constraint": [prohibited] },
+                { "action": "transfer", "constraint": [prohibited] }],
+        })
+    };
+    for (permitted, prohibited, granted) in table {
+        let case = Case { action: "display", ..Case::new() };
+        let answer = case.evaluate(&policy(permitted, prohibited));
+        assert_eq!(answer.is_permit(), granted, "{permitted} {prohibited}: {:?}", answer.ground);
+        assert_eq!(matches!(answer.ground, Some(Ground::Conflict { .. })), !granted);
+    }
+    // What is judged later is judged then, and voids the policy then.
+    let catalog = Case { action: "display", phase: Phase::Catalog, ..Case::new() };
+    assert!(catalog.evaluate(&policy(&later, &yes)).is_permit());
+    let data = Case { phase: Phase::Data, ..catalog };
+    assert!(!data.evaluate(&policy(&later, &yes)).is_permit());
+}
+
+#[test]
+fn a_duty_says_which_of_its_conditions_could_not_be_decided_and_why() {
+    let (yes, no) = (constraint("spatial", "eq", "JP"), constraint("spatial", "eq", "DE"));
+    let open = constraint("industry", "eq", "x");
+    let missing = ("industry eq x", "the partner's file does not say");
+    let table = [
+        (json!([]), DutyState::Pending, vec![]),
+        (json!([yes]), DutyState::Pending, vec![]),
+        (json!([open]), DutyState::Pending, vec![missing]),
+        (json!([yes, open]), DutyState::Pending, vec![missing]),
+        // It does not apply, whatever the other is.
+        (json!([no, open]), DutyState::Inactive, vec![]),
+        (json!([{ "or": [no, open] }]), DutyState::Pending, vec![missing]),
+        (json!([{ "or": [yes, open] }]), DutyState::Pending, vec![]),
+        (json!([{ "and": [yes, { "xone": [no, open] }] }]), DutyState::Pending, vec![missing]),
+    ];
+    for (conditions, state, expected) in table {
+        let policy = json!({
+            "permission": [{ "action": "use" }],
+            "obligation": [{ "action": "inform", "constraint": conditions }],
+        });
+        let case = Case::new();
+        let read = Policy::from_json(&policy).unwrap();
+        let tracked = duties(&read, &case.request(), &case.world());
+        let report = &tracked.duties[0].report;
+        assert_eq!(report.state, state, "{conditions}");
+        let undecided: Vec<_> = (report.undecided().into_iter())
+            .map(|report| (report.clause.as_str(), report.found.as_str()))
+            .collect();
+        assert_eq!(undecided, expected, "{conditions}");
+        let told = compliance(&case.evaluate(&policy)).to_string();
+        assert!(expected.is_empty() || told.contains("undecidable"), "{told}");
+    }
+}
+
+#[test]
 fn a_prohibition_holds_only_when_all_its_constraints_do() {
     let policy = |constraints: Value| {
         json!({

@@ -4,13 +4,36 @@ use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use std::fmt;
 
+/// How many levels of objects and lists are read: what a policy may have, and what a file says around it.
+pub(crate) const MAX_LEVELS: usize = crate::odrl::MAX_DEPTH + 16;
+
+/// Where a text is nested deeper than is read, as a byte offset. It is stepped over once, without recursion.
+pub(crate) fn too_deep(text: &str) -> Option<usize> {
+    let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
+    text.bytes().position(|byte| {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            _ if in_text => {}
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth > MAX_LEVELS
+    })
+}
+
 /// Reads one JSON value.
 ///
 /// # Errors
-/// When the text is no JSON, or an object has a member twice, however it is escaped; with line and column.
+/// When the text is no JSON, is nested deeper than [`MAX_LEVELS`], or an object has a member twice, however it is escaped; with line and column.
 pub(crate) fn read(text: &str) -> serde_json::Result<Value> {
+    // The text is looked at before anything recurses over it.
+    if too_deep(text).is_some() {
+        return Err(de::Error::custom(format_args!("it is nested deeper than {MAX_LEVELS} levels")));
+    }
     let mut parser = serde_json::Deserializer::from_str(text);
-    // The parser bounds the depth.
     let value = Once.deserialize(&mut parser)?;
     parser.end()?;
     Ok(value)

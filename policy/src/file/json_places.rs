@@ -2,7 +2,10 @@
 //! without recursion.
 
 use super::places::{Places, RulePlaces};
+use super::expression;
+use crate::classify::ClauseReport;
 use crate::diagnostic::Spot;
+use crate::odrl::Constraint;
 use crate::vocabulary::short;
 use std::ops::Range;
 
@@ -48,6 +51,54 @@ impl<'t> JsonText<'t> {
             (found, kind) = (entry, name);
         }
         found
+    }
+
+    /// The place of a clause itself within that: the condition, also as an operand of another or as a refinement; the action; or
+    /// the name of the member that is not known.
+    pub(super) fn part(self, clause: &ClauseReport) -> Range<usize> {
+        let rule = self.clause(&clause.place);
+        let mut conditions = Vec::new();
+        for holder in ["action", "target", "assignee", "assigner"] {
+            for entry in self.entries(&rule, holder) {
+                conditions.extend(self.entries(&entry, "refinement"));
+                let named = self.text.get(entry.clone()).unwrap_or_default().trim_matches('"');
+                let is_it = holder == "action" && crate::vocabulary::short_action(named) == clause.clause;
+                if is_it {
+                    return entry;
+                }
+            }
+        }
+        conditions.extend(self.entries(&rule, "constraint"));
+        // Each is read by itself, as the whole was: what says the same as the clause is the clause.
+        while let Some(place) = conditions.pop() {
+            let connectives = ["and", "andSequence", "or", "xone"].into_iter();
+            let operands: Vec<_> =
+                connectives.flat_map(|connective| self.entries(&place, connective)).collect();
+            if !operands.is_empty() {
+                for operand in operands {
+                    // An ordered list stands in an object of its own.
+                    match self.entries(&operand, "@list") {
+                        listed if listed.is_empty() => conditions.push(operand),
+                        listed => conditions.extend(listed),
+                    }
+                }
+                continue;
+            }
+            let text = self.text.get(place.clone()).unwrap_or_default();
+            let Ok(value) = super::json::read(text) else { continue };
+            let read = Constraint::from_json(&value);
+            let says = match &read {
+                Constraint::NotUnderstood(part) => {
+                    format!("{}: {}", part.member, part.reason) == clause.clause
+                }
+                other => expression::write(other) == clause.clause,
+            };
+            if says {
+                return place;
+            }
+        }
+        let member = clause.clause.split_once(": ").map(|(member, _)| member);
+        member.and_then(|member| self.member(&rule, member)).unwrap_or(rule)
     }
 
     /// The place of a member's name.

@@ -122,7 +122,7 @@ pub fn export(policy: &CompiledPolicy) -> Value {
     };
     let mut document = json!({
         "@context": "http://www.w3.org/ns/odrl.jsonld",
-        "uid": format!("urn:sekisho:policy:{}", hex::encode(policy.hash)),
+        "uid": policy.uid(),
         "dct:title": policy.title,
         MEMBER: offering,
     });

@@ -572,7 +572,7 @@ fn rules_of(policy: &serde_json::Value, member: &str) -> usize {
 }
 
 #[test]
-fn findings_in_an_odrl_file_stand_at_their_rule() {
+fn findings_in_an_odrl_file_stand_at_their_clause() {
     let text = r#"{
   "@type": "Set", "dct:title": "a \"}\" b", "assignee": "customers",
   "odrl:permission": [
@@ -590,7 +590,7 @@ fn findings_in_an_odrl_file_stand_at_their_rule() {
 }"#;
     let findings = read_text("p.json", text.as_bytes()).unwrap_err();
     let places: Vec<_> = findings.iter().map(|found| (found.line, found.column)).collect();
-    assert_eq!(places, [(5, 5), (10, 18), (13, 5)], "{findings:?}");
+    assert_eq!(places, [(7, 22), (10, 30), (13, 17)], "{findings:?}");
     let right =
         text.replace("mood", "recipient").replace("teleport", "print").replace("sing", "delete");
     let file = read_text("p.json", right.as_bytes()).unwrap();
@@ -660,6 +660,72 @@ fn no_clause_of_an_odrl_file_is_lost_by_its_name() {
             "timestamp": "2026-01-01T00:00:00Z", "comment": "k" }}"#
     );
     assert!(read_text("p.json", text.as_bytes()).is_ok());
+}
+
+#[test]
+fn a_clause_of_an_odrl_file_is_found_however_deep_it_stands() {
+    let mood = r#"{ "leftOperand": "mood", "operator": "eq", "rightOperand": "x" }"#;
+    let count = r#"{ "leftOperand": "count", "operator": "lteq", "rightOperand": "3" }"#;
+    let lang = r#"{ "leftOperand": "media", "operator": "eq", "rightOperand": "x" }"#;
+    // The text of a rule up to the clause that is refused, and what follows.
+    let table = [
+        (r#"{ "action": "use", "constraint": "#.to_owned(), mood, " }".to_owned()),
+        (format!(r#"{{ "action": "use", "constraint": [{count}, "#), lang, "] }".to_owned()),
+        (format!(r#"{{ "action": "use", "constraint": [{{ "or": [{count}, "#), lang, "] }] }".to_owned()),
+        (
+            format!(r#"{{ "action": "use", "constraint": [{{ "odrl:xone": [{{ "and": [{count}, "#),
+            lang,
+            "] }] }] }".to_owned(),
+        ),
+        (
+            format!(r#"{{ "action": "use", "constraint": [{{ "andSequence": {{ "@list": [{count}, "#),
+            lang,
+            "] } }] }".to_owned(),
+        ),
+        (
+            r#"{ "action": { "@id": "use", "refinement": "#.to_owned(),
+            lang,
+            " } }".to_owned(),
+        ),
+        (
+            format!(r#"{{ "action": [{{ "@id": "print" }}, {{ "@id": "use", "refinement": [{count}, "#),
+            mood,
+            "] }] }".to_owned(),
+        ),
+        (r#"{ "constraint": [], "action": ["use", "#.to_owned(), r#""teleport""#, "] }".to_owned()),
+        (r#"{ "action": "use", "#.to_owned(), r#""constraints""#, ": [{}] }".to_owned()),
+    ];
+    for (before, clause, after) in table {
+        let line = format!("  {before}{clause}{after}");
+        let text = format!("{{ \"assignee\": \"customers\", \"permission\": [\n{line}\n] }}");
+        let findings = read_text("p.json", text.as_bytes()).unwrap_err();
+        let found = &findings[0];
+        let column = line.find(clause).unwrap() + 1;
+        assert_eq!((found.line, found.column), (2, column), "{line}: {found}");
+        assert_eq!(found.length, clause.chars().count(), "{found}");
+    }
+}
+
+#[test]
+fn two_policies_of_equal_terms_are_exported_as_two() {
+    let text = "title = \"T\"\n[who]\nanyone-registered = true\n[[permit]]\nactions = [\"use\"]\n";
+    let uids = |edit: &str| -> Vec<String> {
+        let sources = ["one.toml", "two.toml", "二.toml"].map(|name| Source {
+            name: name.to_owned(),
+            bytes: format!("{text}{edit}").into_bytes(),
+        });
+        let set = RuleSet::compile(&sources, &Groups::new(), &Purposes::default()).unwrap();
+        let uid = |policy: &std::sync::Arc<CompiledPolicy>| {
+            export(policy)["uid"].as_str().unwrap().to_owned()
+        };
+        set.policies().map(uid).collect()
+    };
+    let (before, after) = (uids(""), uids("when = [\"count lteq 3\"]\n"));
+    let all: std::collections::BTreeSet<&String> = before.iter().chain(&after).collect();
+    assert_eq!(all.len(), 6, "each name and each edition has its own: {all:?}");
+    assert_eq!(before, uids(""), "and it follows from them");
+    let terms = |uid: &String| uid.rsplit_once(':').unwrap().0.to_owned();
+    assert_eq!(terms(&before[0]), terms(&before[1]), "the terms are told to be the same");
 }
 
 #[test]

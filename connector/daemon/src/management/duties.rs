@@ -86,6 +86,8 @@ pub(super) struct ShownDuty {
     before_use: bool,
     /// Whether it is known that its conditions hold. What cannot be decided here counts as owed.
     certain: bool,
+    /// The conditions that cannot be decided here, each with what is missing for it.
+    undecided: Vec<String>,
     /// Since when it is owed.
     since: Option<String>,
     /// Until when. Of a consequence or remedy it is known once it is owed, for it counts from then.
@@ -172,6 +174,7 @@ impl ShownDuty {
             ours,
             before_use: duty.is_condition,
             certain: duty.is_certain,
+            undecided: duty.undecided.clone(),
             since: duty.since.map(|since| since.to_string()),
             deadline: duty.deadline.map(|deadline| deadline.to_string()),
             state: duty.state,

@@ -80,6 +80,7 @@ pub(super) fn stored() -> Duties {
         party: Some(CONSUMER.to_owned()),
         is_condition: false,
         is_certain: true,
+        undecided: Vec::new(),
         since: Some(now),
         deadline: Some(now),
         has_consequences: false,
@@ -444,6 +445,11 @@ fn uses_make_a_duty_owed() {
     assert_eq!(states(&provider), [OPEN]);
     let certain = [&provider, &consumer].map(|world| named(world, "obligation-1").is_certain);
     assert_eq!(certain, [true, false], "the recipient's node does not know the count");
+    let undecided = [&provider, &consumer].map(|world| named(world, "obligation-1").undecided);
+    assert_eq!(
+        undecided,
+        [vec![], vec!["`count gteq 2`: the number of earlier uses is not known".to_owned()]]
+    );
 }
 
 #[test]

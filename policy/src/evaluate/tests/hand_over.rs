@@ -148,8 +148,11 @@ fn condition() -> impl Strategy<Value = Value> {
 
 fn rules(least: usize) -> impl Strategy<Value = Vec<Value>> {
     let rule = prop::collection::vec(condition(), 0..3)
-        .prop_map(|constraints| json!({ "action": "use", "constraint": constraints }));
-    prop::collection::vec(rule, least..=2)
+        .prop_flat_map(|constraints| {
+            let actions = prop_oneof![3 => Just("use"), 1 => Just("print"), 1 => Just("distribute")];
+            actions.prop_map(move |action| json!({ "action": action, "constraint": constraints }))
+        });
+    prop::collection::vec(rule, least..=3)
 }
 
 proptest! {

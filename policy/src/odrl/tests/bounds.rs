@@ -117,6 +117,35 @@ fn what_is_as_long_and_large_as_may_be_is_handled_and_one_more_is_refused() {
 }
 
 #[test]
+fn what_is_far_too_deep_is_refused_before_anything_recurses() {
+    const MILLION: usize = 1_000_000;
+    // A thirtieth of the smallest stack that a thread of the daemon has: one frame for each level would not fit, nor for a tenth.
+    let small = || std::thread::Builder::new().stack_size(64 << 10);
+    let table = [
+        "[".repeat(MILLION),
+        "{\"a\":".repeat(MILLION),
+        format!("{}1{}", "[".repeat(MILLION), "]".repeat(MILLION)),
+        format!("{}1{}", "{\"constraint\":[".repeat(MILLION / 2), "]}".repeat(MILLION / 2)),
+        format!("\"{}\", [", "[".repeat(MILLION)),
+    ];
+    for text in table {
+        let read = move || {
+            assert!(file::json::read(&text).is_err());
+            assert!(file::identified("p.json", text.as_bytes()).is_none());
+        };
+        small().spawn(read).unwrap().join().unwrap();
+    }
+    // What is in a text is no level, and one level more than is read is too many.
+    let most = file::json::MAX_LEVELS;
+    let flat = format!("\"{}\"", "[".repeat(MILLION));
+    let deepest = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+    assert!(file::json::read(&flat).is_ok() && file::json::read(&deepest(most)).is_ok());
+    assert!(file::json::read(&deepest(most + 1)).is_err());
+    let close = |levels: usize| "[]".repeat(levels).replace("][", "],[");
+    assert!(file::json::read(&format!("[{}]", close(most * 3))).is_ok());
+}
+
+#[test]
 fn files_that_are_too_deep_are_errors_with_a_place() {
     let (groups, purposes, parents) = (Groups::new(), Purposes::default(), BTreeMap::new());
     let head = "title = \"t\"\n[who]\nanyone-registered = true\n[[permit]]\nactions = [\"use\"]\n";
