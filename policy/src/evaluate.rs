@@ -500,13 +500,18 @@ fn unfit(policy: &Policy, request: &Request<'_>, world: &World<'_>) -> Option<Gr
         Status::Satisfied => true,
         Status::AppliesLater => request.phase < Phase::Transfer,
         // Only of a rule it is told apart what each of the two nodes judges.
-        Status::Elsewhere => request.phase == Phase::HandOver && !refinements.iter().any(hand_over::is_on_application),
+        Status::Elsewhere => {
+            request.phase == Phase::HandOver
+                && !refinements.iter().any(hand_over::is_on_application)
+        }
         // What a policy that restricts is about may stay open: its prohibitions then stand.
         _ => world.behaviour == Behaviour::Open,
     };
-    if let Some(target) = policy.target.as_ref().filter(|target| {
-        !fits(scope.asset(RuleKind::Permission, target), &target.refinements)
-    }) {
+    if let Some(target) = policy
+        .target
+        .as_ref()
+        .filter(|target| !fits(scope.asset(RuleKind::Permission, target), &target.refinements))
+    {
         let (expected, found) = (target.id.clone(), request.target.to_owned());
         return Some(Ground::OtherTarget { expected, found });
     }

@@ -274,7 +274,11 @@ fn json_file(name: &str, text: &str, words: &Words<'_>) -> Result<PolicyFile, Ve
         |span, message: String, help: &str| vec![Diagnostic::at(name, text, span, message, help)];
     if let Some(start) = json::too_deep(text) {
         let message = format!("the file is nested deeper than {} levels", json::MAX_LEVELS);
-        return Err(one(start..start + 1, message, "a policy needs few levels: write its conditions side by side"));
+        return Err(one(
+            start..start + 1,
+            message,
+            "a policy needs few levels: write its conditions side by side",
+        ));
     }
     let value = json::read(text).map_err(|error| {
         let start = offset(text, error.line(), error.column());

@@ -10,8 +10,8 @@ mod tests;
 
 use crate::classify::Class;
 use crate::diagnostic::{Diagnostic, Severity, Spot};
-use crate::file::{self, expression};
 use crate::file::places::RulePlaces;
+use crate::file::{self, expression};
 use crate::inquiry::{Partner, Site};
 use crate::odrl::{
     Atomic, Conflict, Constraint, Duty, LeftOperand, Operator, Policy, RightOperand, Rule,
@@ -98,7 +98,8 @@ impl Look<'_> {
             let help = "partners are told with the agreement that it is not honoured; what it concerns is denied";
             let policy = self.policy;
             let text = self.site.rules.text(&policy.file);
-            let spot = file::clause_spot(&policy.file, text, &policy.places, &policy.template, &clause);
+            let spot =
+                file::clause_spot(&policy.file, text, &policy.places, &policy.template, &clause);
             self.add("not-honoured", Severity::Warning, spot, message, help);
         }
     }

@@ -447,7 +447,10 @@ pub fn hand_over(
         };
         let ground = denied.ground.map(|ground| ground.to_string()).unwrap_or_default();
         if !is_for_applications(policy) {
-            return over(RefusalKind::Policy, format!("agreement `{id}` does not allow it: {ground}"));
+            return over(
+                RefusalKind::Policy,
+                format!("agreement `{id}` does not allow it: {ground}"),
+            );
         }
         let who = application.map_or_else(
             || "one who is not known as an application".to_owned(),

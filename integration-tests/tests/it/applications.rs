@@ -56,8 +56,7 @@ fn permit(condition: &str) -> String {
 }
 
 fn prohibit(condition: &str) -> String {
-    let prohibition =
-        format!("[[prohibit]]\nactions = [\"use\"]\nwhen = [\"{condition}\"]\n");
+    let prohibition = format!("[[prohibit]]\nactions = [\"use\"]\nwhen = [\"{condition}\"]\n");
     format!("conflict = \"prohibit\"\n{OPEN}{prohibition}")
 }
 
@@ -70,7 +69,11 @@ fn data_go_to_the_applications_that_the_terms_name() -> Result<()> {
             ("open-to-all", OPEN.to_owned(), [true, true, true]),
             ("solver-only", permit(&format!("APPLICATION eq {SOLVER}")), [true, false, false]),
             ("not-viewer", prohibit(&format!("APPLICATION eq {VIEWER}")), [true, false, false]),
-            ("either", permit(&format!("APPLICATION isAnyOf [{SOLVER}, {VIEWER}]")), [true, true, false]),
+            (
+                "either",
+                permit(&format!("APPLICATION isAnyOf [{SOLVER}, {VIEWER}]")),
+                [true, true, false],
+            ),
             ("neither", permit("APPLICATION eq urn:app:other"), [false, false, false]),
         ];
         for (name, policy, expected) in &table {
@@ -79,7 +82,11 @@ fn data_go_to_the_applications_that_the_terms_name() -> Result<()> {
             for (key, is_given) in keys.into_iter().zip(expected) {
                 let reply = all.get(key, &format!("/v1/data/b/{name}"))?;
                 if *is_given {
-                    assert_eq!((reply.status, reply.body.as_ref()), (200, name.as_bytes()), "{reply:?}");
+                    assert_eq!(
+                        (reply.status, reply.body.as_ref()),
+                        (200, name.as_bytes()),
+                        "{reply:?}"
+                    );
                     continue;
                 }
                 assert_eq!(reply.status, 403, "{name}: {reply:?}");
@@ -97,7 +104,8 @@ fn data_go_to_the_applications_that_the_terms_name() -> Result<()> {
         assert_eq!(all.get(&all.viewer, &content)?.status, 403);
         let target = scene.file("by-hand");
         let customer = &all.pair.customer;
-        let by_hand = customer.run(&["pull", "b", "solver-only", "-o", word(&target)?])?.expect(77)?;
+        let by_hand =
+            customer.run(&["pull", "b", "solver-only", "-o", word(&target)?])?.expect(77)?;
         assert!(by_hand.text("/error/message")?.contains("APPLICATION eq"));
         assert!(!target.exists());
 
@@ -135,7 +143,9 @@ fn a_partner_whose_node_does_not_ask_gets_no_such_offer() -> Result<()> {
         let new = file.with_extension("new");
         std::fs::write(&new, after)?;
         std::fs::rename(&new, &file)?;
-        wait::until("the partner's file is in force", PATIENCE, || Ok((!permitted(&[])?).then_some(())))?;
+        wait::until("the partner's file is in force", PATIENCE, || {
+            Ok((!permitted(&[])?).then_some(()))
+        })?;
         assert!(!permitted(&["--application", SOLVER])?);
         let reply = all.get(&all.solver, "/v1/data/b/solver-only")?;
         assert_eq!(reply.status, 404, "{reply:?}");

@@ -149,7 +149,8 @@ impl<'a> Scope<'a> {
 
     /// Whether the dataset is the asset, or a member of the collection that it names.
     pub(super) fn asset(&mut self, kind: RuleKind, asset: &Asset) -> Status {
-        let is_it = asset.id == self.request.target || self.world.facts.collections.contains(&asset.id);
+        let is_it =
+            asset.id == self.request.target || self.world.facts.collections.contains(&asset.id);
         let named = match is_it {
             true => Status::Satisfied,
             // Which tags the provider gave the dataset is for it to know.

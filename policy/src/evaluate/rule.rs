@@ -1,8 +1,8 @@
 //! Judges rules and duties, and finds the clause that decides.
 
 use super::constraint::{Scope, conjunction, holds};
-use super::hand_over;
 use super::duty::{self, Place, action_names, is_known_duty};
+use super::hand_over;
 use super::{
     DutyReport, DutyState, Ground, Performance, Performed, Phase, Request, RuleKind, RuleReport,
     Status,
@@ -225,9 +225,12 @@ pub(super) fn contradiction(
 ) -> Option<Ground> {
     let active =
         |report: &RuleReport| !matches!(report.active, Status::Unsatisfied | Status::AppliesLater);
-    let standing =
-        |report: &RuleReport| !matches!(report.active, Status::Unsatisfied | Status::AppliesLater | Status::Elsewhere);
-    let left = |report: &RuleReport| conjunction([report.target, report.party].into_iter()) == Status::Elsewhere;
+    let standing = |report: &RuleReport| {
+        !matches!(report.active, Status::Unsatisfied | Status::AppliesLater | Status::Elsewhere)
+    };
+    let left = |report: &RuleReport| {
+        conjunction([report.target, report.party].into_iter()) == Status::Elsewhere
+    };
     let mut forbidding: Vec<(usize, &Rule)> = (prohibitions.iter().zip(&policy.prohibitions))
         .filter(|(report, rule)| {
             standing(report) && (!left(report) || hand_over::mentions_application(rule))

@@ -31,7 +31,9 @@ pub(crate) fn too_deep(text: &str) -> Option<usize> {
 pub(crate) fn read(text: &str) -> serde_json::Result<Value> {
     // The text is looked at before anything recurses over it.
     if too_deep(text).is_some() {
-        return Err(de::Error::custom(format_args!("it is nested deeper than {MAX_LEVELS} levels")));
+        return Err(de::Error::custom(format_args!(
+            "it is nested deeper than {MAX_LEVELS} levels"
+        )));
     }
     let mut parser = serde_json::Deserializer::from_str(text);
     let value = Once.deserialize(&mut parser)?;

@@ -1,8 +1,8 @@
 //! Where the clauses of an ODRL file stand in its text. The text was read as JSON before, so it is only stepped over here,
 //! without recursion.
 
-use super::places::{Places, RulePlaces};
 use super::expression;
+use super::places::{Places, RulePlaces};
 use crate::classify::ClauseReport;
 use crate::diagnostic::Spot;
 use crate::odrl::Constraint;
@@ -62,7 +62,8 @@ impl<'t> JsonText<'t> {
             for entry in self.entries(&rule, holder) {
                 conditions.extend(self.entries(&entry, "refinement"));
                 let named = self.text.get(entry.clone()).unwrap_or_default().trim_matches('"');
-                let is_it = holder == "action" && crate::vocabulary::short_action(named) == clause.clause;
+                let is_it =
+                    holder == "action" && crate::vocabulary::short_action(named) == clause.clause;
                 if is_it {
                     return entry;
                 }

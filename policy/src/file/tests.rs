@@ -671,24 +671,28 @@ fn a_clause_of_an_odrl_file_is_found_however_deep_it_stands() {
     let table = [
         (r#"{ "action": "use", "constraint": "#.to_owned(), mood, " }".to_owned()),
         (format!(r#"{{ "action": "use", "constraint": [{count}, "#), lang, "] }".to_owned()),
-        (format!(r#"{{ "action": "use", "constraint": [{{ "or": [{count}, "#), lang, "] }] }".to_owned()),
+        (
+            format!(r#"{{ "action": "use", "constraint": [{{ "or": [{count}, "#),
+            lang,
+            "] }] }".to_owned(),
+        ),
         (
             format!(r#"{{ "action": "use", "constraint": [{{ "odrl:xone": [{{ "and": [{count}, "#),
             lang,
             "] }] }] }".to_owned(),
         ),
         (
-            format!(r#"{{ "action": "use", "constraint": [{{ "andSequence": {{ "@list": [{count}, "#),
+            format!(
+                r#"{{ "action": "use", "constraint": [{{ "andSequence": {{ "@list": [{count}, "#
+            ),
             lang,
             "] } }] }".to_owned(),
         ),
+        (r#"{ "action": { "@id": "use", "refinement": "#.to_owned(), lang, " } }".to_owned()),
         (
-            r#"{ "action": { "@id": "use", "refinement": "#.to_owned(),
-            lang,
-            " } }".to_owned(),
-        ),
-        (
-            format!(r#"{{ "action": [{{ "@id": "print" }}, {{ "@id": "use", "refinement": [{count}, "#),
+            format!(
+                r#"{{ "action": [{{ "@id": "print" }}, {{ "@id": "use", "refinement": [{count}, "#
+            ),
             mood,
             "] }] }".to_owned(),
         ),

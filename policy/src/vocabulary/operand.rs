@@ -130,8 +130,9 @@ pub enum Fact {
 }
 
 use Fact::{
-    Agreed, Application, Attribute, Channel, CountedUnit, Language, Location, MediaType, MeteredTime, Node, Now,
-    Paid, Percentage, Purpose, Recipient, SinceAgreement, Size, Unknown, Version,
+    Agreed, Application, Attribute, Channel, CountedUnit, Language, Location, MediaType,
+    MeteredTime, Node, Now, Paid, Percentage, Purpose, Recipient, SinceAgreement, Size, Unknown,
+    Version,
 };
 use Operators::{Any, Named, Only, Ordered};
 use ValueType as V;

@@ -74,9 +74,7 @@ pub(super) async fn check_terms(call: &Call, id: &str) -> Result<(), ApiError> {
     let (node, asked) = (call.node(), id.to_owned());
     let (fresh, application) = (node.fresh(), call.caller.application.clone());
     let decided = node
-        .decide(move |view| {
-            engine::pull::hand_over(view, &fresh, &asked, application.as_deref())
-        })
+        .decide(move |view| engine::pull::hand_over(view, &fresh, &asked, application.as_deref()))
         .await;
     match decided {
         Ok(HandOver::Permitted) => Ok(()),

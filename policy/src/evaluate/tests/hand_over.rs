@@ -77,15 +77,24 @@ fn the_recipient_hands_over_to_whom_the_terms_name() {
         { "action": "use", "constraint": [japan()] },
         { "action": "use", "constraint": [is_application("eq", SOLVER)] },
     ] });
-    let refused = |constraints: Value| json!({ "conflict": "prohibit", "permission": [{ "action": "use" }],
-        "prohibition": [{ "action": "use", "constraint": constraints }] });
+    let refused = |constraints: Value| {
+        json!({ "conflict": "prohibit", "permission": [{ "action": "use" }],
+        "prohibition": [{ "action": "use", "constraint": constraints }] })
+    };
     let prohibited = refused(json!([is_application("eq", VIEWER)]));
     let partly = refused(json!([japan(), is_application("eq", VIEWER)]));
     let elsewhere = refused(json!([constraint("spatial", "eq", "DE")]));
-    let over = permit(&[constraint("dateTime", "lt", "2026-11-22T12:00:00Z"), is_application("eq", SOLVER)]);
-    let begins = permit(&[constraint("dateTime", "gt", "2026-11-22T12:00:00Z"), is_application("eq", SOLVER)]);
+    let over = permit(&[
+        constraint("dateTime", "lt", "2026-11-22T12:00:00Z"),
+        is_application("eq", SOLVER),
+    ]);
+    let begins = permit(&[
+        constraint("dateTime", "gt", "2026-11-22T12:00:00Z"),
+        is_application("eq", SOLVER),
+    ]);
     let purpose = permit(&[constraint("purpose", "eq", "quality"), is_application("eq", SOLVER)]);
-    let group = permit(&[constraint("recipient", "isPartOf", "customers"), is_application("eq", SOLVER)]);
+    let group =
+        permit(&[constraint("recipient", "isPartOf", "customers"), is_application("eq", SOLVER)]);
     let refined = json!({ "permission": [{ "action": { "rdf:value": { "@id": "use" },
         "refinement": [is_application("eq", SOLVER)] } }] });
     // policy, solver, viewer, unknown
@@ -147,11 +156,10 @@ fn condition() -> impl Strategy<Value = Value> {
 }
 
 fn rules(least: usize) -> impl Strategy<Value = Vec<Value>> {
-    let rule = prop::collection::vec(condition(), 0..3)
-        .prop_flat_map(|constraints| {
-            let actions = prop_oneof![3 => Just("use"), 1 => Just("print"), 1 => Just("distribute")];
-            actions.prop_map(move |action| json!({ "action": action, "constraint": constraints }))
-        });
+    let rule = prop::collection::vec(condition(), 0..3).prop_flat_map(|constraints| {
+        let actions = prop_oneof![3 => Just("use"), 1 => Just("print"), 1 => Just("distribute")];
+        actions.prop_map(move |action| json!({ "action": action, "constraint": constraints }))
+    });
     prop::collection::vec(rule, least..=3)
 }
 
