@@ -5,6 +5,7 @@
 //! a [`peer::Peer`] (raw requests with certificates of one's choice), a [`connector::Connector`] (a partner's whole node,
 //! played by the test), a [`line::Line`] (bytes that need not be HTTP), [`http2::Frames`] (HTTP/2 without its rules), a [`villain::Villain`] (a partner's server that answers
 //! with any bytes), a [`window::Window`] (between two sites, to see what they say), an [`authority::Authority`] (certificates in anybody's name) and a [`proxy::Proxy`] (a bad line).
+//! A foreign connector, the compatibility kit or a running [`edc::Edc`], meets a node through a [`gateway::Gateway`].
 //!
 //! Everything that is started is bounded in time, listens on loopback only, and is ended by its process id.
 
@@ -13,13 +14,16 @@ pub mod authority;
 pub mod clocked;
 pub mod command;
 pub mod connector;
+pub mod edc;
 pub mod files;
+pub mod gateway;
 pub mod http2;
 pub mod judged;
 pub mod line;
 pub mod management;
 pub mod narration;
 pub mod peer;
+pub mod plain;
 pub mod ports;
 pub mod process;
 pub mod proxy;

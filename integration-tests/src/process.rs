@@ -160,7 +160,7 @@ impl Daemon {
     /// # Errors
     /// When it is gone.
     pub fn resident_bytes(&self) -> Result<u64> {
-        Ok(kilobytes(self.id(), "VmRSS:")? * 1024)
+        resident_bytes(self.id())
     }
 
     /// The most memory that was ever resident, in bytes.
@@ -227,6 +227,14 @@ pub fn processor_time(id: u32) -> Result<Duration> {
     let ticks = times.map(str::parse::<u64>).sum::<Result<u64, _>>()?;
     let each = rustix::param::clock_ticks_per_second();
     Ok(Duration::from_nanos(ticks.saturating_mul(1_000_000_000 / each.max(1))))
+}
+
+/// The resident memory of a process in bytes.
+///
+/// # Errors
+/// When it is gone.
+pub fn resident_bytes(id: u32) -> Result<u64> {
+    Ok(kilobytes(id, "VmRSS:")? * 1024)
 }
 
 fn kilobytes(id: u32, name: &str) -> Result<u64> {

@@ -569,16 +569,35 @@ fn again(reason: String) -> Attempt {
     Attempt::Again { reason, refused: None, after: None }
 }
 
-/// Puts the access token into a message's data address.
+/// DSP 2025-1 names no vocabulary for the properties of a data address. Connectors that read messages as JSON-LD lose names
+/// without one; those in use know these terms in this namespace.
+const PROPERTY_NAMESPACE: &str = "https://w3id.org/edc/v0.0.1/ns/";
+
+/// Puts the access token into a message's data address, and what is needed to use it once more under absolute names.
 fn fill_in(text: &mut Value, token: &str) {
-    let properties =
-        text.pointer_mut("/dataAddress/endpointProperties").and_then(Value::as_array_mut);
-    if let Some(properties) = properties {
+    let Some(address) = text.get_mut("dataAddress") else { return };
+    let endpoint = address.get("endpoint").and_then(Value::as_str).map(str::to_owned);
+    let Some(properties) = address.get_mut("endpointProperties").and_then(Value::as_array_mut)
+    else {
+        return;
+    };
+    let mut put = |name: &str, value: &str| {
         properties.push(serde_json::json!({
             "@type": "EndpointProperty",
-            "name": "authorization",
-            "value": token,
+            "name": name,
+            "value": value,
         }));
+    };
+    put("authorization", token);
+    let absolute = [
+        ("endpoint", endpoint.as_deref()),
+        ("authType", Some("bearer")),
+        ("authorization", Some(token)),
+    ];
+    for (name, value) in absolute {
+        if let Some(value) = value {
+            put(&format!("{PROPERTY_NAMESPACE}{name}"), value);
+        }
     }
 }
 
@@ -608,4 +627,35 @@ fn failure(code: &str, reason: &str) -> Failure {
 /// An error with its causes.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     crate::site::chain(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_token_is_filled_in_under_plain_and_under_absolute_names() {
+        let mut text = json!({ "dataAddress": {
+            "endpoint": "https://a.example/data/1",
+            "endpointProperties": [{ "name": "authType", "value": "bearer" }],
+        } });
+        fill_in(&mut text, "secret");
+        let properties = text["dataAddress"]["endpointProperties"].as_array().cloned();
+        let properties = properties.unwrap_or_default();
+        let named = |name: &str| {
+            let found = properties.iter().find(|property| property["name"] == name);
+            found.map(|property| property["value"].clone())
+        };
+        assert_eq!(named("authorization"), Some(json!("secret")));
+        let absolute = |name: &str| named(&format!("{PROPERTY_NAMESPACE}{name}"));
+        assert_eq!(absolute("authorization"), Some(json!("secret")));
+        assert_eq!(absolute("authType"), Some(json!("bearer")));
+        assert_eq!(absolute("endpoint"), Some(json!("https://a.example/data/1")));
+        // What has no data address stays as it is.
+        let mut other = json!({ "@type": "TransferStartMessage" });
+        fill_in(&mut other, "secret");
+        assert_eq!(other, json!({ "@type": "TransferStartMessage" }));
+    }
 }

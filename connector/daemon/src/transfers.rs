@@ -102,9 +102,18 @@ pub fn unseal(node: &Node, pid: &Pid, sealed: &str) -> Result<String, String> {
 
 /// The header fields of a request that shows a token.
 pub fn authorization(token: &Option<String>) -> HeaderMap {
+    shown(token.as_ref().map(|token| format!("Bearer {token}")))
+}
+
+/// The header fields of a request that shows a token without a scheme, as some providers want it.
+pub fn bare_authorization(token: &Option<String>) -> HeaderMap {
+    shown(token.clone())
+}
+
+fn shown(credentials: Option<String>) -> HeaderMap {
     let mut fields = HeaderMap::new();
-    if let Some(token) = token
-        && let Ok(mut value) = HeaderValue::try_from(format!("Bearer {token}"))
+    if let Some(credentials) = credentials
+        && let Ok(mut value) = HeaderValue::try_from(credentials)
     {
         value.set_sensitive(true);
         fields.insert(AUTHORIZATION, value);

@@ -297,3 +297,33 @@ fn a_transfer_request_that_overtook_the_record_of_its_agreement_is_not_lost() ->
         Ok(())
     })
 }
+
+#[test]
+fn a_provider_that_takes_its_token_only_without_the_scheme_gives_its_data() -> Result<()> {
+    Scene::play(|scene| {
+        let mut refusing = Refusing::new(scene)?;
+        let honest = Arc::clone(&refusing.honest);
+        refusing.villain.answer(move |asked: &Asked| {
+            let shown = asked.fields.iter().find(|(name, _)| name == "authorization");
+            match shown {
+                Some((_, value)) if value.starts_with("Bearer ") => Answer::honest(403, &[], b""),
+                _ => honest(asked),
+            }
+        });
+        // A node of ours is shown its token in one way.
+        let target = scene.file("got.txt");
+        let pull = ["pull", "b", "one", "-o", word(&target)?];
+        let refused = refusing.customer.run(&pull)?;
+        ensure!(refused.code != Some(0) && !target.exists(), "{refused:?}");
+        // A connector of another make has no card that lists extensions.
+        refusing.customer.stop()?;
+        let file = refusing.customer.path("partners/b.toml");
+        let mut partner = std::fs::read_to_string(&file)?.parse::<toml::Table>()?;
+        partner.remove("extensions").context("the card lists extensions")?;
+        std::fs::write(&file, partner.to_string())?;
+        refusing.customer.start()?;
+        refusing.customer.ask(&pull)?;
+        assert_eq!(std::fs::read_to_string(&target)?, "one");
+        Ok(())
+    })
+}

@@ -6,18 +6,18 @@ use std::time::Duration;
 use engine::entity::{Agreement, Digests, Failure, Pull, PullStep, Source, Transfer};
 use engine::pull::{self, Arrival, Next};
 use engine::{Decision, Entity, Key, Kind, Need, StoreError, View};
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use protocol::id::{ParticipantId, Pid};
 use tokio::sync::watch;
 
 use super::Progress;
 use super::stop::{Stop, failure, local};
 use crate::data::{FetchError, FetchLimits, download};
-use crate::net::PartnerClient;
+use crate::net::{PartnerClient, SendError};
 use crate::node::Node;
 use crate::objects::{Incoming, IncomingError, PullName};
 use crate::telemetry::DataDirection;
-use crate::transfers::{authorization, token_sha256};
+use crate::transfers::{authorization, bare_authorization, token_sha256};
 use crate::wire::Trouble;
 use crate::witness::WitnessError;
 
@@ -208,7 +208,7 @@ impl Worker {
         self.progress.state.send_modify(|state| {
             state.total = expected.as_ref().map(|digests| digests.size);
         });
-        let received = self.bytes(&client, source, &token, expected).await?;
+        let received = self.bytes(&client, transfer, source, &token, expected).await?;
         let name = self.node.partner_name(&transfer.participant);
         self.node.metrics.data(&name, DataDirection::Received, received.size);
         Ok(arrival(transfer, received, evidence))
@@ -272,10 +272,12 @@ impl Worker {
     async fn bytes(
         &self,
         client: &PartnerClient,
+        transfer: &Transfer,
         source: &Source,
         token: &Option<String>,
         expected: Option<Digests>,
     ) -> Result<Digests, Stop> {
+        let is_ours = crate::evidence::is_given_by(&self.node, &transfer.participant);
         let name = self.id.parse::<PullName>().map_err(|error| local(&error))?;
         if let Some(expected) = &expected
             && let Some(received) = self.node.objects.received(&name, expected)
@@ -304,9 +306,17 @@ impl Worker {
         let outcome = self
             .retried(|| async {
                 let mut incoming = incoming.lock().await;
-                let open = |mut fields: HeaderMap| {
-                    fields.extend(authorization(token));
-                    client.open(&source.endpoint, fields)
+                let open = async |fields: HeaderMap| {
+                    let mut shown = fields.clone();
+                    shown.extend(authorization(token));
+                    let answer = client.open(&source.endpoint, shown).await;
+                    // Some providers call a token `bearer` and take it only without that word. A node knows both.
+                    if is_ours || token.is_none() || !is_unauthorised(&answer) {
+                        return answer;
+                    }
+                    let mut shown = fields;
+                    shown.extend(bare_authorization(token));
+                    client.open(&source.endpoint, shown).await
                 };
                 download(open, &mut incoming, &sender, limits, self.node.clock.now()).await
             })
@@ -442,4 +452,10 @@ fn step_of(keys: &[Key]) -> &'static str {
     } else {
         "transferring"
     }
+}
+
+/// Whether what was shown did not open the data.
+fn is_unauthorised<T>(answer: &Result<T, SendError>) -> bool {
+    let Err(SendError::Status { answer, .. }) = answer else { return false };
+    matches!(answer.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 }

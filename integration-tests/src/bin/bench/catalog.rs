@@ -26,7 +26,7 @@ const WARM: usize = 10;
 /// lead to the middle and near the end.
 const FEW: usize = 101;
 /// How long publishing may take.
-const PUBLISH_LIMIT: Duration = Duration::from_secs(300);
+pub(crate) const PUBLISH_LIMIT: Duration = Duration::from_secs(300);
 
 /// Pages of catalogs of these sizes: of the few datasets that a partner may see among many, and of many under many offers.
 pub(crate) fn pages(figures: &mut Figures, extent: Extent) -> Result<()> {
@@ -75,7 +75,7 @@ pub(crate) fn pages(figures: &mut Figures, extent: Extent) -> Result<()> {
 }
 
 /// Offers of one tag each.
-fn policies(provider: &Site, offers: usize, who: &str) -> Result<()> {
+pub(crate) fn policies(provider: &Site, offers: usize, who: &str) -> Result<()> {
     let open = OPEN.replace("groups = [\"partners\"]", who);
     (0..offers).try_for_each(|number| {
         let what = format!("[what]\ntags = [\"offer-{number}\"]\n");
@@ -84,7 +84,7 @@ fn policies(provider: &Site, offers: usize, who: &str) -> Result<()> {
 }
 
 /// A list of datasets of one file: all under one of the offers, and a few, evenly among them, under the open policy.
-fn write_list(list: &Path, file: &Path, count: usize, offers: usize) -> Result<()> {
+pub(crate) fn write_list(list: &Path, file: &Path, count: usize, offers: usize) -> Result<()> {
     std::fs::write(file, "one")?;
     let mut lines = BufWriter::new(std::fs::File::create(list)?);
     let few = count.div_ceil(FEW);

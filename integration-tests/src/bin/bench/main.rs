@@ -1,11 +1,12 @@
 //! The benchmark: what the daemon costs on this machine, and beside what. Prints a table and writes `target/bench.json`.
 //!
-//! Usage: `bench [--quick] [PART…]`: all parts unless some are named.
+//! Usage: `bench [--quick] [PART…]`: all parts unless some are named. `edc` is left out unless it is named or its jars are here.
 
 mod catalog;
 mod commits;
 mod cuts;
 mod download;
+mod edc;
 mod figures;
 mod negotiations;
 mod node;
@@ -48,6 +49,8 @@ struct Extent {
     downloads: usize,
     /// Decisions by a policy.
     decisions: usize,
+    /// Negotiations beside EDC, one after the other and again many at once.
+    edc_negotiations: usize,
 }
 
 const WHOLE: Extent = Extent {
@@ -64,6 +67,7 @@ const WHOLE: Extent = Extent {
     downloaded: 1 << 30,
     downloads: 7,
     decisions: 200_000,
+    edc_negotiations: 200,
 };
 
 const QUICK: Extent = Extent {
@@ -80,11 +84,12 @@ const QUICK: Extent = Extent {
     downloaded: 256 << 20,
     downloads: 5,
     decisions: 20_000,
+    edc_negotiations: 50,
 };
 
 /// What is measured, by the name under which it can be asked for.
 type Part = (&'static str, fn(&mut Figures, Extent) -> Result<()>);
-const PARTS: [Part; 11] = [
+const PARTS: [Part; 12] = [
     ("starts", node::starts),
     ("catalog", catalog::pages),
     ("negotiation", node::negotiations),
@@ -96,6 +101,7 @@ const PARTS: [Part; 11] = [
     ("cuts", cuts::after_records),
     ("streaming", download::memory),
     ("download", download::beside_nginx),
+    ("edc", edc::beside),
 ];
 
 fn main() -> ExitCode {
@@ -125,6 +131,10 @@ fn measure(extent: Extent, wanted: &[String]) -> Result<()> {
     let mut figures = Figures::default();
     let mut failed = Vec::new();
     for (name, part) in PARTS {
+        if name == "edc" && wanted.is_empty() && !edc::is_here() {
+            line("edc is left out: `./bench edc` fetches Eclipse EDC and measures beside it");
+            continue;
+        }
         if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
             line(format!("{name}…"));
             // What the other parts measure is not lost with one of them.

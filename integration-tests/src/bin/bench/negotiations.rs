@@ -159,7 +159,8 @@ async fn growth(
     Ok(mebibytes(after.saturating_sub(before)) * 1024.0 / f64::from(u32::try_from(count)?))
 }
 
-async fn negotiate(
+/// Begins so many negotiations, so many at once: how many ended in a second, and the milliseconds that each took.
+pub(crate) async fn negotiate(
     management: &Management,
     terms: &Value,
     count: usize,
@@ -225,7 +226,7 @@ fn begin(terms: &Value) -> Value {
 }
 
 /// The terms of the one offer, as a negotiation about it has them.
-async fn offered(management: &Management) -> Result<Value> {
+pub(crate) async fn offered(management: &Management) -> Result<Value> {
     let request = json!({ "partner": "b", "role": "consumer", "dataset": OFFER });
     let answer = management.post("/v1/negotiations", &request).await?;
     let pid = answer.get("id").and_then(Value::as_str).context("no process id")?;

@@ -64,11 +64,16 @@ pub(crate) fn ready_after(site: &mut Site, starts: usize) -> Result<f64> {
 /// Resident memory once it no longer changes, in mebibytes.
 fn idle(site: &mut Site) -> Result<f64> {
     let daemon = site.daemon()?;
+    steady(64 * 1024, || daemon.resident_bytes())
+}
+
+/// The same of anything: until it changes by less than so many bytes.
+pub(crate) fn steady(within: u64, resident: impl Fn() -> Result<u64>) -> Result<f64> {
     let mut last = 0;
     wait::until("the memory is steady", Duration::from_secs(20), || {
         std::thread::sleep(Duration::from_millis(500));
-        let now = daemon.resident_bytes()?;
-        let steady = now.abs_diff(last) < 64 * 1024;
+        let now = resident()?;
+        let steady = now.abs_diff(last) < within;
         last = now;
         Ok(steady.then_some(()))
     })?;

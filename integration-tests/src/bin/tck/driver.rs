@@ -14,11 +14,11 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use integration_tests::connector::encode;
+use integration_tests::gateway::Gateway;
 use integration_tests::management::{Event, Management};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::gateway::Gateway;
 use crate::node::PARTNER;
 use crate::script::{self, Hands, Part};
 

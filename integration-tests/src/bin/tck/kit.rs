@@ -9,9 +9,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use integration_tests::command;
 use integration_tests::connector::BASE;
+use integration_tests::gateway::Addresses;
 
 use crate::driver::{NEGOTIATE, TRANSFER};
-use crate::gateway::Addresses;
 use crate::node::{IN_CATALOG, Node};
 use crate::script;
 
@@ -84,14 +84,14 @@ pub(crate) fn configure(
     let mut set = |key: &str, value: &str| {
         let _ = writeln!(text, "{key}={value}");
     };
-    let Addresses { for_kit, for_node, kit, .. } = addresses;
+    let Addresses { for_peer, for_node, peer, .. } = addresses;
     set("dataspacetck.callback.address", &format!("https://{for_node}"));
-    set("dataspacetck.host", &kit.ip().to_string());
-    set("dataspacetck.port", &kit.port().to_string());
+    set("dataspacetck.host", &peer.ip().to_string());
+    set("dataspacetck.port", &peer.port().to_string());
     let connector = |key: &str| format!("dataspacetck.dsp.connector.{key}");
     set(&connector("agent.id"), node.site.participant());
-    set(&connector("http.url"), &format!("http://{for_kit}{BASE}"));
-    set(&connector("http.base.url"), &format!("http://{for_kit}"));
+    set(&connector("http.url"), &format!("http://{for_peer}{BASE}"));
+    set(&connector("http.base.url"), &format!("http://{for_peer}"));
     set(&connector("negotiation.initiate.url"), &format!("http://{triggers}{NEGOTIATE}"));
     set(&connector("transfer.initiate.url"), &format!("http://{triggers}{TRANSFER}"));
     set("dataspacetck.dsp.default.wait", &WAIT_SECONDS.to_string());

@@ -1,11 +1,10 @@
 //! The official compatibility kit of the Dataspace Protocol against a node as shipped, over mutual TLS.
 //!
 //! `integration-tests/tck/run` fetches the kit and starts this program, which makes the node, carries messages between the
-//! two ([`gateway`]), plays the node's operator ([`driver`]) and judges what came out.
+//! two ([`integration_tests::gateway`]), plays the node's operator ([`driver`]) and judges what came out.
 
 mod conformance;
 mod driver;
-mod gateway;
 mod kit;
 mod node;
 mod script;
@@ -17,6 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use integration_tests::gateway::{Addresses, Faults, Gateway, Habits, Seen};
 use integration_tests::management::Management;
 use integration_tests::narration::line;
 use integration_tests::ports;
@@ -25,13 +25,16 @@ use integration_tests::schemas::Schemas;
 use tokio::runtime::Runtime;
 
 use driver::Driver;
-use gateway::{Addresses, Faults, Gateway, Seen};
 use node::Node;
 
 /// The names that have to pass, one a line.
 const EXPECTED: &str = include_str!("../../../tck/expected.txt");
 /// A bad line: how late everything is, both ways, and how often the node's connections and requests are reset.
 const BAD_LINE: Faults = Faults { latency: Duration::from_millis(40), reset_every: Some(5) };
+
+/// How long the kit is given to take note of an answer before a message of the node follows. It answers 409 to what overtakes
+/// its own bookkeeping, and then waits for that message no more, so that no repetition helps.
+const SETTLING: Duration = Duration::from_millis(150);
 
 /// What was asked for.
 struct Order {
@@ -103,9 +106,9 @@ fn play(order: &Order) -> Result<bool> {
     let scene = Scene::new()?;
     let addresses = Addresses {
         node: ports::free()?, // replaced as soon as the node has its own
-        for_kit: ports::free()?,
+        for_peer: ports::free()?,
         for_node: ports::free()?,
-        kit: ports::free()?,
+        peer: ports::free()?,
     };
     let mut node = Node::start(&scene, addresses.for_node)?;
     let addresses = Addresses { node: node.site.address(), ..addresses };
@@ -113,8 +116,10 @@ fn play(order: &Order) -> Result<bool> {
 
     let runtime = Runtime::new()?;
     let schemas = Schemas::load(&order.schemas)?;
-    let gateway =
-        Arc::new(Gateway::new(addresses, &node.credential, node.anchors.clone(), schemas)?);
+    let habits = Habits { name: "kit", settling: SETTLING, routes: Vec::new(), token: None };
+    let anchors = node.trust.anchors.clone();
+    let gateway = Gateway::new(addresses, habits, &node.trust.credential, anchors, Some(schemas))?;
+    let gateway = Arc::new(gateway);
     gateway.set(order.faults);
     let triggers = ports::free()?;
     let driver = Arc::new(Driver::new(Management::of(&node.site), Arc::clone(&gateway)));

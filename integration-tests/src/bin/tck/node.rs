@@ -5,13 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use integration_tests::authority::{Authority, Credential};
 use integration_tests::connector::{BASE, text};
+use integration_tests::gateway::{Partner, Trust};
 use integration_tests::peer::Peer;
 use integration_tests::scene::Scene;
 use integration_tests::site::Site;
 use jiff::Timestamp;
-use rustls::RootCertStore;
 use serde_json::json;
 
 use crate::script::{self, Hands, Part};
@@ -49,25 +48,26 @@ actions = ["use"]
 /// The node and who dials it.
 pub(crate) struct Node {
     pub(crate) site: Site,
-    /// What the kit's gateway presents.
-    pub(crate) credential: Arc<Credential>,
-    /// Above the node's certificates.
-    pub(crate) anchors: RootCertStore,
+    /// What the kit's gateway and the node know of each other.
+    pub(crate) trust: Trust,
 }
 
 impl Node {
     /// Makes a node whose partner is dialled at this address, and starts it.
     pub(crate) fn start(scene: &Scene, partner: SocketAddr) -> Result<Self> {
-        let authority = Authority::unknown("Authority of the compatibility kit")?;
         let mut site = scene.plan("node").make()?;
-        std::fs::write(
-            site.path(&format!("partners/{PARTNER}.toml")),
-            card(&authority.pem()?, partner),
-        )?;
+        let kit = Partner {
+            name: PARTNER,
+            participant: PARTICIPANT,
+            certified: CERTIFIED,
+            title: "Eclipse Dataspace TCK",
+            endpoint: &format!("https://{partner}"),
+        };
+        let trust = Trust::register(&site, &kit)?;
         site.policy("auto", AUTO)?;
         site.policy("manual", MANUAL)?;
         site.start()?;
-        let node = Self { credential: authority.mint(CERTIFIED)?, anchors: anchors(&site)?, site };
+        let node = Self { site, trust };
         node.publish(scene)?;
         Ok(node)
     }
@@ -124,32 +124,8 @@ impl Node {
 
     /// The id of the offer of a dataset, as the partner sees it.
     pub(crate) fn offer(&self, dataset: &str) -> Result<String> {
-        let partner = Peer::new(Some(Arc::clone(&self.credential)), self.site.address())?;
+        let partner = Peer::new(Some(Arc::clone(&self.trust.credential)), self.site.address())?;
         let shown = partner.get(&format!("{BASE}/catalog/datasets/{dataset}"), &[])?.json()?;
         text(&shown, "/hasPolicy/0/@id")
     }
-}
-
-/// The partner file, as an administrator writes it for a partner with another connector.
-fn card(anchor: &str, address: SocketAddr) -> String {
-    format!(
-        "id = \"{PARTICIPANT}\"\n\
-         title = \"Eclipse Dataspace TCK\"\n\
-         dsp_endpoint = \"https://{address}\"\n\
-         groups = [\"partners\"]\n\
-         networks = [\"127.0.0.0/8\"]\n\
-         [identity]\n\
-         san_uris = [\"{CERTIFIED}\"]\n\
-         server_anchors = [\"\"\"\n{anchor}\"\"\"]\n\
-         client_anchors = [\"\"\"\n{anchor}\"\"\"]\n"
-    )
-}
-
-fn anchors(site: &Site) -> Result<RootCertStore> {
-    let pki = certs::pki::SitePki::load(&site.path("pki"), Timestamp::now())?;
-    let mut anchors = RootCertStore::empty();
-    for identity in [&pki.server, &pki.client] {
-        anchors.add(identity.anchor().der().clone())?;
-    }
-    Ok(anchors)
 }
