@@ -15,7 +15,7 @@ use integration_tests::management::Management;
 use integration_tests::plain::{self, Shelf};
 use integration_tests::ports;
 use integration_tests::scene::Scene;
-use integration_tests::schemas::Schemas;
+use integration_tests::schemas::{self, Schemas};
 use integration_tests::site::Site;
 use integration_tests::wait;
 use serde_json::{Value, json};
@@ -106,7 +106,9 @@ impl Stage {
             routes: vec![(edc::PUBLIC, edc.public()), (SHELF, shelf.address())],
             token: Some(edc::token(node.participant(), EDC)),
         };
-        let schemas = Schemas::named()?;
+        let schemas = std::env::var_os(schemas::VARIABLE)
+            .map(|directory| Schemas::load(Path::new(&directory)))
+            .transpose()?;
         let gateway = Gateway::new(addresses, habits, &trust.credential, trust.anchors, schemas)?;
         let gateway = Arc::new(gateway);
         runtime.block_on(gateway.serve())?;
