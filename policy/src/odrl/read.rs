@@ -84,8 +84,8 @@ fn policy_member(policy: &mut Policy, name: &str, member: &Value) -> Result<(), 
     let unknown = &mut policy.not_understood;
     match name {
         "@id" => match text(member) {
-            Some(uid) => uid.clone_into(&mut policy.uid),
-            None => unknown.push(not_understood(name, "is not an identifier", member)),
+            Some(uid) if !uid.is_empty() => uid.clone_into(&mut policy.uid),
+            _ => unknown.push(not_understood(name, "is not an identifier", member)),
         },
         "profile" => {
             for profile in list(member) {
