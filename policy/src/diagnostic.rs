@@ -112,6 +112,33 @@ impl Diagnostic {
         }
     }
 
+    /// The form of a compiler's message, in plain text, with these words for the severity and for `help`.
+    #[must_use]
+    pub fn labelled(&self, severity: &str, help_label: &str) -> String {
+        let Self { file, line, column, length, message, help, excerpt, .. } = self;
+        let number = line.to_string();
+        let margin = " ".repeat(number.len());
+        let indent: String = (excerpt.chars().take(column.saturating_sub(1)))
+            .map(|character| match character {
+                '\t' => '\t',
+                // As wide as what it stands under.
+                wide if is_wide(wide) => '\u{3000}',
+                _ => ' ',
+            })
+            .collect();
+        let covered = excerpt.chars().skip(column.saturating_sub(1)).take(*length);
+        let wide = covered.filter(|character| is_wide(*character)).count();
+        let marks = "^".repeat(length + wide);
+        let mut text = format!(
+            "{severity}: {message}\n{margin}--> {file}:{line}:{column}\n{margin} |\n{number} | {excerpt}\n\
+             {margin} | {indent}{marks}"
+        );
+        if !help.is_empty() {
+            text.push_str(&format!("\n{margin} = {help_label}: {help}"));
+        }
+        text
+    }
+
     /// The same finding, more or less grave.
     #[must_use]
     pub fn graded(mut self, severity: Severity) -> Self {
@@ -123,28 +150,7 @@ impl Diagnostic {
 /// The form of a compiler's message, in plain text.
 impl fmt::Display for Diagnostic {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { severity, file, line, column, length, message, help, excerpt } = self;
-        let number = line.to_string();
-        let margin = " ".repeat(number.len());
-        writeln!(formatter, "{severity}: {message}")?;
-        writeln!(formatter, "{margin}--> {file}:{line}:{column}")?;
-        writeln!(formatter, "{margin} |")?;
-        writeln!(formatter, "{number} | {excerpt}")?;
-        let indent: String = (excerpt.chars().take(column.saturating_sub(1)))
-            .map(|character| match character {
-                '\t' => '\t',
-                // As wide as what it stands under.
-                wide if is_wide(wide) => '\u{3000}',
-                _ => ' ',
-            })
-            .collect();
-        let covered = excerpt.chars().skip(column.saturating_sub(1)).take(*length);
-        let wide = covered.filter(|character| is_wide(*character)).count();
-        write!(formatter, "{margin} | {indent}{}", "^".repeat(length + wide))?;
-        if !help.is_empty() {
-            write!(formatter, "\n{margin} = help: {help}")?;
-        }
-        Ok(())
+        formatter.write_str(&self.labelled(&self.severity.to_string(), "help"))
     }
 }
 

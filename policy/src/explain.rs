@@ -15,6 +15,7 @@ mod tests;
 mod words;
 
 pub use recipient::{Allowed, Due, Terms, terms};
+pub(crate) use words::placed;
 pub use words::{Language, clause, document, not_honoured};
 pub(crate) use words::{action, condition, duty, prohibition};
 

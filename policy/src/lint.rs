@@ -4,12 +4,14 @@
 
 mod across;
 mod groups;
+mod japanese;
 mod satisfiable;
 #[cfg(test)]
 mod tests;
 
 use crate::classify::Class;
 use crate::diagnostic::{Diagnostic, Severity, Spot};
+use crate::explain::Language;
 use crate::file::places::RulePlaces;
 use crate::file::{self, expression};
 use crate::inquiry::{Partner, Site};
@@ -28,6 +30,33 @@ pub struct Finding {
     pub code: &'static str,
     /// Where, what, and what to do.
     pub diagnostic: Diagnostic,
+}
+
+impl Finding {
+    /// The finding as it is said in a language. Its code and place are the same in each.
+    #[must_use]
+    pub fn said(&self, language: Language) -> Diagnostic {
+        match language {
+            Language::English => self.diagnostic.clone(),
+            Language::Japanese => Diagnostic {
+                message: japanese::said(&self.diagnostic.message),
+                help: japanese::said(&self.diagnostic.help),
+                ..self.diagnostic.clone()
+            },
+        }
+    }
+
+    /// The same in the form of a compiler's message.
+    #[must_use]
+    pub fn text(&self, language: Language) -> String {
+        let said = self.said(language);
+        match (language, said.severity) {
+            (Language::English, _) => said.to_string(),
+            (Language::Japanese, Severity::Error) => said.labelled("エラー", "対処"),
+            (Language::Japanese, Severity::Warning) => said.labelled("警告", "対処"),
+            (Language::Japanese, Severity::Note) => said.labelled("注記", "対処"),
+        }
+    }
 }
 
 /// What the linter is told besides the site.
@@ -257,7 +286,7 @@ impl Look<'_> {
                 let unknown: Vec<_> = terms.iter().filter(|term| !self.is_party(term)).collect();
                 for term in unknown {
                     let message = format!("`{term}` is neither a registered partner nor a group");
-                    let help = "register it, or correct the name; a person or application behind a partner cannot be told apart yet";
+                    let help = "register it, or correct the name; a person or application behind a partner cannot be named here";
                     let spot = places.constraint(index);
                     self.add("unknown-partner", Severity::Warning, spot, message, help);
                 }

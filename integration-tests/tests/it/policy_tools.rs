@@ -1,8 +1,11 @@
 //! The administrator's tools: what they say is what the node does, and what they put in force is recorded.
 
-use anyhow::Result;
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+use integration_tests::process::sekisho;
 use integration_tests::scene::Scene;
-use integration_tests::site::befriend;
+use integration_tests::site::{Site, befriend};
 use integration_tests::wait::{self, PATIENCE};
 use serde_json::{Value, json};
 
@@ -103,6 +106,10 @@ fn what_is_explained_is_what_happens() -> Result<()> {
         assert_eq!(terms["duties"][0]["actions"], json!(["delete"]));
         assert!(terms["duties"][0]["by"].is_string(), "{terms}");
         assert_eq!(terms["permitted"][0]["over"], false);
+        let read = japanese_text(&pair.customer, &["terms", word(&target)?])?;
+        let purpose = "\n  利用目的: audit\n許可されている行為:\n  許可: 利用(use)。";
+        assert!(read.starts_with("データセット: one(版 ") && read.contains(purpose), "{read}");
+        assert!(read.contains("\n証跡そのものは検証していません。"), "{read}");
         pull("audit")?.expect(77)?;
         Ok(())
     })
@@ -120,10 +127,26 @@ fn the_tools_show_compare_and_test_what_the_files_say() -> Result<()> {
         assert_eq!(matrix["entries"][0]["outcome"]["purposes"], json!(["audit"]), "{matrix}");
         let shown = site.ask(&["policy", "show", "limited", "--lang", "ja"])?;
         assert!(text(&shown, "/text").contains("合意から30日以内に削除(delete)"), "{shown}");
-        assert!(text(&shown, "/text").contains("許可1: use(本システムが強制する。"), "{shown}");
+        assert!(text(&shown, "/text").contains("許可1: use(本システムが制御。"), "{shown}");
         let checked = site.ask(&["policy", "check", "--lang", "ja"])?;
         assert!(text(&checked, "/policies/0/text").contains("許可: 利用(use)"), "{checked}");
         assert_eq!(shown["odrl"]["permission"][0]["action"], "use");
+        // So are findings, with the place in the file.
+        let over = LIMITED.replace("count lteq 1", "dateTime lt 2026-01-01T00:00:00Z");
+        let file = note(scene, "over.toml", &over)?;
+        let found = site.ask(&["policy", "check", word(&file)?, "--lang", "ja"])?;
+        let message = "この許可は 2026-01-01T00:00:00Z に期限が切れています。";
+        assert!(found["findings"].to_string().contains(message), "{found}");
+        let read = japanese_text(site, &["policy", "check", word(&file)?])?;
+        for part in [
+            "各条項の実効性:",
+            "警告: この許可は",
+            "--> over.toml:6:",
+            "対処: 期限を延ばすか",
+            "うち警告は",
+        ] {
+            assert!(read.contains(part), "{part}: {read}");
+        }
         // What is exported is taken back, and gives the same to the same.
         std::fs::write(scene.file("export.jsonld"), shown["odrl"].to_string())?;
         site.ask(&["policy", "check", word(&scene.file("export.jsonld"))?])?;
@@ -298,4 +321,13 @@ fn a_restriction_stops_what_was_agreed_and_a_rollback_brings_the_files_back() ->
         customer.ask(&["pull", "b", "one", "-o", word(&target)?, "--force"])?;
         Ok(())
     })
+}
+
+/// What a command says to a person who reads Japanese.
+fn japanese_text(site: &Site, arguments: &[&str]) -> Result<String> {
+    let mut command = Command::new(sekisho()?);
+    command.arg("--site").arg(site.path("")).args(arguments).args(["--lang", "ja"]);
+    let output = command.envs(site.variables().iter().cloned()).output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
 }

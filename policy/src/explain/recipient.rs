@@ -133,7 +133,7 @@ impl Terms {
         let mut lines = Vec::new();
         lines.push(match language {
             English => "What you may do:".to_owned(),
-            Japanese => "許可されていること:".to_owned(),
+            Japanese => "許可されている行為:".to_owned(),
         });
         for allowed in &self.permitted {
             lines.push(format!("  {}", allowed.text));
@@ -142,11 +142,11 @@ impl Terms {
         lines.extend(self.prohibited.iter().map(|sentence| format!("  {sentence}")));
         lines.push(match language {
             English => "  Whatever is not permitted above is denied.".to_owned(),
-            Japanese => "  上記で許可されていない行為は、すべて認められません。".to_owned(),
+            Japanese => "  上記で許可されていない行為は、すべて許可されません。".to_owned(),
         });
         let parts = [
             (&self.duties, ("What you must do:", "義務:")),
-            (&self.others, ("What others must do:", "相手方などの義務:")),
+            (&self.others, ("What others must do:", "受領者以外の義務:")),
         ];
         for (duties, (english, japanese)) in parts {
             if duties.is_empty() {
@@ -167,7 +167,7 @@ impl Due {
         let before = match (self.is_condition, language) {
             (false, _) => "",
             (true, English) => " (before use)",
-            (true, Japanese) => "(利用の前に)",
+            (true, Japanese) => "(利用前に履行)",
         };
         lines.push(format!("  {}{before} [{}]", self.text, self.names.join(", ")));
         let name: Vec<_> = self.actions.iter().map(|term| action(term, language)).collect();

@@ -13,6 +13,7 @@ pub(crate) use actions::action;
 use actions::{actions, parties};
 pub use document::document;
 use jiff::SpanFieldwise;
+pub(crate) use notes::placed;
 pub use notes::{clause, not_honoured};
 
 /// A language that policies are rendered in.
@@ -61,10 +62,10 @@ const fn conflict(conflict: Conflict, language: Language) -> &'static str {
         (Conflict::Invalid, English) => {
             "Where a permission and a prohibition contradict each other, the whole policy is void and nothing is permitted."
         }
-        (Conflict::Prohibit, Japanese) => "許可と禁止が競合する場合は、禁止が優先する。",
-        (Conflict::Perm, Japanese) => "許可と禁止が競合する場合は、許可が優先する。",
+        (Conflict::Prohibit, Japanese) => "許可と禁止が競合する場合は、禁止が優先します。",
+        (Conflict::Perm, Japanese) => "許可と禁止が競合する場合は、許可が優先します。",
         (Conflict::Invalid, Japanese) => {
-            "許可と禁止が矛盾する場合は、ポリシー全体が無効となり、何も許可されない。"
+            "許可と禁止が矛盾する場合は、ポリシー全体が無効となり、何も許可されません。"
         }
     }
 }
@@ -113,7 +114,7 @@ fn unknown(parts: &[NotUnderstood], language: Language) -> String {
     match language {
         _ if parts.is_empty() => String::new(),
         English => format!("; not understood, so it denies: {}", shown(parts)),
-        Japanese => format!("(解釈できないため認められない部分: {})", shown(parts)),
+        Japanese => format!("(解釈できないため許可されない部分: {})", shown(parts)),
     }
 }
 
@@ -197,7 +198,7 @@ fn duty_from(duty: &Duty, from: From, language: Language) -> String {
     let otherwise = match language {
         _ if otherwise.is_empty() => String::new(),
         English => format!("; otherwise: {}", otherwise.join(", ")),
-        Japanese => format!("(行わない場合: {})", otherwise.join("、")),
+        Japanese => format!("(履行しない場合: {})", otherwise.join("、")),
     };
     let unknown = unknown(&duty.not_understood, language);
     match language {
@@ -241,13 +242,13 @@ fn deadline(constraint: &Constraint, from: From, language: Language) -> Option<S
             Some(format!("{word} {} of the {from}", duration(span, language)))
         }
         (RightOperand::Duration(span), LeftOperand::ElapsedTime, Japanese) => {
-            let word = if inclusive { "以内" } else { "未満のうち" };
+            let word = if inclusive { "以内に" } else { "が経過する前に" };
             let from = match from {
                 From::Agreement => "合意",
                 From::Violation => "不履行",
                 From::Infringement => "違反",
             };
-            Some(format!("{from}から{}{word}に", duration(span, language)))
+            Some(format!("{from}から{}{word}", duration(span, language)))
         }
         (RightOperand::Instant(_), LeftOperand::DateTime, English) => {
             let word = if inclusive { "by" } else { "before" };
@@ -352,7 +353,7 @@ fn atomic(atomic: &Atomic, language: Language) -> String {
     if atomic.status != 0 {
         besides.push_str(&match language {
             English => format!(" ({} used before it was written)", atomic.status),
-            Japanese => format!("(作成時までの使用: {})", atomic.status),
+            Japanese => format!("(作成時点での利用済み回数: {})", atomic.status),
         });
     }
     match language {
@@ -377,7 +378,7 @@ const OPERANDS: [(&str, &str); 24] = [
     ("deliveryChannel", "提供方法"),
     ("industry", "業種"),
     ("payAmount", "支払額"),
-    ("inForceDate", "有効期間内の日時"),
+    ("inForceDate", "有効期間の判定日時"),
     ("CONNECTOR", "コネクター"),
     ("ROLE", "役割"),
     ("SECURITY_LEVEL", "セキュリティ水準"),
@@ -426,7 +427,7 @@ fn subject(left: LeftOperand, language: Language) -> std::borrow::Cow<'static, s
         (English, LeftOperand::ElapsedTime) => "the time since the agreement is",
         (English, LeftOperand::DelayPeriod) => "the delay since the agreement is",
         (English, LeftOperand::TimeInterval) => "the time since the use before is",
-        (Japanese, LeftOperand::DateTime) => "日時",
+        (Japanese, LeftOperand::DateTime) => "利用日時",
         (Japanese, LeftOperand::Count) => "利用回数",
         (Japanese, LeftOperand::Purpose) => "申告された利用目的",
         (Japanese, LeftOperand::Spatial) => "受領者の登録地域",
@@ -473,11 +474,11 @@ const fn japanese(atomic: &Atomic) -> &'static str {
         (Operator::Lteq, false) => "以下であること",
         (Operator::Gt, false) => "を超えること",
         (Operator::Gteq, false) => "以上であること",
-        (Operator::IsA, _) => "の一種であること",
+        (Operator::IsA, _) => "に該当すること",
         (Operator::IsPartOf, _) => "に含まれること",
         (Operator::HasPart, _) => "を含むこと",
         (Operator::IsAnyOf, _) => "のいずれかであること",
-        (Operator::IsAllOf, _) => "のすべてであること",
+        (Operator::IsAllOf, _) => "のすべてに該当すること",
         (Operator::IsNoneOf, _) => "のいずれでもないこと",
     }
 }

@@ -41,7 +41,7 @@ pub fn answer(
     }
     text.push_str(match language {
         English => "\n\nWhat would change the answer:",
-        Japanese => "\n\n結果を変えるもの:",
+        Japanese => "\n\n結果が変わる条件:",
     });
     if answer.changes.is_empty() {
         text.push_str(match language {
@@ -100,7 +100,7 @@ fn headline(
                 "{verdict}: 取引先「{name}」、行為「{action}」、データセット「{id}」{purpose}、日時 {at}。"
             );
             match &answer.verdict {
-                Verdict::Suspended => format!("{head}\n取引先は停止されています。"),
+                Verdict::Suspended => format!("{head}\nこの取引先は停止中です。"),
                 Verdict::Withdrawn => format!("{head}\nデータセットは公開が取り下げられています。"),
                 _ => head,
             }
@@ -117,12 +117,15 @@ fn marked(site: &Site, answer: &Answer, clause: &Clause, language: Language) -> 
             policy.map_or_else(|| ground.to_string(), |policy| japanese(ground, policy))
         }
         (_, English) => format!("granted by `{}`", clause.text),
-        (_, Japanese) => format!("この条項が許可します: 「{}」", clause.text),
+        (_, Japanese) => format!("次の条項により許可されます: 「{}」", clause.text),
     };
     let text = site.rules.text(&clause.file);
-    Diagnostic::spotted(&clause.file, text, clause.spot, message, "")
-        .graded(Severity::Note)
-        .to_string()
+    let marked =
+        Diagnostic::spotted(&clause.file, text, clause.spot, message, "").graded(Severity::Note);
+    match language {
+        English => marked.to_string(),
+        Japanese => marked.labelled("注記", "対処"),
+    }
 }
 
 fn not_offered(hidden: &[String], language: Language) -> String {
@@ -234,12 +237,14 @@ fn change_text(change: &Change, partner: &Partner, language: Language) -> String
 fn japanese(ground: &Ground, policy: &CompiledPolicy) -> String {
     let template = &policy.template;
     match ground {
-        Ground::OnlyOffered => "合意前の提案は何も許可しません".to_owned(),
+        Ground::OnlyOffered => {
+            "合意が成立するまでは、提供条件だけで許可されることはありません".to_owned()
+        }
         Ground::OtherAssignee { expected, .. } => {
-            format!("このポリシーは「{expected}」のためのものです")
+            format!("このポリシーの対象者は「{expected}」です")
         }
         Ground::OtherTarget { expected, .. } => {
-            format!("このポリシーは「{expected}」についてのものです")
+            format!("このポリシーの対象データは「{expected}」です")
         }
         Ground::UnknownAction { action } => format!("「{action}」は ODRL の行為ではありません"),
         Ground::NotUnderstood { clause, .. } => format!("「{clause}」は解釈できません"),
@@ -267,7 +272,7 @@ fn japanese(ground: &Ground, policy: &CompiledPolicy) -> String {
             rule.map_or_else(|| clause.clone(), |rule| explain::prohibition(rule, Japanese))
         }
         Ground::Restricted { clause, reason } => {
-            format!("サイト全体の制限「{clause}」により認められません(理由: {reason})")
+            format!("当サイト全体の制限「{clause}」により許可されません(理由: {reason})")
         }
         Ground::Conflict { permission, prohibition } => format!(
             "許可{}と禁止{}が矛盾するため、ポリシー全体が無効です",

@@ -195,13 +195,13 @@ What would change the answer:
     let expected = "\
 拒否: 取引先「b」、行為「利用(use)」、データセット「part-b」、利用目的「audit」、日時 2026-06-01T00:00:00Z。
 
-note: 条件を満たしません: 利用回数が 10 以下であること
+注記: 条件を満たしません: 利用回数が 10 以下であること
   --> cfp.toml:13:3
    |
 13 |   \"count lteq 10\",
    |   ^^^^^^^^^^^^^^^
 
-結果を変えるもの:
+結果が変わる条件:
   - ポリシーの利用回数の上限を上げる";
     assert_eq!(japanese, expected);
 }

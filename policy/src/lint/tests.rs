@@ -8,8 +8,40 @@ fn options() -> Options {
     Options { now: "2026-06-01T00:00:00Z".parse().unwrap(), knows_datasets: true }
 }
 
+/// Every text of a finding has a translation, in which nothing is left of the words around what it names.
+fn is_said_in_japanese(finding: &Finding) {
+    let (english, said) = (&finding.diagnostic, finding.said(Language::Japanese));
+    for (english, said) in [(&english.message, &said.message), (&english.help, &said.help)] {
+        let is_japanese = |text: &str| text.chars().any(|c| ('ぁ'..='ん').contains(&c));
+        assert!(english.is_empty() && said.is_empty() || is_japanese(said), "{english}: {said}");
+        for word in [" the ", " is ", " can ", " or ", "{", "}"] {
+            assert!(!said.contains(word), "{said}");
+        }
+    }
+    let place = |found: &Diagnostic| (found.line, found.column, found.length, found.severity);
+    assert_eq!(place(english), place(&said));
+}
+
+#[test]
+fn a_finding_is_said_in_japanese_as_a_compiler_says_it() {
+    let text = "title = \"t\"\n[who]\ngroups = [\"customers\"]\n[what]\ntags = [\"cfp\"]\n\
+        [[permit]]\nactions = [\"use\"]\nwhen = [\"count lteq 3\", \"count gt 3\"]\n";
+    let findings = lint(&site(&[("p.toml", text)]), options());
+    let said = findings[0].text(Language::Japanese);
+    let expected = "\
+警告: この許可は成立することがありません。「count lteq 3」と「count gt 3」は両立しません。
+ --> p.toml:8:25
+  |
+8 | when = [\"count lteq 3\", \"count gt 3\"]
+  |                         ^^^^^^^^^^^^
+  = 対処: 条件のいずれかを変更するか、any-of の下に並べてください。";
+    assert_eq!(said, expected);
+    assert_eq!(findings[0].text(Language::English), findings[0].diagnostic.to_string());
+}
+
 fn found(text: &str) -> Vec<(&'static str, usize)> {
     let findings = lint(&site(&[("p.toml", text)]), options());
+    findings.iter().for_each(is_said_in_japanese);
     findings.into_iter().map(|finding| (finding.code, finding.diagnostic.line)).collect()
 }
 
@@ -171,8 +203,10 @@ fn choices_are_looked_into() {
 }
 
 fn found_in(files: &[(&str, &str)]) -> Vec<(&'static str, String, usize)> {
-    let findings = lint(&site(files), options()).into_iter();
+    let findings = lint(&site(files), options());
+    findings.iter().for_each(is_said_in_japanese);
     findings
+        .into_iter()
         .map(|finding| (finding.code, finding.diagnostic.file, finding.diagnostic.line))
         .collect()
 }

@@ -5,7 +5,7 @@ use crate::odrl::{Action, Asset, Constraint, Party, Policy};
 
 /// ODRL's actions in Japanese, by their term.
 const JAPANESE: &[(&str, &str)] = &[
-    ("access", "オファーの閲覧"),
+    ("access", "提供条件の閲覧"),
     ("acceptTracking", "追跡の受諾"),
     ("aggregate", "集約"),
     ("annotate", "注釈の付与"),
@@ -31,12 +31,12 @@ const JAPANESE: &[(&str, &str)] = &[
     ("log", "記録"),
     ("modify", "変更"),
     ("move", "移動"),
-    ("nextPolicy", "後続ポリシーの適用"),
+    ("nextPolicy", "再提供時のポリシーの適用"),
     ("obtainConsent", "同意の取得"),
     ("play", "再生"),
     ("present", "上演・提示"),
     ("print", "印刷"),
-    ("read", "閲読"),
+    ("read", "読み取り"),
     ("reproduce", "複製"),
     ("reviewPolicy", "ポリシーの確認"),
     ("sell", "販売"),

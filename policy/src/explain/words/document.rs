@@ -55,7 +55,7 @@ fn who(audience: &Audience, language: Language) -> String {
         English if except.is_empty() => format!("Offered to: {}.", named.join("; ")),
         English => format!("Offered to: {}; except: {}.", named.join("; "), except.join("; ")),
         Japanese if except.is_empty() => format!("対象者: {}。", named.join("、")),
-        Japanese => format!("対象者: {}(ただし{}を除く)。", named.join("、"), except.join("、")),
+        Japanese => format!("対象者: {}(ただし、{} を除く)。", named.join("、"), except.join("、")),
     }
 }
 
@@ -66,7 +66,7 @@ fn parties(
 ) -> Vec<String> {
     let groups = groups.iter().map(|group| match language {
         English => format!("the members of the group {group}"),
-        Japanese => format!("グループ {group} の構成員"),
+        Japanese => format!("グループ {group} に属する取引先"),
     });
     partners.iter().cloned().chain(groups).collect()
 }
@@ -96,6 +96,6 @@ fn what(policy: &CompiledPolicy, language: Language) -> String {
 const fn closed(language: Language) -> &'static str {
     match language {
         English => "Whatever is not permitted above is denied.",
-        Japanese => "上記で許可されていない行為は、すべて認められない。",
+        Japanese => "上記で許可されていない行為は、すべて許可されません。",
     }
 }

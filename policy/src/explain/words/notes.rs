@@ -20,7 +20,7 @@ pub fn not_honoured(report: &ClauseReport, language: Language) -> String {
     match language {
         English => format!("Not honoured by this connector, {place}: {text} ({})", report.note),
         Japanese => {
-            format!("本コネクターが対応できない条項、{place}: {text}({})", japanese(report.note))
+            format!("本システムで対応できない条項、{place}: {text}({})", japanese(report.note))
         }
     }
 }
@@ -53,81 +53,86 @@ fn place(place: &str, language: Language) -> String {
 
 const fn class(class: Class) -> &'static str {
     match class {
-        Class::Enforced => "本システムが強制する",
-        Class::Declared(By::Partner) => "取引先の申告による",
-        Class::Declared(By::Administrator) => "当社管理者の申告による",
-        Class::AtRecipient => "受領側のシステムが強制する",
-        Class::Observed => "記録のみ。履行は取引先に委ねられる",
-        Class::Refused => "受け付けない",
+        Class::Enforced => "本システムが制御",
+        Class::Declared(By::Partner) => "取引先の申告に基づき判定",
+        Class::Declared(By::Administrator) => "当社管理者の登録に基づき判定",
+        Class::AtRecipient => "受領側のシステムが制御",
+        Class::Observed => "記録のみ",
+        Class::Refused => "受付不可",
     }
 }
 
 /// The Japanese of a note of [`crate::classify`].
-fn japanese(note: &'static str) -> &'static str {
-    NOTES.iter().find(|(english, _)| *english == note).map_or(note, |(_, japanese)| japanese)
+fn japanese(note: &str) -> &str {
+    NOTES.iter().find(|(english, _)| *english == note).map_or(note, |(_, japanese)| *japanese)
+}
+
+/// A clause with its place and the note of its class, in Japanese.
+pub(crate) fn placed(at: &str, clause: &str, note: &str) -> String {
+    format!("{}: 「{clause}」: {}", place(at, Japanese), japanese(note))
 }
 
 #[rustfmt::skip]
 const NOTES: [(&str, &str); 29] = [
     ("a partner whose card lists `hand-over/1` says that its node hands the data only to applications of which this holds, \
       and nothing here checks that; of any other partner an attestation in its file decides",
-     "カードに hand-over/1 を掲げる取引先では、取引先のシステムが該当するアプリケーションにのみデータを渡すことを取引先自身が表明しており、本システムでは確認できない。その他の取引先では、取引先ファイルに記載の証明により判定する"),
+     "カードに hand-over/1 を掲げる取引先では、取引先のシステムが該当するアプリケーションにのみデータを渡すことを取引先自身が表明しており、本システムでは確認できません。その他の取引先では、取引先ファイルに記載の証明により判定します"),
     ("a policy of a profile that is not known must not be processed",
-     "未知のプロファイルに基づくポリシーは処理してはならない"),
+     "未知のプロファイルに基づくポリシーは処理できません"),
     ("against the rules of its profile, so it denies",
-     "プロファイルの規則に反するため、許可されない"),
+     "プロファイルの規則に反するため、許可されません"),
     ("a policy that is not among those of this site, so it denies",
-     "継承元が当サイトのポリシーにないため、許可されない"),
+     "継承元が当サイトのポリシーにないため、許可されません"),
     ("not understood, so it denies",
-     "解釈できないため、許可されない"),
+     "解釈できないため、許可されません"),
     ("decided before data leaves this node",
-     "データが本システムから出る前に判定する"),
+     "データが本システムから送り出される前に判定します"),
     ("agreed and recorded; what happens at the recipient is out of reach",
-     "合意し、記録する。受領者側での行為は管理の対象外"),
+     "合意した内容を記録します。受領者側での行為は管理できません"),
     ("not an action of the ODRL vocabulary, so it denies",
-     "ODRL の語彙にない行為のため、許可されない"),
+     "ODRL の語彙にない行為のため、許可されません"),
     ("compared with what a reference stands for, which this site does not know",
-     "参照先の値との比較であり、当サイトはその値を知らない"),
+     "参照先の値と比較する条件ですが、当サイトではその値を確認できません"),
     ("this node's journal records each use before data flows",
-     "データを渡す前に、利用ごとに本システムの台帳に記録する"),
+     "データを渡す前に、利用ごとに本システムの台帳に記録します"),
     ("done by the exchange: both parties take part in each transfer",
-     "両当事者が各転送に関与するため、取引自体により履行される"),
+     "両当事者が各転送に関与するため、データの授受そのものにより履行されます"),
     ("no data flows before it is reported as done",
-     "履行の報告があるまでデータは渡されない"),
+     "履行の報告があるまで、データは提供されません"),
     ("agreed and tracked; doing it is up to the partner",
-     "合意し、履行状況を管理する。履行自体は取引先に委ねられる"),
+     "合意した内容の履行状況を管理します。履行そのものは取引先に委ねられます"),
     ("compared with the region in the partner's file; where the data goes afterwards is out of reach",
-     "取引先ファイルに記載の地域と照合する。その後のデータの所在は管理の対象外"),
+     "取引先ファイルに記載の地域と照合します。提供後のデータの所在は管理できません"),
     ("this node counts the transfers it grants",
-     "本システムが許可した転送の回数を数える"),
+     "本システムが許可した転送の回数を数えます"),
     ("compared with the purpose the partner declares; what it does with the data is out of reach",
-     "取引先が申告した目的と照合する。実際の使い方は管理の対象外"),
+     "取引先が申告した利用目的と照合します。実際の利用方法は管理できません"),
     ("the partner is known by its certificate",
-     "取引先を証明書により識別する"),
+     "取引先を証明書により識別します"),
     ("decided by this node's clock, while data flows as well",
-     "本システムの時計により、転送中も判定する"),
+     "本システムの時計により、転送中も判定します"),
     ("the node that fetches the data is known by its certificate",
-     "データを取得するシステムを証明書により識別する"),
+     "データを取得するシステムを証明書により識別します"),
     ("compared with what the partner's file says of it",
-     "取引先ファイルの記載と照合する"),
+     "取引先ファイルの記載と照合します"),
     ("compared with the attributes and the valid credentials in the partner's file, while data flows as well",
-     "取引先ファイルに記載の属性および有効な資格証明と、転送中も照合する"),
+     "取引先ファイルに記載の属性および有効な資格証明と、転送中も照合します"),
     ("compared with the dataset as published",
-     "公開されたデータセットの記載と照合する"),
+     "公開されたデータセットの記載と照合します"),
     ("a transfer may read the whole of a dataset",
-     "転送ではデータセット全体が読み取られ得るものとして判定する"),
+     "転送ではデータセット全体が読み取られ得るものとして判定します"),
     ("this node delivers the data",
-     "データの提供は本システムが行う"),
+     "データの提供は本システムが行います"),
     ("this node counts transfers",
-     "本システムが転送の回数を数える"),
+     "本システムが転送の回数を数えます"),
     ("a term of contract that the partner accepts with the agreement; nothing checks it",
-     "取引先が合意により受諾する契約条項。本システムによる検査はない"),
+     "取引先が合意により受諾する契約条項です。本システムでは確認できません"),
     ("how long data is used happens at the recipient and is not measured, so it denies",
-     "利用時間は受領者側の事柄であり計測しないため、許可されない"),
+     "利用時間は受領者側で生じるもので計測できないため、許可されません"),
     ("this node does not know what was paid, so it denies; it can be asked of the duty `compensate`",
-     "支払いの有無を本システムは知らないため、許可されない。義務 compensate により支払いを求めることはできる"),
+     "支払いの有無を本システムでは確認できないため、許可されません。義務 compensate により支払いを求めることはできます"),
     ("not a fact that a connector can know, so it denies",
-     "コネクターが知り得ない事実のため、許可されない"),
+     "本システムでは確認できない事実のため、許可されません"),
 ];
 
 #[cfg(test)]
@@ -175,11 +180,11 @@ mod tests {
         let denied = clauses.iter().find(|report| report.clause == "teleport").unwrap();
         assert_eq!(
             clause(denied, Japanese),
-            "許可1: teleport(受け付けない。ODRL の語彙にない行為のため、許可されない)"
+            "許可1: teleport(受付不可。ODRL の語彙にない行為のため、許可されません)"
         );
         assert_eq!(
             not_honoured(denied, Japanese),
-            "本コネクターが対応できない条項、許可1: teleport(ODRL の語彙にない行為のため、許可されない)"
+            "本システムで対応できない条項、許可1: teleport(ODRL の語彙にない行為のため、許可されません)"
         );
         assert_eq!(place("permission 1, duty 2", Japanese), "許可1に付随する義務2");
         assert_eq!(place("obligation 3, consequence 1", Japanese), "義務3の不履行時の義務1");

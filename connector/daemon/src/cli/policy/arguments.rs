@@ -35,7 +35,7 @@ pub enum Policy {
         /// End with an error where there is a warning.
         #[arg(long)]
         strict: bool,
-        /// The language in which each policy is said; findings are in English.
+        /// The language of policies and findings. What refuses a file is said in English.
         #[arg(long, default_value = "en")]
         lang: Language,
     },

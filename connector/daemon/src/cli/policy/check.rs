@@ -55,26 +55,20 @@ pub(super) fn run(
         "set": hex::encode(site.rules.hash()),
         "policies": shown.iter().map(|policy| described(policy, language)).collect::<Vec<_>>(),
         "restrictions": site.rules.restrictions().list.len(),
-        "findings": findings.iter().map(linted).collect::<Vec<_>>(),
+        "findings": findings.iter().map(|found| linted(found, language)).collect::<Vec<_>>(),
         "not_read": not_read,
         "datasets_known": options.knows_datasets,
     });
     output.result(&result, |_| {
         let mut parts = shown.iter().map(|policy| text(policy, language)).collect::<Vec<_>>();
         if shown.is_empty() {
-            parts.push("There are no policies: no dataset is offered to anybody.".to_owned());
+            parts.push(nothing(language).to_owned());
         }
-        parts.extend(findings.iter().map(|finding| finding.diagnostic.to_string()));
+        parts.extend(findings.iter().map(|finding| finding.text(language)));
         if !not_read.is_empty() {
-            parts.push(format!(
-                "Not read, since they are not named .toml or .jsonld or are directories: {}.",
-                not_read.join(", ")
-            ));
+            parts.push(left_out(&not_read, language));
         }
-        parts.push(match findings.len() {
-            0 => "Nothing was found that is most likely a mistake.".to_owned(),
-            all => format!("{warnings} of {all} findings are warnings."),
-        });
+        parts.push(summary(warnings, findings.len(), language));
         parts.join("\n\n")
     });
     if strict && warnings > 0 {
@@ -85,8 +79,36 @@ pub(super) fn run(
     Ok(())
 }
 
-fn linted(linted: &Finding) -> Value {
-    let mut shown = finding(&linted.diagnostic);
+const fn nothing(language: Language) -> &'static str {
+    match language {
+        Language::Japanese => "ポリシーがないため、どのデータセットも誰にも提供されません。",
+        _ => "There are no policies: no dataset is offered to anybody.",
+    }
+}
+
+fn left_out(files: &[String], language: Language) -> String {
+    let files = files.join(", ");
+    match language {
+        Language::Japanese => format!(
+            "名前が .toml または .jsonld で終わらないか、ディレクトリであるため、読み込まなかったもの: {files}"
+        ),
+        _ => format!(
+            "Not read, since they are not named .toml or .jsonld or are directories: {files}."
+        ),
+    }
+}
+
+fn summary(warnings: usize, all: usize, language: Language) -> String {
+    match (language, all) {
+        (Language::Japanese, 0) => "誤りと思われる箇所は見つかりませんでした。".to_owned(),
+        (Language::Japanese, all) => format!("指摘は {all} 件で、うち警告は {warnings} 件です。"),
+        (_, 0) => "Nothing was found that is most likely a mistake.".to_owned(),
+        (_, all) => format!("{warnings} of {all} findings are warnings."),
+    }
+}
+
+fn linted(linted: &Finding, language: Language) -> Value {
+    let mut shown = finding(&linted.said(language));
     if let Some(members) = shown.as_object_mut() {
         members.insert("code".to_owned(), json!(linted.code));
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use policy::classify::{Class, classify};
-use policy::explain::{Due, not_honoured, terms};
+use policy::explain::{Due, Language, not_honoured, terms};
 use policy::odrl::{self, Policy};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -86,36 +86,52 @@ pub(in super::super) fn run(
         "text": text,
     });
     output.result(&result, |_| {
-        let mut lines = vec![
-            format!(
-                "{}, version {}",
-                printable(&claims.subject),
-                printable(&claims.dataset.version)
-            ),
-            format!(
-                "  from {} under agreement {} of {}",
-                printable(&claims.issuer),
-                printable(&claims.agreement.id),
-                kept.created
-            ),
-        ];
-        if let Some(purpose) = &claims.purpose {
-            lines.push(format!("  for the purpose {}", printable(purpose)));
-        }
-        if let Some((when, why)) = &kept.ended {
-            lines.push(format!("  The agreement ended at {when}: {}", printable(why)));
-        }
+        let mut lines = head(&claims, &kept, arguments.lang);
         lines.extend(text.lines().map(printable));
         let unhonoured = clauses.iter().filter(|clause| clause.class == Class::Refused);
         lines.extend(
             unhonoured
                 .map(|clause| format!("  {}", printable(&not_honoured(clause, arguments.lang)))),
         );
-        lines.push(
-            "The evidence itself was not verified: `sekisho provenance verify` does that."
-                .to_owned(),
-        );
+        lines.push(not_verified(arguments.lang).to_owned());
         lines.join("\n")
     });
     Ok(())
+}
+
+/// What the file is, from whom, and under which agreement.
+fn head(claims: &::provenance::Claims, kept: &Kept, language: Language) -> Vec<String> {
+    let (dataset, version) = (printable(&claims.subject), printable(&claims.dataset.version));
+    let (provider, agreement) = (printable(&claims.issuer), printable(&claims.agreement.id));
+    let (agreed, purpose) = (kept.created, claims.purpose.as_deref().map(printable));
+    let ended = kept.ended.as_ref().map(|(when, why)| (when, printable(why)));
+    let mut lines = Vec::new();
+    match language {
+        Language::Japanese => {
+            lines.push(format!("データセット: {dataset}(版 {version})"));
+            lines.push(format!("  提供者: {provider}"));
+            lines.push(format!("  合意: {agreement}(成立日時 {agreed})"));
+            lines.extend(purpose.map(|purpose| format!("  利用目的: {purpose}")));
+            lines.extend(
+                ended.map(|(when, why)| format!("  この合意は {when} に終了しました。理由: {why}")),
+            );
+        }
+        _ => {
+            lines.push(format!("{dataset}, version {version}"));
+            lines.push(format!("  from {provider} under agreement {agreement} of {agreed}"));
+            lines.extend(purpose.map(|purpose| format!("  for the purpose {purpose}")));
+            lines
+                .extend(ended.map(|(when, why)| format!("  The agreement ended at {when}: {why}")));
+        }
+    }
+    lines
+}
+
+const fn not_verified(language: Language) -> &'static str {
+    match language {
+        Language::Japanese => {
+            "証跡そのものは検証していません。検証するには `sekisho provenance verify` を実行してください。"
+        }
+        _ => "The evidence itself was not verified: `sekisho provenance verify` does that.",
+    }
 }
