@@ -35,6 +35,7 @@ install_missing() {
 # The compilers that the build needs: C for the cryptography, Rust for the rest.
 install_compilers() {
     need cc gcc
+    need make make
     need pkg-config pkg-config
     need git git
     need curl curl

@@ -286,7 +286,9 @@ pub struct Accepted {
     pub id: Option<MessageId>,
     /// SHA-256 of its RFC 8785 form, hexadecimal.
     pub digest: String,
-    /// The same without its `@id`: what tells a first message that comes again under a new one.
+    /// The same without its `@id`: what tells a message that began a process when it comes again under a new one. Empty for
+    /// all others.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub content: String,
     /// The version count of the process after it, to tell a repeat without `@id` from a new message.
     pub transition: u64,

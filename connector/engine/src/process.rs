@@ -23,7 +23,7 @@ pub struct Inbound {
     pub id: Option<MessageId>,
     /// SHA-256 of the message's RFC 8785 form, hexadecimal.
     pub digest: String,
-    /// The same of the message without its `@id`.
+    /// The same of the message without its `@id`, where it begins a process; else empty.
     pub content: String,
     /// The message itself, for the record's body.
     pub text: Value,

@@ -7,7 +7,7 @@ use journal::log::{
     Record, StoredRecord as RawRecord,
 };
 
-use crate::record::{Change, DecodeError, StoredRecord, decode, decode_change};
+use crate::record::{DecodeError, StoredRecord, Touched, decode, decode_touched};
 
 /// The one writer of the journal.
 pub(crate) trait FrameWriter: Send {
@@ -84,7 +84,7 @@ pub(crate) fn decode_raw(raw: &RawRecord) -> Result<StoredRecord, DecodeError> {
     decode(position(raw.position), &raw.log, &raw.leaf, &raw.effect, body)
 }
 
-/// Decodes what a record that was read changed.
-pub(crate) fn decode_raw_change(raw: &RawRecord) -> Result<Change, DecodeError> {
-    decode_change(position(raw.position), &raw.log, &raw.leaf, &raw.effect)
+/// Decodes which entities a record that was read wrote.
+pub(crate) fn decode_raw_touched(raw: &RawRecord) -> Result<Touched, DecodeError> {
+    decode_touched(position(raw.position), &raw.log, &raw.leaf, &raw.effect)
 }

@@ -8,10 +8,11 @@ pub(crate) mod announcement;
 
 use std::collections::BTreeMap;
 
-use engine::{Account, Body, Category, Position, RecordDraft, RecordKind, TreeId, Write};
+use engine::{Account, Body, Category, Key, Position, RecordDraft, RecordKind, TreeId, Write};
 use jiff::Timestamp;
 use journal::log::LEAF_BYTES_MAX;
 use journal::tlog::{Hash, leaf_hash};
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{Random, RandomError};
@@ -107,7 +108,7 @@ pub(crate) fn encode(
         body: body.as_deref().map(Hash::of),
         digests: draft.digests.clone(),
     };
-    let leaf = serde_jcs::to_vec(&leaf).map_err(|error| EncodeError::Json(error.to_string()))?;
+    let leaf = leaf.canonical().map_err(|error| EncodeError::Json(error.to_string()))?;
     if leaf.len() > LEAF_BYTES_MAX {
         return Err(EncodeError::Leaf { bytes: leaf.len() });
     }
@@ -126,7 +127,7 @@ pub(crate) fn decode(
 ) -> Result<StoredRecord, DecodeError> {
     let refused = |what: String| DecodeError { position, what };
     let (tree, parsed) = read_leaf(position, label, leaf)?;
-    if serde_jcs::to_vec(&parsed).map_or(true, |canonical| canonical != leaf) {
+    if parsed.canonical().map_or(true, |canonical| canonical != leaf) {
         return Err(refused("its leaf is not in the form of RFC 8785".to_owned()));
     }
     if let Some(body) = body
@@ -134,7 +135,7 @@ pub(crate) fn decode(
     {
         return Err(refused("its body is not the one that its leaf commits to".to_owned()));
     }
-    let content = read_effect(position, &parsed, effect)?;
+    let content: Effect<Account, Write> = read_effect(position, &parsed, effect)?;
     let clear = match body {
         None => None,
         Some(bytes) => {
@@ -157,25 +158,39 @@ pub(crate) fn decode(
     })
 }
 
-/// What a record did to the state, and when: all that a snapshot is folded from.
-pub(crate) struct Change {
+/// Which entities a record wrote, and when: what a snapshot is gathered by.
+pub(crate) struct Touched {
     pub(crate) tree: TreeId,
     pub(crate) kind: RecordKind,
     pub(crate) time: Timestamp,
-    pub(crate) writes: Vec<Write>,
+    pub(crate) writes: Vec<Touch>,
 }
 
-/// Decodes what a snapshot is folded from, and checks that the leaf commits to it. The body, of which nothing goes into a
-/// snapshot, is not looked at.
-pub(crate) fn decode_change(
+/// One write, without its value.
+#[derive(Deserialize)]
+pub(crate) struct Touch {
+    pub(crate) key: Key,
+    /// Absent where it was removed.
+    pub(crate) entity: Option<IgnoredAny>,
+}
+
+/// Decodes which entities a record wrote, and checks that the leaf commits to its effect. Values are passed over: most of them
+/// are replaced by a later record before a snapshot is made. The body, of which nothing goes into one, is not looked at.
+pub(crate) fn decode_touched(
     position: Position,
     label: &str,
     leaf: &[u8],
     effect: &[u8],
-) -> Result<Change, DecodeError> {
+) -> Result<Touched, DecodeError> {
     let (tree, parsed) = read_leaf(position, label, leaf)?;
-    let Effect { writes, .. } = read_effect(position, &parsed, effect)?;
-    Ok(Change { tree, kind: parsed.kind, time: parsed.time, writes })
+    let Effect::<IgnoredAny, Touch> { writes, .. } = read_effect(position, &parsed, effect)?;
+    Ok(Touched { tree, kind: parsed.kind, time: parsed.time, writes })
+}
+
+/// What the effect of a record wrote, of which [`decode_touched`] has checked the rest.
+pub(crate) fn decode_writes(position: Position, effect: &[u8]) -> Result<Vec<Write>, DecodeError> {
+    let Effect::<IgnoredAny, Write> { writes, .. } = parse_effect(position, effect)?;
+    Ok(writes)
 }
 
 /// What happened, from the leaf alone; `None` where that cannot be read.
@@ -202,21 +217,33 @@ fn read_leaf(position: Position, label: &str, leaf: &[u8]) -> Result<(TreeId, Le
     Ok((tree, parsed))
 }
 
-fn read_effect(position: Position, leaf: &Leaf, effect: &[u8]) -> Result<Effect, DecodeError> {
-    let refused = |what: String| DecodeError { position, what };
+fn read_effect<A: DeserializeOwned, W: DeserializeOwned>(
+    position: Position,
+    leaf: &Leaf,
+    effect: &[u8],
+) -> Result<Effect<A, W>, DecodeError> {
+    let refused = |what: &str| DecodeError { position, what: what.to_owned() };
     if Hash::of(effect) != leaf.effect {
-        return Err(refused("its effect is not the one that its leaf commits to".to_owned()));
+        return Err(refused("its effect is not the one that its leaf commits to"));
     }
-    let content: Effect = unsalted(effect)
+    let content: Effect<A, W> = parse_effect(position, effect)?;
+    if content.v != VERSION || content.kind != leaf.kind {
+        return Err(refused("its effect and its leaf disagree on version or kind"));
+    }
+    Ok(content)
+}
+
+fn parse_effect<A: DeserializeOwned, W: DeserializeOwned>(
+    position: Position,
+    effect: &[u8],
+) -> Result<Effect<A, W>, DecodeError> {
+    let refused = |what: String| DecodeError { position, what };
+    unsalted(effect)
         .ok_or_else(|| refused("its effect is shorter than a salt".to_owned()))
         .and_then(|json| {
             serde_json::from_slice(json)
                 .map_err(|error| refused(format!("its effect cannot be read: {error}")))
-        })?;
-    if content.v != VERSION || content.kind != leaf.kind {
-        return Err(refused("its effect and its leaf disagree on version or kind".to_owned()));
-    }
-    Ok(content)
+        })
 }
 
 /// Reads a body's bytes: nothing is checked against a leaf.
@@ -249,15 +276,15 @@ pub struct DecodeError {
     pub what: String,
 }
 
-/// The stored effect.
+/// The stored effect, with as much of its account `A` and its writes `W` as somebody wants.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Effect {
+struct Effect<A, W> {
     v: u16,
     kind: RecordKind,
     category: Category,
-    account: Account,
-    writes: Vec<Write>,
+    account: A,
+    writes: Vec<W>,
 }
 
 #[derive(Serialize)]
@@ -273,13 +300,26 @@ struct EffectRef<'a> {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Leaf {
-    v: u16,
-    kind: RecordKind,
-    time: Timestamp,
-    effect: Hash,
+    // In the order of their names, which is that of RFC 8785: see `Leaf::canonical`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     body: Option<Hash>,
     digests: BTreeMap<String, String>,
+    effect: Hash,
+    kind: RecordKind,
+    time: Timestamp,
+    v: u16,
+}
+
+impl Leaf {
+    /// Its RFC 8785 form. There is one for each commit and each record that is read, so it is not sorted where it stands in
+    /// that order already: strings and integers look the same in all JSON without spaces.
+    fn canonical(&self) -> Result<Vec<u8>, serde_json::Error> {
+        // A map sorts its names by UTF-8, RFC 8785 by UTF-16; these differ beyond ASCII.
+        match self.digests.keys().all(|name| name.is_ascii()) {
+            true => serde_json::to_vec(self),
+            false => serde_jcs::to_vec(self),
+        }
+    }
 }
 
 fn salted(random: &dyn Random, content: &impl Serialize) -> Result<Vec<u8>, EncodeError> {

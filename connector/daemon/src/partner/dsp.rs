@@ -256,17 +256,24 @@ async fn read<T: message::Message>(
         .map_err(|error| failed(invalid(node, &error.to_string()), shape.clone()))
 }
 
-/// What a message says, and what recognises its repeat.
-fn inbound<T>(incoming: message::Incoming<T>, attempted: bool) -> (T, Inbound) {
-    let message::Incoming { message_id, digest, message, document } = incoming;
-    let mut content = document.clone();
+/// What a message that begins a process says, and what recognises its repeat, under a new `@id` too.
+fn first<T>(incoming: message::Incoming<T>) -> (T, Inbound) {
+    let (message, mut inbound) = inbound(incoming, false);
+    let mut content = inbound.text.clone();
     if let Some(members) = content.as_object_mut() {
         members.remove("@id");
     }
+    inbound.content = protocol::json::content_digest(&content).map(hex::encode).unwrap_or_default();
+    (message, inbound)
+}
+
+/// What a message in a process says, and what recognises its repeat.
+fn inbound<T>(incoming: message::Incoming<T>, attempted: bool) -> (T, Inbound) {
+    let message::Incoming { message_id, digest, message, document } = incoming;
     let inbound = Inbound {
         id: message_id,
         digest: hex::encode(digest),
-        content: protocol::json::content_digest(&content).map(hex::encode).unwrap_or_default(),
+        content: String::new(),
         text: document,
         attempted,
     };

@@ -1,8 +1,11 @@
 use engine::{Account, Category, Key, LogId, Position, RecordDraft, RecordKind};
 use jiff::Timestamp;
+use journal::tlog::Hash;
+use proptest::collection::btree_map;
+use proptest::prelude::{any, proptest};
 use serde_json::json;
 
-use super::{Encoded, decode, encode};
+use super::{Encoded, Leaf, decode, encode};
 use crate::clock::{Random, RandomError, SystemRandom};
 
 fn draft() -> RecordDraft {
@@ -42,8 +45,8 @@ fn a_record_is_read_back_as_it_was_drafted() {
 fn the_leaf_is_rfc_8785_and_shows_nothing_but_hashes_and_public_digests() {
     let encoded = encoded();
     let text = String::from_utf8(encoded.leaf.clone()).unwrap();
-    let body = journal::tlog::Hash::of(encoded.body.as_ref().unwrap());
-    let effect = journal::tlog::Hash::of(&encoded.effect);
+    let body = Hash::of(encoded.body.as_ref().unwrap());
+    let effect = Hash::of(&encoded.effect);
     let token = "ab".repeat(32);
     assert_eq!(
         text,
@@ -52,6 +55,28 @@ fn the_leaf_is_rfc_8785_and_shows_nothing_but_hashes_and_public_digests() {
              \"kind\":\"pull-requested\",\"time\":\"1970-01-01T00:00:00Z\",\"v\":1}}"
         )
     );
+}
+
+proptest! {
+    #[test]
+    fn the_short_way_to_the_form_of_rfc_8785_gives_that_form(
+        digests in btree_map(any::<String>(), any::<String>(), 0..6),
+        names in btree_map("[ -~]{0,8}", any::<String>(), 0..6),
+        body in any::<Option<[u8; 32]>>(),
+        seconds in 0_i64..253_000_000_000,
+    ) {
+        for digests in [digests, names] {
+            let leaf = Leaf {
+                body: body.map(Hash),
+                digests,
+                effect: Hash::of(b"effect"),
+                kind: RecordKind::PullRequested,
+                time: Timestamp::from_second(seconds).unwrap(),
+                v: 1,
+            };
+            assert_eq!(leaf.canonical().unwrap(), serde_jcs::to_vec(&leaf).unwrap());
+        }
+    }
 }
 
 #[test]

@@ -12,8 +12,9 @@ use journal::log::Mark;
 use journal::tlog::{Frontier, Hash, leaf_hash};
 
 use super::{Entry, Header, SnapshotError, SnapshotReader, SnapshotWriter, at, list, path_of};
-use crate::frames::{FrameReader, decode_raw_change, position};
+use crate::frames::{FrameReader, decode_raw_touched, position};
 use crate::open::later;
+use crate::record::{DecodeError, decode_writes};
 use crate::state::StoredKey;
 
 /// How many bytes of new values are gathered in memory before they are folded into a snapshot of their own.
@@ -38,11 +39,89 @@ pub(crate) struct Folded {
     pub(crate) sha256: Hash,
 }
 
-/// The latest values since a snapshot.
+/// The latest values since a snapshot; absent where an entity was removed.
 struct Gathered {
     header: Header,
     changes: BTreeMap<StoredKey, Option<Change>>,
+}
+
+/// Where the latest values are: a process is written by each of its records, and only what the last of them says is decoded.
+#[derive(Default)]
+struct Latest {
+    /// By key, which record and which of its writes; absent where the entity was removed.
+    places: BTreeMap<StoredKey, Option<(usize, usize)>>,
+    /// The records that have, or had, a latest value.
+    records: Vec<Written>,
+    /// Of their effects.
     bytes: usize,
+}
+
+/// A record with values.
+struct Written {
+    position: Position,
+    /// Empty when all its values were replaced.
+    effect: Vec<u8>,
+    /// How many of its values are the latest.
+    values: usize,
+}
+
+impl Latest {
+    /// Takes the next record of the journal: its effect, and what that writes, each with whether there is a value.
+    fn take(
+        &mut self,
+        position: Position,
+        effect: Vec<u8>,
+        writes: impl Iterator<Item = (StoredKey, bool)>,
+    ) {
+        let record = self.records.len();
+        let mut values = 0;
+        for (number, (key, has_value)) in writes.enumerate() {
+            values += usize::from(has_value);
+            match self.places.insert(key, has_value.then_some((record, number))).flatten() {
+                // The same entity twice.
+                Some((earlier, _)) if earlier == record => values -= 1,
+                Some((earlier, _)) => self.replaced(earlier),
+                None => {}
+            }
+        }
+        if values > 0 {
+            self.bytes += effect.len();
+            self.records.push(Written { position, effect, values });
+        }
+    }
+
+    fn replaced(&mut self, record: usize) {
+        let Some(written) = self.records.get_mut(record) else { return };
+        written.values = written.values.saturating_sub(1);
+        if written.values == 0 {
+            self.bytes = self.bytes.saturating_sub(written.effect.len());
+            written.effect = Vec::new();
+        }
+    }
+
+    fn decode(self) -> Result<BTreeMap<StoredKey, Option<Change>>, DecodeError> {
+        let Self { places, records, .. } = self;
+        let gone = places.iter().filter(|(_, place)| place.is_none());
+        let mut changes: BTreeMap<StoredKey, Option<Change>> =
+            gone.map(|(key, _)| (key.clone(), None)).collect();
+        for (record, Written { position, effect, values }) in records.into_iter().enumerate() {
+            if values == 0 {
+                continue;
+            }
+            for (number, write) in decode_writes(position, &effect)?.into_iter().enumerate() {
+                let key = write.key.encode();
+                let Some(entity) = write.entity else { continue };
+                if places.get(&key) != Some(&Some((record, number))) {
+                    continue;
+                }
+                let json = serde_json::to_vec(&entity)
+                    .map_err(|error| DecodeError { position, what: error.to_string() })?;
+                let change = Change { version: position, hot: entity.is_hot(), json };
+                changes.insert(key, Some(change));
+            }
+        }
+        Ok(changes)
+    }
 }
 
 struct Change {
@@ -107,40 +186,31 @@ impl Fold {
         });
         let unreadable = |error: &dyn std::fmt::Display| SnapshotError::Journal(error.to_string());
         let mut logs: HashMap<TreeId, Frontier> = header.logs.iter().cloned().collect();
-        let mut gathered = Gathered { header, changes: BTreeMap::new(), bytes: 0 };
+        let (mut header, mut latest) = (header, Latest::default());
         let mut complete = true;
-        for frame in self.reader.frames_from(gathered.header.mark) {
+        for frame in self.reader.frames_from(header.mark) {
             if self.stopping.load(Ordering::Relaxed) {
                 return Err(SnapshotError::Stopping);
             }
             let frame = frame.map_err(|error| unreadable(&error))?;
-            for raw in &frame.records {
-                let record = decode_raw_change(raw).map_err(|error| unreadable(&error))?;
-                gathered.header.time = later(gathered.header.time, record.kind, record.time);
+            for raw in frame.records {
+                let record = decode_raw_touched(&raw).map_err(|error| unreadable(&error))?;
+                header.time = later(header.time, record.kind, record.time);
                 logs.entry(record.tree).or_default().append(leaf_hash(&raw.leaf));
-                for write in record.writes {
-                    let change = match write.entity {
-                        None => None,
-                        Some(entity) => Some(Change {
-                            version: position(raw.position),
-                            hot: entity.is_hot(),
-                            json: serde_json::to_vec(&entity)
-                                .map_err(|error| unreadable(&error))?,
-                        }),
-                    };
-                    gathered.bytes += change.as_ref().map_or(0, |change| change.json.len());
-                    gathered.changes.insert(write.key.encode(), change);
-                }
+                let writes = record.writes.iter();
+                let writes = writes.map(|write| (write.key.encode(), write.entity.is_some()));
+                latest.take(position(raw.position), raw.effect, writes);
             }
-            gathered.header.mark = frame.mark;
-            if gathered.bytes > GATHER_BYTES {
+            header.mark = frame.mark;
+            if latest.bytes > GATHER_BYTES {
                 complete = false;
                 break;
             }
         }
-        gathered.header.logs = logs.into_iter().collect();
-        gathered.header.logs.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
-        Ok((gathered, complete))
+        header.logs = logs.into_iter().collect();
+        header.logs.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
+        let changes = latest.decode().map_err(|error| unreadable(&error))?;
+        Ok((Gathered { header, changes }, complete))
     }
 
     fn merge(

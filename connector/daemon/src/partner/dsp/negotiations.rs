@@ -10,7 +10,7 @@ use protocol::message::{
     self, ContractNegotiation, ContractOfferMessage, ContractRequestMessage, Pids,
 };
 
-use super::{Outcome, STATUS_WAIT, boxed, failed, inbound, not_found, pids_of, read};
+use super::{Outcome, STATUS_WAIT, boxed, failed, first, inbound, not_found, pids_of, read};
 use crate::net::Body;
 use crate::node::Node;
 use crate::wire::{self, Shape};
@@ -24,7 +24,7 @@ pub(super) async fn negotiation_request(
         read(node, peer, request, &Shape::Negotiation(None)).await?;
     let shape = Shape::Unknown { consumer: incoming.message.consumer_pid.clone(), transfer: false };
     node.check_owing(&peer.participant).map_err(|refusal| failed(refusal, shape.clone()))?;
-    let (asked, inbound) = inbound(incoming, false);
+    let (asked, inbound) = first(incoming);
     let (context, fresh, asking) = (Arc::clone(&node.context), node.fresh(), peer.clone());
     let needed = vec![
         Key::PeerProcess(peer.participant.clone(), asked.consumer_pid.clone()),
@@ -51,7 +51,7 @@ pub(super) async fn negotiation_offer(
     let provider = incoming.message.provider_pid.clone();
     let shape = Shape::Negotiation(Some(Pids { consumer: provider.clone(), provider }));
     node.check_owing(&peer.participant).map_err(|refusal| failed(refusal, shape.clone()))?;
-    let (offered, inbound) = inbound(incoming, false);
+    let (offered, inbound) = first(incoming);
     let (context, fresh, asking) = (Arc::clone(&node.context), node.fresh(), peer.clone());
     let status = node
         .decide(move |view| {

@@ -13,7 +13,9 @@ use protocol::message::{
     self, DataAddress, Pids, TransferProcess, TransferRequestMessage, TransferStartMessage,
 };
 
-use super::{Outcome, STATUS_WAIT, boxed, failed, inbound, invalid, not_found, pids_of, read};
+use super::{
+    Outcome, STATUS_WAIT, boxed, failed, first, inbound, invalid, not_found, pids_of, read,
+};
 use crate::net::Body;
 use crate::node::Node;
 use crate::transfers;
@@ -31,7 +33,7 @@ pub(super) async fn transfer_request(
         read(node, peer, request, &Shape::Transfer(None)).await?;
     let shape = Shape::Unknown { consumer: incoming.message.consumer_pid.clone(), transfer: true };
     node.check_owing(&peer.participant).map_err(|refusal| failed(refusal, shape.clone()))?;
-    let (asked, inbound) = inbound(incoming, false);
+    let (asked, inbound) = first(incoming);
     let fresh = node.fresh();
     // Our process id of it, if it begins: what the secret of its data address is bound to.
     let pid = Pid::from_uuid(fresh.process);
