@@ -43,7 +43,8 @@ fn site(epoch: u32) -> Entity {
     Entity::Site(Site { v: 1, participant, epoch, clock_refused: None, running: true })
 }
 
-/// What is gathered of records, each of some writes: the key of a site or of an offer in a purse, and what it becomes.
+/// What is gathered of records, each of some writes: a key, and the epoch of the site that it becomes; and how many bytes of
+/// effects are kept for it.
 fn gathered(records: &[&[(Key, Option<u32>)]]) -> (Vec<Option<Change>>, usize) {
     let mut latest = Latest::default();
     for (number, writes) in (0..).zip(records) {
