@@ -279,6 +279,89 @@ const OPERATORS: [&str; 13] = [
     "neq",
 ];
 
+/// The left operands of ODRL (ODRL vocabulary, 3.6 and 4.3).
+const LEFT_OPERANDS: [&str; 33] = [
+    "absolutePosition",
+    "absoluteSize",
+    "absoluteSpatialPosition",
+    "absoluteTemporalPosition",
+    "count",
+    "dateTime",
+    "delayPeriod",
+    "deliveryChannel",
+    "device",
+    "elapsedTime",
+    "event",
+    "fileFormat",
+    "industry",
+    "language",
+    "media",
+    "meteredTime",
+    "payAmount",
+    "percentage",
+    "product",
+    "purpose",
+    "recipient",
+    "relativePosition",
+    "relativeSize",
+    "relativeSpatialPosition",
+    "relativeTemporalPosition",
+    "resolution",
+    "spatial",
+    "spatialCoordinates",
+    "systemDevice",
+    "timeInterval",
+    "unitOfCount",
+    "version",
+    "virtualLocation",
+];
+
+/// The actions of ODRL (ODRL vocabulary, 3.7 and 4.4) that DSP's context does not name.
+const ACTIONS: [&str; 42] = [
+    "acceptTracking",
+    "aggregate",
+    "annotate",
+    "anonymize",
+    "archive",
+    "attribute",
+    "compensate",
+    "concurrentUse",
+    "delete",
+    "derive",
+    "digitize",
+    "display",
+    "distribute",
+    "ensureExclusivity",
+    "execute",
+    "extract",
+    "give",
+    "grantUse",
+    "include",
+    "index",
+    "inform",
+    "install",
+    "modify",
+    "move",
+    "nextPolicy",
+    "obtainConsent",
+    "play",
+    "present",
+    "print",
+    "read",
+    "reproduce",
+    "reviewPolicy",
+    "sell",
+    "share",
+    "stream",
+    "synchronize",
+    "textToSpeech",
+    "transfer",
+    "transform",
+    "translate",
+    "uninstall",
+    "watermark",
+];
+
 /// Writes the rules of `policy` as the official schema wants them: lists as lists, none of them empty, actions, operators
 /// and left operands as strings, no target of a rule.
 fn put_rules(
@@ -347,7 +430,7 @@ fn rules_to_send(rule: &Node<'_>, target: Option<&str>) -> Result<Vec<Value>, Wi
         .items()
         .map(|action| {
             let mut members = members.clone();
-            put(&mut members, "action", action_to_send(&action)?);
+            put(&mut members, "action", &in_context(action_to_send(&action)?, &ACTIONS));
             Ok(Value::Object(members))
         })
         .collect::<Result<_, WireError>>()?;
@@ -358,7 +441,7 @@ fn rules_to_send(rule: &Node<'_>, target: Option<&str>) -> Result<Vec<Value>, Wi
 fn is_next_policy(rule: &Node<'_>) -> Result<bool, WireError> {
     let actions: Vec<String> =
         rule.list("action", |action| Ok(action_to_send(action)?.to_owned()))?;
-    Ok(!actions.is_empty() && actions.iter().all(|action| action == "nextPolicy"))
+    Ok(!actions.is_empty() && actions.iter().all(|action| odrl(action) == "nextPolicy"))
 }
 
 /// An action is a plain string on the wire, so one with a refinement would lose it.
@@ -376,7 +459,8 @@ fn constraint_to_send(constraint: &Node<'_>) -> Result<Value, WireError> {
         CONNECTIVES.into_iter().filter(|connective| members.contains_key(*connective)).collect();
     match connectives.as_slice() {
         [] => {
-            put(&mut members, "leftOperand", constraint.required("leftOperand")?.id_text()?);
+            let left = constraint.required("leftOperand")?;
+            put(&mut members, "leftOperand", &in_context(left.id_text()?, &LEFT_OPERANDS));
             let operator = constraint.required("operator")?;
             let name = odrl(operator.id_text()?);
             if !OPERATORS.contains(&name) {
@@ -403,6 +487,13 @@ fn constraint_to_send(constraint: &Node<'_>) -> Result<Value, WireError> {
         }
     }
     Ok(Value::Object(members))
+}
+
+/// How a term is written so that it is ODRL's for a reader of JSON-LD too. The context of DSP 2025-1 names ODRL's operators and
+/// the action `use`, and neither the other actions nor any left operand; a bare `count` is no term there, and such a reader
+/// sees an agreement on other terms than it requested.
+fn in_context(name: &str, terms: &[&str]) -> String {
+    if terms.contains(&name) { format!("odrl:{name}") } else { name.to_owned() }
 }
 
 /// Replaces the member `key` by the list that is sent; an empty one is removed.

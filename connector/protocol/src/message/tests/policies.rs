@@ -4,16 +4,16 @@ use super::*;
 #[test]
 fn rules_are_written_as_the_schema_wants_them() {
     let constraint = json!([
-        {"leftOperand": "purpose", "operator": "eq", "rightOperand": "urn:example:audit"},
-        {"leftOperand": "count", "operator": "lteq", "rightOperand": "5"},
+        {"leftOperand": "odrl:purpose", "operator": "eq", "rightOperand": "urn:example:audit"},
+        {"leftOperand": "odrl:count", "operator": "lteq", "rightOperand": "5"},
         {"or": [
-            {"leftOperand": "spatial", "operator": "isAnyOf", "rightOperand": ["JP", "DE"]},
-            {"leftOperand": "dateTime", "operator": "lt", "rightOperand":
+            {"leftOperand": "odrl:spatial", "operator": "isAnyOf", "rightOperand": ["JP", "DE"]},
+            {"leftOperand": "odrl:dateTime", "operator": "lt", "rightOperand":
                 {"@value": "2027-01-01T00:00:00Z", "@type": "xsd:dateTime"}},
         ]},
     ]);
-    let rule = |action: &str| json!({"action": action, "constraint": constraint, "duty": [{"action": "delete"}]});
-    let rules = [rule("use"), rule("display")];
+    let rule = |action: &str| json!({"action": action, "constraint": constraint, "duty": [{"action": "odrl:delete"}]});
+    let rules = [rule("use"), rule("odrl:display")];
 
     let targeted = with(&policy(), "/target", Some(json!("urn:example:dataset")));
     let offer = CatalogOffer::new(&offer_id(), &targeted).unwrap();
@@ -21,7 +21,7 @@ fn rules_are_written_as_the_schema_wants_them() {
         "@id": "urn:example:offer",
         "@type": "Offer",
         "permission": rules,
-        "obligation": [{"action": "inform"}],
+        "obligation": [{"action": "odrl:inform"}],
     });
     assert_eq!(offer.document(), &expected);
 

@@ -142,7 +142,7 @@ fn a_request_is_written_as_peers_expect_it() {
                 "@type": "Offer",
                 "target": "urn:example:dataset",
                 "permission": message_offer().document()["permission"],
-                "obligation": [{"action": "inform"}],
+                "obligation": [{"action": "odrl:inform"}],
             },
             "urn:sekisho:v1:purpose": "urn:example:audit",
         })
