@@ -88,16 +88,14 @@ impl Consumer<'_> {
 
     /// Begins a transfer; EDC's id of it.
     fn transfer(&self, agreement: &str, format: &str, target: Option<Value>) -> Result<String> {
-        let mut request = json!({
+        let request = json!({
             "@type": "TransferRequest",
             "counterPartyAddress": self.node().address,
             "contractId": agreement,
             "protocol": PROTOCOL,
             "transferType": format,
+            "dataDestination": target,
         });
-        if let Some(target) = target {
-            request["dataDestination"] = target;
-        }
         text(&self.post("/transferprocesses", request)?, "@id")
     }
 

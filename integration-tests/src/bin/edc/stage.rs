@@ -204,12 +204,12 @@ impl Stage {
 
     /// Takes a step at EDC.
     pub(crate) fn edc_step(&self, kind: Kind, id: &str, step: &str) -> Result<()> {
-        let mut said = json!({ "@id": id, "reason": "EDC's operator decided so" });
-        said["@type"] = match (kind, step) {
-            (Kind::Negotiation, _) => json!("TerminateNegotiation"),
-            (Kind::Transfer, "suspend") => json!("SuspendTransfer"),
-            (Kind::Transfer, _) => json!("TerminateTransfer"),
+        let what = match (kind, step) {
+            (Kind::Negotiation, _) => "TerminateNegotiation",
+            (Kind::Transfer, "suspend") => "SuspendTransfer",
+            (Kind::Transfer, _) => "TerminateTransfer",
         };
+        let said = json!({ "@type": what, "@id": id, "reason": "EDC's operator decided so" });
         self.runtime.block_on(self.edc.post(&format!("/{}/{id}/{step}", kind.at_edc()), said))?;
         Ok(())
     }
