@@ -70,7 +70,7 @@ fn messages_that_never_end_have_one_bound_for_the_whole_partner() -> Result<()> 
         for said in told {
             let said = String::from_utf8_lossy(&said);
             ensure!(said.starts_with("HTTP/1.1 429") && said.contains("retry-after: "), "{said}");
-            ensure!(said.contains("have not arrived whole"), "{said}");
+            ensure!(said.contains("are not answered yet"), "{said}");
         }
         // The bound is the hostile one's own.
         stage.trade()?;
