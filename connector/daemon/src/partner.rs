@@ -90,6 +90,25 @@ impl Route {
     }
 }
 
+impl Route {
+    /// The protocol's error body of a request that was not looked at.
+    fn shape(self) -> wire::Shape {
+        match self {
+            Self::CatalogRequest | Self::Dataset => wire::Shape::Catalog,
+            Self::NegotiationRequest
+            | Self::NegotiationOffers
+            | Self::Negotiation
+            | Self::CounterRequest
+            | Self::CounterOffer
+            | Self::Events
+            | Self::Agreement
+            | Self::Verification
+            | Self::NegotiationTermination => wire::Shape::Negotiation(None),
+            _ => wire::Shape::Transfer(None),
+        }
+    }
+}
+
 /// Answers partners.
 pub struct Partners {
     node: Arc<Node>,
@@ -146,19 +165,21 @@ impl Partners {
         let Ok(peer) = self.node.peer(&connection) else {
             return wire::bare(StatusCode::FORBIDDEN);
         };
-        let head = self.node.unread.hold_head(&peer.participant, head_bytes(&request));
-        if let Err(beyond) = &head {
-            let (text, reference) = (beyond.to_string(), self.node.fresh().reference);
-            let refusal = engine::Refusal::new(RefusalKind::TooMany, text.clone(), text, reference);
-            self.node.refusals.record(&peer, refusal, "request").await;
-            return wire::too_many();
-        }
         let target = request.uri().path().to_owned();
         let Ok(matched) = self.routes.at(&target) else {
             return wire::bare(StatusCode::NOT_FOUND);
         };
         let route = *matched.value;
         let segment = matched.params.iter().next().map(|(_, value)| decode(value));
+        // Version discovery is answered at once, and has no error body.
+        let bytes = if route == Route::Version { 0 } else { head_bytes(&request) };
+        let head = self.node.unread.hold_head(&peer.participant, bytes);
+        if let Err(beyond) = &head {
+            let (text, reference) = (beyond.to_string(), self.node.fresh().reference);
+            let refusal = engine::Refusal::new(RefusalKind::TooMany, text.clone(), text, reference);
+            let refusal = self.node.refusals.record(&peer, refusal, "request").await;
+            return wire::refused(&refusal, &route.shape());
+        }
         let started = std::time::Instant::now();
         let method = request.method().clone();
         let span = tracing::info_span!(

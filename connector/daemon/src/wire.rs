@@ -176,16 +176,7 @@ pub fn refused(refusal: &Refusal, shape: &Shape) -> Response<Body> {
 
 /// The answer to a request that could not be stored: nothing was changed, and it may be sent again.
 pub fn unavailable() -> Response<Body> {
-    later(StatusCode::SERVICE_UNAVAILABLE)
-}
-
-/// The answer to a request that is not looked at, since its sender has too many here.
-pub fn too_many() -> Response<Body> {
-    later(StatusCode::TOO_MANY_REQUESTS)
-}
-
-fn later(status: StatusCode) -> Response<Body> {
-    let mut response = bare(status);
+    let mut response = bare(StatusCode::SERVICE_UNAVAILABLE);
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
     response
 }

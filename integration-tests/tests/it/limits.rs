@@ -267,19 +267,19 @@ fn heads_that_are_not_answered_yet_are_bounded_for_each_partner() -> Result<()> 
         let path = format!("{BASE}/negotiations/request");
         let held = [peer.begin_post_with(&path, &fields)?, peer.begin_post_with(&path, &fields)?];
         let other = Peer::of(&customer, &supplier)?.speaking(Version::Http2);
-        let discovery = "/.well-known/dspace-version";
+        let dataset = format!("{BASE}/catalog/datasets/one");
         let reply = wait::until("a third one is refused", PATIENCE, || {
-            let reply = other.get(discovery, &fields)?;
+            let reply = other.get(&dataset, &fields)?;
             Ok((reply.status == 429).then_some(reply))
         })?;
         assert_ne!(reply.header("retry-after"), "", "{reply:?}");
         // What is small has room still, and it ends with what was held.
-        assert_eq!(other.get(discovery, &[])?.status, 200);
+        assert_eq!(other.get(&dataset, &[])?.status, 200);
         let recorded = supplier.records("a", "request-refused")?;
         assert!(recorded.iter().any(|one| one.to_string().contains("65536")), "{recorded:?}");
         drop(held);
         wait::until("there is room again", PATIENCE, || {
-            Ok((other.get(discovery, &fields)?.status == 200).then_some(()))
+            Ok((other.get(&dataset, &fields)?.status == 200).then_some(()))
         })
     })
 }

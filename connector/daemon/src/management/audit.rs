@@ -122,9 +122,12 @@ impl Wanted {
                 .as_ref()
                 .is_none_or(|asked| account.reference.as_ref() == Some(asked));
         // Records are written as JSON: each can be shown as such.
-        let shown =
-            is_wanted.then(|| serde_json::to_value(show(node, record, self.full)).ok())??;
-        self.filter.as_ref().is_none_or(|filter| filter.holds(&shown)).then_some(shown)
+        let document = |full| serde_json::to_value(show(node, record, full)).ok();
+        match &self.filter {
+            // Whoever may ask for persons may ask by them, whether or not they are shown.
+            Some(filter) if is_wanted && !filter.holds(&document(true)?) => None,
+            _ => is_wanted.then(|| document(self.full))?,
+        }
     }
 }
 

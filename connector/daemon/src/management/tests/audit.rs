@@ -90,6 +90,7 @@ async fn records_are_filtered_by_what_they_show_and_counted() {
             0,
         ),
         (is("time", "<", json!("2000-01-01T00:00:00Z")), 0),
+        (json!({ "and": [registered, { "not": is("person", "=", Value::Null) }] }), 1),
     ] {
         let query = json!({ "filter": filter, "limit": 1 });
         let page = fixture.client.post(QUERY, &query).await.unwrap();
