@@ -17,13 +17,17 @@ fn snapshots(site: &Site) -> Vec<std::path::PathBuf> {
     found
 }
 
-/// Waits until the record of a snapshot is durable.
+/// Makes a snapshot of everything that is durable, and waits until its record is. Those that the store makes by itself are others.
 pub(super) async fn snapshot(store: &FileStore) {
     let mut tail = store.tail(*store.durable().borrow());
-    store.request_snapshot();
+    let keeper = store.inner.keeper.clone();
+    let path = tokio::task::spawn_blocking(move || keeper.fold_now()).await.unwrap().unwrap();
+    // The file is named after the offset at which it ends.
+    let end: u64 = path.unwrap().file_stem().unwrap().to_str().unwrap().parse().unwrap();
     loop {
         let record = tail.next().await.unwrap().unwrap();
-        if record.kind == RecordKind::SnapshotWritten {
+        let stated = record.account.facts.get("journalOffset").and_then(|fact| fact.as_u64());
+        if record.kind == RecordKind::SnapshotWritten && stated == Some(end) {
             return;
         }
     }
