@@ -335,7 +335,7 @@ pub fn show_expiry(node: &Node) {
     node.metrics.certificate_expiry("signing", site.signing.valid_until());
 }
 
-/// Changes of a site's files since [`watch`].
+/// Changes of a site's files since [`watch()`].
 #[derive(Debug)]
 pub struct Watched {
     _watcher: notify::RecommendedWatcher,
