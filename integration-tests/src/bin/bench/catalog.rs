@@ -17,8 +17,6 @@ use crate::Extent;
 use crate::figures::{Figures, mebibytes, milliseconds, percentile};
 use crate::node::{OPEN, pair};
 
-/// EDC 0.13: one page of 50 with 2,000 datasets, measured for the design of this product.
-const EDC_PAGE_MS: f64 = 825.0;
 /// Pages that are measured from each place on, after a few that are not.
 const PAGES: usize = 60;
 const WARM: usize = 10;
@@ -56,16 +54,16 @@ pub(crate) fn pages(figures: &mut Figures, extent: Extent) -> Result<()> {
         figures.add(name, milliseconds(provider.daemon()?.ready_after()), "ms");
         let few = FEW.min(count);
         let name = format!("catalog page, {few} of {count} datasets visible");
-        let places = measure(figures, &peer, &name, None, None)?;
+        let places = measure(figures, &peer, &name, None)?;
         provider.stop()?;
         policies(&provider, offers, "groups = [\"partners\"]")?;
         provider.start()?;
         let name = format!("catalog page, {count} datasets under {offers} offers");
-        measure(figures, &peer, &name, None, Some(EDC_PAGE_MS))?;
+        measure(figures, &peer, &name, None)?;
         // The links of the other catalog lead into this one: a place is good for a partner, whatever it sees.
         if let [middle, end] = places.as_slice() {
-            measure(figures, &peer, &format!("{name}, from the middle"), Some(middle), None)?;
-            measure(figures, &peer, &format!("{name}, near the end"), Some(end), None)?;
+            measure(figures, &peer, &format!("{name}, from the middle"), Some(middle))?;
+            measure(figures, &peer, &format!("{name}, near the end"), Some(end))?;
         }
         let name = format!("memory after the pages, {count} datasets");
         figures.add(name, mebibytes(provider.daemon()?.resident_bytes()?), "MiB");
@@ -107,7 +105,6 @@ fn measure(
     peer: &Peer,
     name: &str,
     from: Option<&str>,
-    edc: Option<f64>,
 ) -> Result<Vec<String>> {
     let question = json!({ "@context": [CONTEXT], "@type": "CatalogRequestMessage" });
     let first = from.map_or_else(|| format!("{BASE}/catalog/request"), str::to_owned);
@@ -138,12 +135,7 @@ fn measure(
         times.push(milliseconds(took));
     }
     let median = percentile(&mut times, 0.5);
-    match edc {
-        Some(edc) => {
-            figures.beside(format!("{name}, median"), median, "ms", ("EDC 0.13, 2,000", edc))
-        }
-        None => figures.add(format!("{name}, median"), median, "ms"),
-    }
+    figures.add(format!("{name}, median"), median, "ms");
     figures.add(format!("{name}, 99th percentile"), percentile(&mut times, 0.99), "ms");
     Ok(places)
 }

@@ -16,8 +16,6 @@ use crate::Extent;
 use crate::figures::{Figures, mebibytes, milliseconds, percentile};
 use crate::node::{OPEN, pair, publish_many};
 
-/// EDC 0.13 with polls of 50 ms, 16 at once, on two cores, measured for the design of this product.
-const EDC_RATE: f64 = 12.5;
 const AT_ONCE: [usize; 3] = [1, 16, 256];
 const LIMIT: Duration = Duration::from_secs(120);
 const OFFER: &str = "set-00000";
@@ -47,11 +45,7 @@ pub(crate) fn at_once(figures: &mut Figures, extent: Extent) -> Result<()> {
         let (rate, mut times) = runtime.block_on(negotiate(&management, &terms, count, at_once))?;
         let each = spent()?.saturating_sub(before) / u32::try_from(count)?;
         let name = format!("negotiations, {at_once} at once");
-        if at_once == 16 {
-            figures.beside(name, rate, "/s", ("EDC 0.13, tuned", EDC_RATE));
-        } else {
-            figures.add(name, rate, "/s");
-        }
+        figures.add(name, rate, "/s");
         for (part, title) in [(0.5, "median"), (0.99, "99th percentile")] {
             let name = format!("negotiation, {title}, {at_once} at once");
             figures.add(name, percentile(&mut times, part), "ms");

@@ -15,10 +15,6 @@ use serde_json::{Value, json};
 use crate::Extent;
 use crate::figures::{Figures, mebibytes, milliseconds, percentile};
 
-/// EDC 0.13 on two cores, measured for the design of this product.
-const EDC_READY_MS: f64 = 4000.0;
-const EDC_IDLE_MIB: f64 = 185.0;
-const EDC_NEGOTIATION_MS: f64 = 290.0;
 const AT_ONCE: usize = 8;
 
 pub(crate) const OPEN: &str = "title = \"Open\"\ndescription = \"Partners may use the data.\"\n\
@@ -36,18 +32,17 @@ pub(crate) fn pair(scene: &Scene) -> Result<(Site, Site)> {
 pub(crate) fn starts(figures: &mut Figures, extent: Extent) -> Result<()> {
     let scene = Scene::new()?;
     let (mut provider, _consumer) = pair(&scene)?;
-    let edc = |value| ("EDC 0.13", value);
     let ready = ready_after(&mut provider, extent.starts)?;
-    figures.beside("start to ready, empty", ready, "ms", edc(EDC_READY_MS));
-    figures.beside("idle memory, empty", idle(&mut provider)?, "MiB", edc(EDC_IDLE_MIB));
+    figures.add("start to ready, empty", ready, "ms");
+    figures.add("idle memory, empty", idle(&mut provider)?, "MiB");
     publish_many(&provider, &scene.file("one.txt"), extent.datasets)?;
     let count = extent.datasets;
     let name = format!("memory after publishing {count} datasets");
     figures.add(name, idle(&mut provider)?, "MiB");
     let ready = ready_after(&mut provider, extent.starts)?;
-    figures.beside(format!("start to ready, {count} datasets"), ready, "ms", edc(EDC_READY_MS));
+    figures.add(format!("start to ready, {count} datasets"), ready, "ms");
     let name = format!("idle memory, {count} datasets");
-    figures.beside(name, idle(&mut provider)?, "MiB", edc(EDC_IDLE_MIB));
+    figures.add(name, idle(&mut provider)?, "MiB");
     Ok(())
 }
 
@@ -138,7 +133,7 @@ pub(crate) fn negotiations(figures: &mut Figures, extent: Extent) -> Result<()> 
         .map(|(from, to)| to.duration_since(*from).as_secs_f64() * 1000.0)
         .collect::<Vec<_>>();
     let median = percentile(&mut took, 0.5);
-    figures.beside("negotiation, median", median, "ms", ("EDC 0.13, tuned", EDC_NEGOTIATION_MS));
+    figures.add("negotiation, median", median, "ms");
     figures.add("negotiation, 99th percentile", percentile(&mut took, 0.99), "ms");
     Ok(())
 }
