@@ -1,11 +1,24 @@
 //! What the demonstration, the crash suite and the benchmark say on standard output.
 
 use std::io::Write as _;
+use std::process::ExitCode;
 
 /// Writes one line. A reader that went away, such as `head`, has seen enough.
 pub fn line(text: impl AsRef<str>) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{}", text.as_ref()).and_then(|()| out.flush());
+}
+
+/// How a program ends that found all well or not, or failed itself, which it says.
+pub fn end(outcome: anyhow::Result<bool>) -> ExitCode {
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            line(format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Bytes for people.

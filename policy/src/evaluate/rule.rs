@@ -265,7 +265,8 @@ pub(super) fn contradiction(
     None
 }
 
-/// The actions of a rule whose refinements may hold; `with_elsewhere` counts those that the other side's node judges. What is not of the vocabulary overlaps with nothing but itself.
+/// The actions of a rule whose refinements may hold; `with_elsewhere` counts those that the other side's node judges. What is not
+/// of the vocabulary overlaps with nothing but itself.
 fn applying<'r>(
     scope: &mut Scope<'_>,
     kind: RuleKind,

@@ -7,15 +7,33 @@ use std::fmt;
 /// How many levels of objects and lists are read: what a policy may have, and what a file says around it.
 pub(crate) const MAX_LEVELS: usize = crate::odrl::MAX_DEPTH + 16;
 
+/// Which bytes of a JSON text are of its structure, read from the first one on.
+#[derive(Debug, Default)]
+pub(super) struct Quotes {
+    /// Whether the bytes stand within a string.
+    pub(super) is_open: bool,
+    is_escaped: bool,
+}
+
+impl Quotes {
+    /// Whether the next byte is of the structure: neither within a string nor one of its quotation marks.
+    pub(super) fn pass(&mut self, byte: u8) -> bool {
+        match byte {
+            _ if self.is_escaped => self.is_escaped = false,
+            b'\\' if self.is_open => self.is_escaped = true,
+            b'"' => self.is_open = !self.is_open,
+            _ => return !self.is_open,
+        }
+        false
+    }
+}
+
 /// Where a text is nested deeper than is read, as a byte offset. It is stepped over once, without recursion.
 pub(crate) fn too_deep(text: &str) -> Option<usize> {
-    let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
+    let (mut depth, mut quotes) = (0_usize, Quotes::default());
     text.bytes().position(|byte| {
         match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_text => escaped = true,
-            b'"' => in_text = !in_text,
-            _ if in_text => {}
+            _ if !quotes.pass(byte) => {}
             b'{' | b'[' => depth += 1,
             b'}' | b']' => depth = depth.saturating_sub(1),
             _ => {}
@@ -27,7 +45,8 @@ pub(crate) fn too_deep(text: &str) -> Option<usize> {
 /// Reads one JSON value.
 ///
 /// # Errors
-/// When the text is no JSON, is nested deeper than [`MAX_LEVELS`], or an object has a member twice, however it is escaped; with line and column.
+/// When the text is no JSON, is nested deeper than [`MAX_LEVELS`], or an object has a member twice, however it is escaped; with
+/// line and column.
 pub(crate) fn read(text: &str) -> serde_json::Result<Value> {
     // The text is looked at before anything recurses over it.
     if too_deep(text).is_some() {

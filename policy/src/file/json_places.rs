@@ -161,13 +161,10 @@ impl<'t> JsonText<'t> {
         let skipped = |character: char| character.is_whitespace() || matches!(character, ',' | ':');
         let start = after + rest.find(|character: char| !skipped(character))?;
         let bytes = self.text.as_bytes().get(start..)?;
-        let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
+        let (mut depth, mut quotes) = (0_usize, super::json::Quotes::default());
         for (offset, byte) in bytes.iter().enumerate() {
             match byte {
-                _ if escaped => escaped = false,
-                b'\\' if in_text => escaped = true,
-                b'"' => in_text = !in_text,
-                _ if in_text => {}
+                _ if !quotes.pass(*byte) => {}
                 b'{' | b'[' => depth += 1,
                 b'}' | b']' if offset == 0 => return None,
                 b'}' | b']' if depth == 0 => return Some(start..start + offset),
@@ -177,7 +174,7 @@ impl<'t> JsonText<'t> {
                 }
                 _ => {}
             }
-            if depth == 0 && !in_text && matches!(byte, b'}' | b']' | b'"') {
+            if depth == 0 && !quotes.is_open && matches!(byte, b'}' | b']' | b'"') {
                 return Some(start..start + offset + 1);
             }
         }

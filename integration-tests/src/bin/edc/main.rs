@@ -11,48 +11,27 @@ mod tally;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, ensure};
-use integration_tests::narration::line;
+use anyhow::Result;
+use clap::Parser;
+use integration_tests::narration::{end, line};
 use integration_tests::scene::Scene;
 
 use stage::Stage;
 use tally::Tally;
 
-/// What was asked for.
+/// A running Eclipse EDC against a node; `integration-tests/edc/run` starts this.
+#[derive(Debug, Parser)]
 struct Order {
     /// EDC's jars.
+    #[arg(long)]
     libraries: PathBuf,
     /// Where transcripts are kept.
+    #[arg(long)]
     transcripts: PathBuf,
 }
 
 fn main() -> ExitCode {
-    match order().and_then(|order| play(&order)) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            line(format!("error: {error:#}"));
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// Reads the command line that `integration-tests/edc/run` makes.
-fn order() -> Result<Order> {
-    let (mut libraries, mut transcripts) = (None, None);
-    let mut words = std::env::args().skip(1);
-    while let Some(word) = words.next() {
-        let value = words.next().with_context(|| format!("`{word}` needs a value"))?;
-        match word.as_str() {
-            "--libraries" => libraries = Some(PathBuf::from(value)),
-            "--transcripts" => transcripts = Some(PathBuf::from(value)),
-            _ => ensure!(false, "`{word}` is no option"),
-        }
-    }
-    Ok(Order {
-        libraries: libraries.context("`--libraries` is missing")?,
-        transcripts: transcripts.context("`--transcripts` is missing")?,
-    })
+    end(play(&Order::parse()))
 }
 
 /// Plays all steps and says how they went; whether all is well.

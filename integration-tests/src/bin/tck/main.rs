@@ -15,10 +15,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
+use clap::Parser;
 use integration_tests::gateway::{Addresses, Faults, Gateway, Habits, Seen};
 use integration_tests::management::Management;
-use integration_tests::narration::line;
+use integration_tests::narration::{end, line};
 use integration_tests::ports;
 use integration_tests::scene::Scene;
 use integration_tests::schemas::Schemas;
@@ -36,68 +37,54 @@ const BAD_LINE: Faults = Faults { latency: Duration::from_millis(40), reset_ever
 /// its own bookkeeping, and then waits for that message no more, so that no repetition helps.
 const SETTLING: Duration = Duration::from_millis(150);
 
-/// What was asked for.
+/// The official compatibility kit against a node; `integration-tests/tck/run` starts this.
+#[derive(Debug, Parser)]
 struct Order {
+    /// How many runs, one after another, on one node.
+    #[arg(default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
     /// The kit's jars.
+    #[arg(long)]
     libraries: PathBuf,
     /// The program that starts the kit.
+    #[arg(long)]
     runner: PathBuf,
     /// The JSON Schemas out of the jars.
+    #[arg(long)]
     schemas: PathBuf,
     /// Where transcripts are kept.
+    #[arg(long)]
     transcripts: PathBuf,
     /// The kit's version.
+    #[arg(long)]
     version: String,
-    /// How many runs, one after another, on one node.
-    runs: usize,
-    faults: Faults,
-    table: conformance::Order,
+    /// Everything is late, and connections and requests of the node are reset before they reach the kit.
+    #[arg(long)]
+    bad_line: bool,
+    /// Fail when docs/conformance.md differs from the run.
+    #[arg(long, conflicts_with = "write")]
+    check: bool,
+    /// Write docs/conformance.md.
+    #[arg(long)]
+    write: bool,
+}
+
+impl Order {
+    fn faults(&self) -> Faults {
+        if self.bad_line { BAD_LINE } else { Faults::default() }
+    }
+
+    fn table(&self) -> conformance::Order {
+        match (self.check, self.write) {
+            (true, _) => conformance::Order::Check,
+            (_, true) => conformance::Order::Write,
+            _ => conformance::Order::Leave,
+        }
+    }
 }
 
 fn main() -> ExitCode {
-    match order().and_then(|order| play(&order)) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            line(format!("error: {error:#}"));
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// Reads the command line that `integration-tests/tck/run` makes.
-fn order() -> Result<Order> {
-    let mut words = std::env::args().skip(1);
-    let (mut paths, mut version, mut runs) = (BTreeMap::new(), None, 1);
-    let (mut faults, mut table) = (Faults::default(), conformance::Order::Leave);
-    while let Some(word) = words.next() {
-        let mut value = || words.next().with_context(|| format!("`{word}` needs a value"));
-        match word.as_str() {
-            "--libraries" | "--runner" | "--schemas" | "--transcripts" => {
-                let path = PathBuf::from(value()?);
-                paths.insert(word, path);
-            }
-            "--version" => version = Some(value()?),
-            "--bad-line" => faults = BAD_LINE,
-            "--check" => table = conformance::Order::Check,
-            "--write" => table = conformance::Order::Write,
-            count => {
-                runs = count.parse().with_context(|| format!("`{count}` is no number of runs"))?
-            }
-        }
-    }
-    ensure!(runs > 0, "give at least one run");
-    let mut path = |name: &str| paths.remove(name).with_context(|| format!("`{name}` is missing"));
-    Ok(Order {
-        libraries: path("--libraries")?,
-        runner: path("--runner")?,
-        schemas: path("--schemas")?,
-        transcripts: path("--transcripts")?,
-        version: version.context("`--version` is missing")?,
-        runs,
-        faults,
-        table,
-    })
+    end(play(&Order::parse()))
 }
 
 /// Plays all runs and says how they went; whether all is well.
@@ -120,7 +107,7 @@ fn play(order: &Order) -> Result<bool> {
     let anchors = node.trust.anchors.clone();
     let gateway = Gateway::new(addresses, habits, &node.trust.credential, anchors, Some(schemas))?;
     let gateway = Arc::new(gateway);
-    gateway.set(order.faults);
+    gateway.set(order.faults());
     let triggers = ports::free()?;
     let driver = Arc::new(Driver::new(Management::of(&node.site), Arc::clone(&gateway)));
     runtime.block_on(async {
@@ -149,7 +136,7 @@ fn play(order: &Order) -> Result<bool> {
             seen.resets,
         ));
         ensure!(
-            order.faults.reset_every.is_none() || seen.resets > 0,
+            order.faults().reset_every.is_none() || seen.resets > 0,
             "the bad line reset nothing, so it showed nothing"
         );
         wrong.iter().for_each(|(name, why)| line(format!("  {name}: {why}")));
@@ -172,7 +159,7 @@ fn play(order: &Order) -> Result<bool> {
     line(format!("sent by the node, judged by the kit's schemas: {}", list(&official)));
     line(format!("judged by our own, for the kit has none: {}", list(&ours)));
     let table = conformance::table(&order.version, &expected, &failed, &titles);
-    let current = conformance::settle(&table, order.table)?;
+    let current = conformance::settle(&table, order.table())?;
     line(format!("{} passed, {} failed", expected.len() - failed.len(), failed.len()));
     // The last line says that all is well only where it is.
     if violations > 0 {
@@ -206,7 +193,7 @@ fn judge(
 }
 
 /// Keeps what the kit wrote and what passed through the gateway.
-fn keep(order: &Order, number: usize, output: &str, seen: &Seen) -> Result<()> {
+fn keep(order: &Order, number: u32, output: &str, seen: &Seen) -> Result<()> {
     let write = |name: String, text: &str| -> Result<()> {
         let path: &Path = &order.transcripts.join(name);
         match std::fs::write(path, text) {
